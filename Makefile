@@ -1,0 +1,102 @@
+# `make help` lists what there is. What it installs goes into .venv* and tests/interop/node_modules.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+# The interpreter of .venv: PYTHON=... if given, else the first that is new enough.
+PYTHON ?=
+# Arguments for pytest, as in: make test ARGS="-k refresh"
+ARGS ?=
+# What `make test-all` tries.
+VERSIONS := 3.11 3.12 3.13
+
+SOURCES := trioauth tests scripts $(wildcard benchmarks)
+BIN := .venv/bin
+# What the installation is made from: when one of these changes, it is made again.
+PROJECT := pyproject.toml trioauth/_version.py
+# pyright, when it finds a newer release of itself, prints a notice. The version is ours to raise.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z%.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- environments -----------------------------------------------------------------------------
+
+.venv/.made:
+	scripts/make_venv.sh .venv "$$(scripts/find_python.sh any $(PYTHON))"
+
+.venv-3.%/.made:
+	scripts/make_venv.sh .venv-3.$* "$$(scripts/find_python.sh 3.$*)"
+
+%/.demo: %/.made $(PROJECT)
+	$*/bin/python -m pip install -qq --editable '.[testing]'
+	touch $@
+
+%/.test: %/.made $(PROJECT)
+	$*/bin/python -m pip install -qq --editable '.[testing]' --group test
+	touch $@
+
+%/.check: %/.made $(PROJECT)
+	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group check
+	touch $@
+
+.PHONY: interop
+interop: .venv/.made
+	@scripts/setup_interop.sh
+
+# --- what to do with them ---------------------------------------------------------------------
+
+.PHONY: demo
+demo: .venv/.demo ## Run the demo: many tasks, one refresh
+	@$(BIN)/python -m trioauth demo
+
+.PHONY: test
+test: .venv/.test interop ## Run the tests; every branch of the package must be covered
+	$(BIN)/coverage erase
+	scripts/run_tests.sh .venv $(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=100
+
+.PHONY: test-quick
+test-quick: .venv/.test interop ## Run the tests without measuring coverage
+	scripts/run_tests.sh .venv $(BIN)/python -m pytest $(ARGS)
+
+test-3.%: .venv-3.%/.test interop ## Run the tests on that Python, as in: make test-3.12
+	scripts/run_tests.sh .venv-3.$* .venv-3.$*/bin/python -m pytest $(ARGS)
+
+.PHONY: test-all
+test-all: test ## Run `test`, then the tests on every other supported Python found
+	scripts/test_others.sh $(VERSIONS)
+
+.PHONY: check
+check: .venv/.check ## Run the linters, the type checkers and the check of the diagram
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/flake8 $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python scripts/draw_states.py --check
+	$(BIN)/python scripts/list_promises.py --check
+
+.PHONY: bench
+bench: .venv/.test ## Measure what a session costs, against a fixed header
+	$(BIN)/python benchmarks/fresh_token.py --rounds 200
+
+.PHONY: check-build
+check-build: .venv/.check ## Build the sdist and the wheel, and try the wheel in a clean environment
+	scripts/check_build.sh $(BIN)/python
+
+.PHONY: format
+format: .venv/.check ## Let ruff format the code and mend what it can
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+.PHONY: clean
+clean: ## Remove everything that make has made
+	rm -rf .venv .venv-* build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf tests/interop/node_modules
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Tests against a real authorization server (npm's oidc-provider) over real sockets."""

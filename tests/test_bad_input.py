@@ -1,0 +1,510 @@
+"""Bad input: an error at the earliest moment, that names the parameter and never the secret."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import trio
+
+import trioauth
+from trioauth import (
+    BearerRefreshGrant,
+    ClientCredentialsGrant,
+    FileStore,
+    OriginError,
+    Record,
+    RefreshPolicy,
+    RefreshTokenGrant,
+    RefreshUnavailableError,
+    StoreError,
+    TokenEndpoint,
+    TokenRequest,
+    Tokens,
+    open_session,
+)
+
+from .both import API, LIBRARIES
+from .fakes import FakeGrant, FakeStore, first_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import ModuleType
+
+    import trio.testing
+
+both = pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
+
+
+async def fails_to_open(*arguments: Any, **options: Any) -> Exception:
+    """Open a session; return the error. The block must not be reached."""
+    with pytest.raises(Exception) as info:  # looked at by the caller
+        async with open_session(*arguments, **options):
+            raise AssertionError("it does not open")
+    error: Exception = info.value
+    assert "canary" not in f"{error}{error!r}{error.__cause__!r}"
+    assert "s3cret" not in f"{error}{error!r}{error.__cause__!r}"
+    return error
+
+
+# --- Tokens --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (-1, ValueError),
+        (-0.001, ValueError),
+        (math.inf, ValueError),
+        (-math.inf, ValueError),
+        (math.nan, ValueError),
+        ("3600", TypeError),
+        (True, TypeError),
+        (b"1", TypeError),
+        ([], TypeError),
+        (1j, TypeError),
+        (10**400, ValueError),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_lifetime_that_makes_no_sense(value: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=r"^expires_in must be .*seconds"):
+        Tokens("access", "refresh", value)
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 3600, 1e12, None])
+def test_a_lifetime_that_makes_sense(value: Any) -> None:
+    assert Tokens("access", "refresh", value).expires_in == value
+
+
+BAD_TOKENS = [
+    "",
+    " at-canary",
+    "at-canary ",
+    "at-canary\n",
+    "at-canary\r\nX-Evil: 1",
+    "at-canary\x00",
+    "at-canary\x1b[2J",
+    "at-canary\x7f",
+    "at-canary\xa0",
+    "at-canary-é",
+    "at-canary-\u202e",
+    "at\tcanary",
+]
+
+
+@pytest.mark.parametrize("parameter", ["access_token", "refresh_token"])
+@pytest.mark.parametrize("value", BAD_TOKENS, ids=ascii)
+def test_a_token_with_characters_that_do_not_travel(parameter: str, value: str) -> None:
+    arguments: Any = {"access_token": "fine", parameter: value}
+    with pytest.raises(ValueError, match=rf"^{parameter} must be visible ASCII.*pass") as info:
+        Tokens(**arguments)
+    assert "canary" not in str(info.value)
+
+
+@pytest.mark.parametrize("parameter", ["access_token", "refresh_token"])
+@pytest.mark.parametrize("value", [b"at-canary", 5, ["at-canary"], {"at-canary": 1}], ids=repr)
+def test_a_token_that_is_no_string(parameter: str, value: Any) -> None:
+    arguments: Any = {"access_token": "fine", parameter: value}
+    with pytest.raises(TypeError, match=rf"^{parameter} must be a str, not \w+$") as info:
+        Tokens(**arguments)
+    assert "canary" not in str(info.value)
+
+
+def test_an_access_token_has_to_be_there() -> None:
+    nothing: Any = None
+    with pytest.raises(TypeError, match="access_token must be a str, not NoneType"):
+        Tokens(nothing)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"token_type": "mac"}, ValueError, "token_type must be 'Bearer'"),
+        ({"token_type": None}, TypeError, "token_type must be a str"),
+        ({"scope": ["read", 5]}, TypeError, "scope must hold strings"),
+        ({"scope": 'a"b'}, ValueError, "scope has a value"),
+        ({"scope": ["two words"]}, ValueError, "scope has a value"),
+    ],
+)
+def test_the_rest_of_tokens(arguments: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        Tokens("access", **arguments)
+
+
+@pytest.mark.parametrize(
+    "parameter", ["early", "leeway", "timeout", "backoff", "cooldown", "close_grace"]
+)
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(-1, ValueError), (math.nan, ValueError), (math.inf, ValueError), ("5", TypeError)],
+    ids=repr,
+)
+def test_a_policy_that_makes_no_sense(parameter: str, value: Any, kind: type[Exception]) -> None:
+    arguments: dict[str, Any] = {parameter: value}
+    with pytest.raises(kind, match=f"^{parameter} must be .*seconds"):
+        RefreshPolicy(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"attempts": 0},
+        {"attempts": 1.5},
+        {"max_futile": 0},
+        {"max_futile": True},
+        {"when_unavailable": "panic"},
+    ],
+    ids=repr,
+)
+def test_the_rest_of_a_policy(arguments: dict[str, Any]) -> None:
+    [name] = arguments
+    with pytest.raises(ValueError, match=name):
+        RefreshPolicy(**arguments)
+
+
+# --- URLs ----------------------------------------------------------------------------------
+
+BAD_ENDPOINTS = [
+    "http://id.example.com/token",
+    "http://10.0.0.1/token",
+    "http://localhost.example.com/token",
+    "ftp://id.example.com/token",
+    "id.example.com/token",
+    "",
+    "https://me:s3cret@id.example.com/token",
+    "https://id.example.com/token#fragment",
+]
+
+GRANTS: dict[str, Callable[[str], object]] = {
+    "RefreshTokenGrant": lambda url: RefreshTokenGrant(url, client_id="me"),
+    "ClientCredentialsGrant": lambda url: ClientCredentialsGrant(
+        url, client_id="me", client_secret="s3cret"
+    ),
+    "BearerRefreshGrant": BearerRefreshGrant,
+    "TokenRequest": TokenRequest,
+}
+
+
+@pytest.mark.parametrize("make", GRANTS.values(), ids=GRANTS)
+@pytest.mark.parametrize("url", BAD_ENDPOINTS)
+def test_a_token_endpoint_that_secrets_may_not_be_sent_to(
+    make: Callable[[str], object], url: str
+) -> None:
+    with pytest.raises(ValueError, match=r"(endpoint|url)") as info:
+        make(url)
+    assert "s3cret" not in f"{info.value}{info.value.__cause__!r}"
+
+
+@pytest.mark.parametrize("make", GRANTS.values(), ids=GRANTS)
+@pytest.mark.parametrize(
+    "url",
+    ["https://id.example.com/t", "http://localhost:8/t", "http://127.0.0.1/t", "http://[::1]/t"],
+)
+def test_a_token_endpoint_on_loopback_may_be_plain_http(
+    make: Callable[[str], object], url: str
+) -> None:
+    assert make(url) is not None
+
+
+def test_a_secret_of_a_client_shows_in_no_repr() -> None:
+    grants: list[object] = [
+        RefreshTokenGrant("https://id.example.com/t", client_id="me", client_secret="s3cret"),
+        ClientCredentialsGrant("https://id.example.com/t", client_id="me", client_secret="s3cret"),
+        TokenRequest("https://id.example.com/t", {"client_secret": "s3cret"}),
+    ]
+    for grant in grants:
+        assert "s3cret" not in repr(grant)
+
+
+async def test_a_session_without_origins_says_what_to_pass() -> None:
+    error = await fails_to_open(FakeGrant(), tokens=first_tokens())
+    assert isinstance(error, ValueError)
+    assert "base_url=" in str(error)
+    assert "origins=" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "message"),
+    [
+        ("https://me:s3cret@api.test", "base_url.*must not have a user name or password"),
+        ("https://s3cret@api.test", "base_url.*must not have a user name or password"),
+        ("http://api.test", "base_url.*must be https"),
+        ("/api", "base_url must be absolute"),
+        ("ws://api.test", "base_url must be absolute"),
+        ("https://*.api.test", "base_url.*wildcards"),
+        ("https://api.test:99999", "base_url"),
+        ("https://api.test\n", "base_url"),
+    ],
+)
+async def test_a_base_url_that_may_not_have_the_token(base_url: str, message: str) -> None:
+    error = await fails_to_open(FakeGrant(), tokens=first_tokens(), base_url=base_url)
+    assert isinstance(error, ValueError)
+    assert error.__suppress_context__ or error.__context__ is None
+    with pytest.raises(ValueError, match=message):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("origins", "kind"),
+    [
+        ("https://api.test", TypeError),
+        (["https://api.test/path"], ValueError),
+        (["http://api.test"], ValueError),
+        (["https://me:s3cret@api.test"], ValueError),
+        ([b"https://api.test"], TypeError),
+        ([None], TypeError),
+        (5, TypeError),
+    ],
+    ids=repr,
+)
+async def test_origins_that_may_not_have_the_token(origins: Any, kind: type[Exception]) -> None:
+    error = await fails_to_open(FakeGrant(), base_url=API, origins=origins)
+    assert type(error) is kind
+    if origins != 5:
+        assert "origins" in str(error)
+
+
+@both
+async def test_a_foreign_url_names_the_origin_and_no_more_and_the_login_stays(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_session(FakeGrant(), tokens=first_tokens(), origins=[API]) as session:
+        async with session.attach(library.AsyncClient()) as client, session.open_nursery():
+            with pytest.raises(OriginError, match=r"https://other\.test .*origins=") as info:
+                await client.get("https://other.test/p?token=at-canary-1")
+            assert "canary" not in str(info.value)
+            assert session.token_nowait() == "access-0"
+
+
+# --- arguments of open_session -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grant", [None, 5, "grant", first_tokens()], ids=repr)
+async def test_a_grant_that_is_none(grant: Any) -> None:
+    error = await fails_to_open(grant, base_url=API)
+    assert isinstance(error, TypeError)
+    assert "grant must be" in str(error)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    ["at-canary", {"access_token": "at-canary"}, Record(1, None)],
+    ids=["str", "dict", "Record"],
+)
+async def test_tokens_that_are_none(tokens: Any) -> None:
+    error = await fails_to_open(FakeGrant(), tokens=tokens, base_url=API)
+    assert isinstance(error, TypeError)
+    assert "tokens must be trioauth.Tokens" in str(error)
+
+
+async def test_auth_is_not_an_option() -> None:
+    error = await fails_to_open(FakeGrant(), base_url=API, auth=("me", "s3cret"))
+    assert isinstance(error, TypeError)
+    assert "auth=" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"store": "tokens.json"}, "store"),
+        ({"store": object()}, "store"),
+        ({"policy": 5}, "policy"),
+        ({"policy": {"early": 5}}, "policy"),
+        ({"observers": [5]}, "observers"),
+        ({"observers": print}, "observers"),
+        ({"is_rejected": True}, "is_rejected"),
+        ({"timeuot": 5}, "timeuot"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else repr(value),
+)
+async def test_an_argument_of_the_wrong_kind_is_named_when_the_session_opens(
+    options: dict[str, Any], name: str
+) -> None:
+    error = await fails_to_open(FakeGrant(), tokens=first_tokens(), base_url=API, **options)
+    assert isinstance(error, TypeError)
+    assert name in str(error)
+
+
+def test_a_session_has_no_constructor_and_says_what_to_use() -> None:
+    session: Any = trioauth.Session
+    for arguments in ((), (FakeGrant(),)):
+        with pytest.raises(TypeError, match=r"async with open_session\(\.\.\.\)"):
+            session(*arguments)
+
+
+async def test_what_is_attached_has_to_be_an_asynchronous_client(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_session(FakeGrant(), tokens=first_tokens(), origins=[API]) as session:
+        for client in (None, "client", object(), httpx.AsyncClient, session):
+            nothing: Any = client
+            with pytest.raises(TypeError, match=r"httpx\.AsyncClient.*httpx2\.AsyncClient"):
+                session.attach(nothing)
+        for library in LIBRARIES:
+            with library.Client() as synchronous:
+                with pytest.raises(TypeError, match="synchronous"):
+                    session.attach(synchronous)
+        assert session.token_nowait() == "access-0"
+
+
+@pytest.mark.parametrize("valid_for", [math.nan, "60"], ids=repr)
+async def test_token_for_a_time_that_makes_no_sense(
+    valid_for: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_session(FakeGrant(), tokens=first_tokens(), origins=[API]) as session:
+        with pytest.raises((TypeError, ValueError), match="valid_for"):
+            await session.token(valid_for)
+
+
+# --- grants, stores, and what obtains tokens -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer", [None, "at-canary-1", {"access_token": "at-canary-1"}, ("at-canary-1", "rt-canary-1")]
+)
+async def test_a_grant_that_returns_something_else_than_tokens(
+    answer: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Any:
+        return answer
+
+    async with open_session(grant, tokens=first_tokens(70), origins=[API]) as session:
+        async with session.open_nursery():
+            session.reject(1)
+            with pytest.raises(RefreshUnavailableError, match=r"must return trioauth\.Tokens") as i:
+                await session.token()
+            assert isinstance(i.value.__cause__, TypeError)
+            assert type(answer).__name__ in str(i.value.__cause__)
+            assert session.generation == 1
+
+
+async def test_a_grant_that_is_no_async_function(autojump_clock: trio.testing.MockClock) -> None:
+    def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Any:
+        return first_tokens()
+
+    careless: Any = grant
+    async with open_session(careless, tokens=first_tokens(), origins=[API]) as session:
+        with pytest.raises(RefreshUnavailableError) as info:
+            await session.refresh()
+        assert isinstance(info.value.__cause__, TypeError)
+        assert session.token_nowait() == "access-0"
+
+
+@pytest.mark.parametrize("tokens", ["at-canary-1", 5, {"access_token": "at-canary-1"}])
+async def test_log_in_with_something_else_than_tokens(
+    tokens: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def obtain(endpoint: TokenEndpoint) -> Any:
+        return tokens
+
+    async with open_session(FakeGrant(), tokens=first_tokens(), origins=[API]) as session:
+        async with session.open_nursery():
+            for wrong in (tokens, obtain):
+                with pytest.raises(TypeError, match=r"tokens must be|must return") as info:
+                    await session.log_in(wrong)
+                assert "trioauth.Tokens" in str(info.value)
+                assert "canary" not in str(info.value)
+            with pytest.raises(TypeError, match="log_in.* needs tokens="):
+                await session.log_in()
+            assert session.token_nowait() == "access-0"
+
+
+@pytest.mark.parametrize("with_tokens", [True, False])
+async def test_a_store_that_can_not_be_read_stops_the_opening(
+    with_tokens: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = FakeStore(fail_load=StoreError("tokens.json is damaged", path="tokens.json"))
+    error = await fails_to_open(
+        FakeGrant(), store=store, base_url=API, tokens=first_tokens() if with_tokens else None
+    )
+    assert isinstance(error, StoreError)
+    assert error.path == "tokens.json"
+    # Nothing was overwritten.
+    assert store.saved == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"not JSON at-canary-1", b'{"format": "trioauth tokens"}', b"\xff\xfe"]
+)
+async def test_a_file_that_is_damaged_is_named_and_left_as_it_is(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokens.json"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    error = await fails_to_open(FakeGrant(), store=FileStore(path), base_url=API)
+    assert isinstance(error, StoreError)
+    assert error.path == str(path)
+    assert str(path) in str(error)
+    assert path.read_bytes() == content
+
+
+async def test_a_store_that_breaks_while_the_session_runs_leaves_the_login(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = FakeStore()
+    async with open_session(
+        FakeGrant(), tokens=first_tokens(), store=store, origins=[API]
+    ) as session:
+        store.fail_load = StoreError("damaged", path="tokens.json")
+        async with session.open_nursery():
+            with pytest.raises(RefreshUnavailableError, match="damaged") as info:
+                await session.refresh()
+            assert isinstance(info.value.__cause__, StoreError)
+            assert session.token_nowait() == "access-0"
+
+
+# --- extras --------------------------------------------------------------------------------
+
+
+def run_without(module: str, program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program as if a module were not installed."""
+    blocked = f"import sys\nsys.modules[{module!r}] = None\n"
+    return subprocess.run(
+        [sys.executable, "-c", blocked + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_without_hypercorn_serving_says_what_to_install() -> None:
+    done = run_without(
+        "hypercorn",
+        """
+        import trio
+        from trioauth.testing import AuthServer
+        async def main():
+            async with AuthServer().serve():
+                pass
+        trio.run(main)
+        """,
+    )
+    assert done.returncode == 1
+    assert (
+        'ImportError: AuthServer.serve() needs hypercorn: pip install "trioauth[testing]"'
+        in (done.stderr.strip().splitlines()[-1])
+    )
+
+
+@pytest.mark.parametrize("module", ["hypercorn", "rich"])
+def test_without_an_extra_the_demo_says_what_to_install(module: str) -> None:
+    done = run_without(
+        module,
+        """
+        import runpy
+        sys.argv = ["trioauth", "demo"]
+        runpy.run_module("trioauth", run_name="__main__")
+        """,
+    )
+    assert done.returncode == 2
+    assert 'pip install "trioauth[testing]"' in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,92 @@
+"""What the README shows, run as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+import trioauth
+from trioauth.testing import AuthServer
+
+if TYPE_CHECKING:
+    import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS: list[str] = re.findall(
+    r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL
+)
+
+
+def block_with(text: str) -> str:
+    [block] = [block for block in BLOCKS if text in block]
+    return block
+
+
+def at(server: AuthServer, block: str) -> str:
+    return block.replace("https://id.example.com", server.url).replace(
+        "https://api.example.com", server.url
+    )
+
+
+async def test_the_first_program_stays_logged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = AuthServer(client_id="notes")
+    async with server.serve():
+        # What the README's next sentence tells to do the first time.
+        grant = trioauth.RefreshTokenGrant(server.token_url, client_id="notes")
+        store = trioauth.FileStore("tokens.json")
+        async with trioauth.open_session(grant, store=store, base_url=server.url) as session:
+            await session.log_in(server.log_in())
+        server.expire()
+        names: dict[str, Any] = {}
+        exec(at(server, block_with("trio.run(main)")).replace("trio.run(main)", ""), names)
+        await names["main"]()
+    assert "'path': '/me'" in capsys.readouterr().out
+    assert server.ledger.refreshes == 1
+
+
+async def test_the_blocks_about_nursery_and_httpx2_work() -> None:
+    server = AuthServer()
+    grant = trioauth.RefreshTokenGrant(server.token_url, client_id="client")
+    synced: list[int] = []
+
+    async def sync_notes(session: trioauth.Session) -> None:
+        synced.append((await session.get("/notes")).status_code)
+
+    async with trioauth.open_session(
+        grant, tokens=server.log_in(), base_url=server.url, transport=server.transport()
+    ) as session:
+
+        def client(base_url: str) -> httpx2.AsyncClient:
+            return httpx2.AsyncClient(base_url=base_url, transport=server.transport2())
+
+        class Library:
+            AsyncClient = staticmethod(client)
+
+        names: dict[str, Any] = {
+            "session": session,
+            "sync_notes": sync_notes,
+            "listen": sync_notes,
+            "httpx2": Library,
+        }
+        for block in (block_with("open_nursery"), at(server, block_with("httpx2.AsyncClient"))):
+            body = "".join(f"    {line}\n" for line in block.splitlines())
+            exec(f"async def run():\n{body}    return locals()", names)
+            seen = await names["run"]()
+    assert synced == [200, 200]
+    assert seen["response"].status_code == 200
+
+
+async def test_the_test_for_users_passes() -> None:
+    names: dict[str, Any] = {"trioauth": trioauth}
+    exec(block_with("test_checkout"), names)
+    await names["test_checkout_survives_an_expired_token"]()
+
+
+def test_every_block_of_the_readme_is_run_here() -> None:
+    assert len(BLOCKS) == 4

@@ -1,0 +1,206 @@
+"""Record: what it accepts, and its form as text."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trioauth._store import Record
+from trioauth._tokens import Tokens
+
+SECRET = "s3cr3t-canary"
+
+VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
+SAFE = VISIBLE.replace('"', "").replace("\\", "")
+
+lifetimes = st.none() | st.floats(0, allow_nan=False, allow_infinity=False) | st.integers(0, 10**12)
+token_values = st.builds(
+    Tokens,
+    access_token=st.text(SAFE, min_size=1),
+    refresh_token=st.none() | st.text(VISIBLE, min_size=1),
+    expires_in=lifetimes,
+    scope=st.frozensets(st.text(SAFE, min_size=1)),
+    token_type=st.sampled_from(["Bearer", "bearer", "BEARER"]),
+)
+record_values = st.builds(
+    Record,
+    generation=st.integers(1, 2**63 - 1),
+    tokens=st.none() | token_values,
+    login=st.text(st.characters()),
+    expires_at_unix=st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
+)
+json_values: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+def text_with(**changes: object) -> str:
+    """The text of a record, with some members changed."""
+    record = Record(3, Tokens(SECRET, SECRET, 60.0), login="me", expires_at_unix=1e9)
+    return json.dumps(json.loads(record.to_text()) | changes)
+
+
+def text_with_tokens(**changes: object) -> str:
+    return text_with(tokens=json.loads(text_with())["tokens"] | changes)
+
+
+def refusal(text: str | bytes) -> str:
+    """Why a text is no record; it must not say what the text was, nor lead there."""
+    with pytest.raises(ValueError) as caught:
+        Record.from_text(text)
+    assert caught.type is ValueError
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert SECRET not in str(caught.value)
+    return str(caught.value)
+
+
+def read_or_refuse(text: str) -> None:
+    try:
+        record = Record.from_text(text)
+    except ValueError:
+        record = None
+    if record is None:
+        refusal(text)
+    else:
+        assert Record.from_text(record.to_text()) == record
+
+
+@given(record_values)
+def test_what_was_written_is_read_back(record: Record) -> None:
+    assert Record.from_text(record.to_text()) == record
+    assert Record.from_text(record.to_text().encode()) == record
+
+
+@given(record_values)
+def test_text_is_ascii_json_without_nan(record: Record) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    assert record.to_text().isascii()
+    json.loads(record.to_text(), parse_constant=refuse)
+
+
+@given(record_values, st.data())
+def test_truncated_text_is_refused(record: Record, data: st.DataObject) -> None:
+    text = record.to_text()
+    assert "damaged" in refusal(text[: data.draw(st.integers(0, len(text) - 1))])
+
+
+@given(st.binary() | st.text())
+def test_any_other_text_is_refused(text: str | bytes) -> None:
+    refusal(text)
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_any_other_object_is_refused(value: Any) -> None:
+    assert "something else" in refusal(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "member", ["generation", "login", "expires_at_unix", "tokens", "format", "version"]
+)
+@given(value=json_values)
+def test_any_value_of_any_member_is_read_or_refused(member: str, value: Any) -> None:
+    text = text_with(**{member: value})
+    read_or_refuse(text)
+
+
+@pytest.mark.parametrize(
+    "member", ["access_token", "refresh_token", "expires_in", "scope", "token_type", "other"]
+)
+@given(value=json_values)
+def test_any_value_of_any_member_of_the_tokens_is_read_or_refused(member: str, value: Any) -> None:
+    text = text_with_tokens(**{member: value})
+    read_or_refuse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        text_with(generation=0),
+        text_with(generation=True),
+        text_with(generation=1.0),
+        text_with(generation=2**63),
+        text_with(login=None),
+        text_with(expires_at_unix="soon"),
+        text_with(expires_at_unix=True),
+        text_with(expires_at_unix=10**400),
+        text_with(expires_at_unix=float("nan")),
+        text_with(expires_at_unix=float("-inf")),
+        text_with(tokens=SECRET),
+        text_with(tokens=[SECRET]),
+        text_with(tokens={}),
+        text_with_tokens(access_token=f"{SECRET}\n"),
+        text_with_tokens(expires_in=-1),
+        text_with_tokens(expires_in=10**400),
+        text_with_tokens(scope=[[SECRET]]),
+        text_with_tokens(**{SECRET: 1}),
+        '{"format": "trioauth tokens", "version": 1}',
+        text_with()[:-1],
+        text_with() + SECRET,
+        text_with(login="\udcff").replace("\\udcff", "\udcff"),
+        f'["{SECRET}"]',
+        f'{{"{SECRET}": 1, "{SECRET}": 2}}',
+        "[" * 100_000,
+        "",
+        b"\xff\xfe",
+    ],
+)
+def test_damaged_text_is_refused_without_quoting_it(text: str | bytes) -> None:
+    assert refusal(text).startswith("not a token record: damaged")
+
+
+def test_text_of_something_else_is_refused_as_such() -> None:
+    assert "written by something else" in refusal(text_with(format="oauth cache"))
+
+
+def test_text_of_a_newer_version_is_refused_as_such() -> None:
+    assert "newer" in refusal(text_with(version=2))
+
+
+def test_byte_order_mark_does_no_harm() -> None:
+    assert Record.from_text(b"\xef\xbb\xbf" + text_with().encode()).generation == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("generation", 0, ValueError),
+        ("generation", 2**63, ValueError),
+        ("generation", True, TypeError),
+        ("generation", "1", TypeError),
+        ("generation", 1.0, TypeError),
+        ("tokens", SECRET, TypeError),
+        ("login", None, TypeError),
+        ("login", b"me", TypeError),
+        ("expires_at_unix", float("nan"), ValueError),
+        ("expires_at_unix", float("inf"), ValueError),
+        ("expires_at_unix", 10**400, ValueError),
+        ("expires_at_unix", True, TypeError),
+        ("expires_at_unix", "1", TypeError),
+    ],
+)
+def test_what_could_not_be_read_back_is_no_record(
+    name: str, value: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=f"^{name} must be ") as caught:
+        attrs.evolve(Record(1), **{name: value})
+    assert SECRET not in str(caught.value)
+
+
+def test_repr_hides_the_tokens() -> None:
+    assert SECRET not in repr(Record(1, Tokens(SECRET, SECRET)))
+
+
+def test_record_cannot_be_pickled() -> None:
+    with pytest.raises(TypeError, match="use to_text"):
+        pickle.dumps(Record(1))

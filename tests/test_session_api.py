@@ -1,0 +1,499 @@
+"""The public API of a session, row by row."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import httpx
+import pytest
+import trio
+import trio.testing
+
+from trioauth import (
+    Authentication,
+    LoggedIn,
+    LoggedOut,
+    LoggedOutError,
+    RefreshPolicy,
+    RefreshUnavailableError,
+    Session,
+    Statistics,
+    Tokens,
+    open_session,
+)
+
+from .both import API, LIBRARIES, FakeApi
+from .fakes import FakeGrant, first_tokens
+from .sessions import down, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+both = pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
+
+METHODS = "get post put patch delete head options request stream send build_request".split()
+
+# --- the client's methods ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_clients_methods_have_their_own_signatures(name: str) -> None:
+    ours, theirs = getattr(Session, name), getattr(httpx.AsyncClient, name)
+    assert inspect.signature(ours) == inspect.signature(theirs)
+    assert ours.__name__ == name
+
+
+async def test_the_clients_methods_send_signed_requests(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    methods: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert request.headers["Authorization"] == "Bearer access-0"
+        assert str(request.url) == f"{API}/v1/x"
+        methods.append(request.method)
+        return httpx.Response(200, text="hello")
+
+    transport = httpx.MockTransport(handle)
+    async with opened(base_url=f"{API}/v1", transport=transport) as session:
+        for name in ("get", "post", "put", "patch", "delete", "head", "options"):
+            assert (await getattr(session, name)("x")).status_code == 200
+        await session.request("PROPFIND", "x")
+        await session.send(session.build_request("REPORT", "x"))
+        async with session.stream("GET", "x") as response:
+            assert await response.aread() == b"hello"
+    assert methods == [
+        *("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"),
+        *("PROPFIND", "REPORT", "GET"),
+    ]
+
+
+async def test_client_options_reach_the_client(autojump_clock: trio.testing.MockClock) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    async with opened(
+        transport=transport, headers={"X-A": "b"}, timeout=7, follow_redirects=True, params={"p": 1}
+    ) as session:
+        client = session.http
+        assert client.headers["X-A"] == "b"
+        assert client.timeout == httpx.Timeout(7)
+        assert client.follow_redirects
+        assert str((await session.get("/")).request.url) == f"{API}/?p=1"
+
+
+async def test_http_is_one_client_and_made_when_first_asked_for(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    made: list[object] = []
+    make = httpx.AsyncClient.__init__
+
+    def init(self: httpx.AsyncClient, **options: Any) -> None:
+        made.append(self)
+        make(self, **options)
+
+    monkeypatch.setattr(httpx.AsyncClient, "__init__", init)
+    async with opened() as session:
+        assert made == []
+        client = session.http
+        assert session.http is client
+        assert isinstance(client, httpx.AsyncClient)
+        assert made == [client]
+    assert client.is_closed
+
+
+@both
+async def test_attach_returns_the_same_client_and_leaves_its_closing_alone(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Mine(library.AsyncClient):  # type: ignore[name-defined,misc]
+        pass
+
+    client = Mine(transport=library.MockTransport(FakeApi()))
+    async with opened() as session:
+        assert session.attach(client) is client
+        assert type(client) is Mine
+        assert (await client.get(f"{API}/")).status_code == 200
+    assert not client.is_closed
+    with pytest.raises(trio.ClosedResourceError):
+        await client.get(f"{API}/")
+    # Unsigned, it goes on working.
+    assert (await client.get(f"{API}/", auth=None)).status_code == 200
+    await client.aclose()
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
+def test_the_auth_of_a_session_refuses_a_synchronous_client(library: ModuleType) -> None:
+    async def main() -> None:
+        async with opened() as session:
+            attached = session.attach(library.AsyncClient())
+            with library.Client(auth=attached.auth) as client:
+                with pytest.raises(RuntimeError, match="AsyncClient"):
+                    client.get(API)
+            await attached.aclose()
+
+    trio.run(main)
+
+
+@both
+async def test_the_response_says_how_it_was_authenticated(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    api = FakeApi()
+    async with opened() as session, api.client(session, library) as client:
+        response = await client.get("/")
+        assert response.extensions["trioauth"] == Authentication(1)
+        api.refused = {"access-0"}
+        response = await client.get("/")
+        assert response.extensions["trioauth"] == Authentication(2, attempts=2)
+
+
+# --- token, token_nowait, refresh, reject --------------------------------------------------
+
+
+async def test_token_is_always_a_checkpoint(autojump_clock: trio.testing.MockClock) -> None:
+    async with opened() as session:
+        with trio.testing.assert_checkpoints():
+            assert await session.token() == "access-0"
+        with trio.testing.assert_no_checkpoints():
+            assert session.token_nowait() == "access-0"
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["logged in", "logged out"])
+async def test_every_public_async_method_is_a_checkpoint(
+    ends: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def nursery() -> None:
+        async with session.open_nursery():
+            pass
+
+    for call in ("token", "refresh", "wait_logged_out", "log_out", "log_in", "nursery"):
+        async with opened() as session:
+            if ends:
+                await session.log_out()
+            function: Any = nursery if call == "nursery" else getattr(session, call)
+            arguments = [first_tokens()] if call == "log_in" else []
+            with trio.move_on_after(1), trio.testing.assert_checkpoints():
+                try:
+                    await function(*arguments)
+                except LoggedOutError:
+                    assert ends
+
+
+async def test_token_nowait_starts_a_refresh_in_the_early_window(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with opened(tokens=first_tokens(100)) as session:
+        await trio.sleep(80)
+        assert session.token_nowait() == "access-0"
+        assert session.statistics().refreshes == 1
+        await trio.sleep(2)
+        assert session.token_nowait() == "access-1"
+
+
+async def test_token_nowait_would_block_when_it_is_stale_rejected_or_on_its_way(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with opened(tokens=first_tokens(0)) as session:
+        with pytest.raises(trio.WouldBlock):
+            session.token_nowait()
+        await session.token()
+        session.reject(session.generation)
+        with pytest.raises(trio.WouldBlock):
+            session.token_nowait()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [(0, "access-0"), (90, "access-0"), (99, "access-1")]
+)
+async def test_token_is_good_for_as_long_as_was_asked(
+    wanted: float, expected: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with opened(FakeGrant(lifetime=100), tokens=first_tokens(100)) as session:
+        await trio.sleep(2)
+        assert await session.token(valid_for=wanted) == expected
+
+
+async def test_token_for_longer_than_the_server_gives_is_the_best_there_is(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant(lifetime=100)
+    async with opened(grant, tokens=first_tokens(100)) as session:
+        for _ in range(5):
+            await session.token(valid_for=1e6)
+        assert len(grant.presented) <= 1
+
+
+async def test_refresh_renews_whatever_the_age_and_joins_a_flight_in_the_air(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant()
+    async with opened(grant) as session:
+        await session.refresh()
+        assert session.generation == 2
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(session.refresh)
+        assert session.generation == 3
+        assert trio.current_time() == 2
+    assert grant.presented == ["refresh-0", "refresh-1"]
+
+
+async def test_reject_is_idempotent_ignores_late_news_and_makes_the_next_one_wait(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant()
+    async with opened(grant) as session:
+        with trio.testing.assert_no_checkpoints():
+            session.reject(1)
+            session.reject(1)
+        assert session.statistics().rejections == 1
+        assert await session.token() == "access-1"
+        for late in (1, 0, -1, 99):
+            session.reject(late)
+        assert session.token_nowait() == "access-1"
+        assert session.statistics().rejections == 1
+    assert len(grant.presented) == 1
+    # Closed, it is still only news that comes too late.
+    session.reject(2)
+
+
+async def test_a_cool_down_remembers_the_failure(autojump_clock: trio.testing.MockClock) -> None:
+    grant = FakeGrant(0, script=[down()])
+    policy = RefreshPolicy(attempts=1, cooldown=7)
+    async with opened(grant, tokens=first_tokens(0), policy=policy) as session:
+        retry_at: list[float | None] = []
+        for call in (session.token, session.refresh, lambda: session.get("/")):
+            with pytest.raises(RefreshUnavailableError) as info:
+                await call()
+            retry_at.append(info.value.retry_at)
+        with pytest.raises(RefreshUnavailableError):
+            session.token_nowait()
+        assert retry_at == [7, 7, 7]
+        assert len(grant.presented) == 1
+        await trio.sleep_until(7)
+        assert await session.token() == "access-1"
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(2, 5), (60, 60), (1e9, 300)])
+async def test_retry_after_lengthens_the_cool_down_but_has_a_cap(
+    asked: float, expected: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    error = RefreshUnavailableError("503", retry_after=asked, safe_to_repeat=True)
+    policy = RefreshPolicy(attempts=1, cooldown=5)
+    async with opened(
+        FakeGrant(0, script=[error]), tokens=first_tokens(0), policy=policy
+    ) as session:
+        with pytest.raises(RefreshUnavailableError) as info:
+            await session.token()
+        assert info.value.retry_at == expected
+
+
+async def test_a_cool_down_does_not_hold_up_a_new_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    policy = RefreshPolicy(attempts=1, cooldown=1000)
+    async with opened(
+        FakeGrant(script=[OSError("down")]), tokens=first_tokens(0), policy=policy
+    ) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        await session.log_in(first_tokens(0))
+        assert await session.token() == "access-1"
+
+
+# --- state, generation, wait_logged_out, statistics ----------------------------------------
+
+
+async def test_state_and_generation_through_a_life(autojump_clock: trio.testing.MockClock) -> None:
+    tokens = Tokens("access-0", "refresh-0", 3600, scope="read write")
+    seen: list[tuple[LoggedIn | LoggedOut, int]] = []
+
+    def look() -> None:
+        seen.append((session.state, session.generation))
+
+    async with open_session(FakeGrant(), origins=[API]) as session:
+        look()
+        await session.log_in(tokens)
+        look()
+        await session.refresh()
+        look()
+        await session.log_out()
+        look()
+        await session.log_in(tokens)
+        look()
+    look()
+    scope = frozenset({"read", "write"})
+    assert seen[:4] == [
+        (LoggedOut("never_logged_in"), 0),
+        (LoggedIn(1, scope), 1),
+        # A scope that was not said again did not change (RFC 6749 5.1).
+        (LoggedIn(2, scope), 2),
+        (LoggedOut("asked"), 0),
+    ]
+    # Numbers never go back, and the last state is still there when the session is closed.
+    assert seen[4] == seen[5]
+    assert seen[4][1] > 2
+    assert re.fullmatch(r"<trioauth\.Session LoggedIn\(.*\) at 0x\w+>", repr(session))
+
+
+async def test_wait_logged_out_returns_how_it_ended(autojump_clock: trio.testing.MockClock) -> None:
+    outcomes: list[LoggedOut] = []
+
+    async def wait() -> None:
+        outcomes.append(await session.wait_logged_out())
+
+    async with opened() as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            nursery.start_soon(wait)
+            await trio.sleep(1)
+            assert outcomes == []
+            await session.log_out()
+        assert outcomes == [LoggedOut("asked")] * 2
+        assert await session.wait_logged_out() == LoggedOut("asked")
+
+
+async def test_wait_logged_out_sees_the_end_even_if_the_next_login_is_there_already(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    outcomes: list[LoggedOut] = []
+
+    async def wait() -> None:
+        outcomes.append(await session.wait_logged_out())
+
+    async with opened() as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(1)
+            await session.log_in(first_tokens())
+        assert outcomes == [LoggedOut("replaced")]
+
+
+async def test_statistics_tell_what_goes_on(autojump_clock: trio.testing.MockClock) -> None:
+    api = FakeApi()
+    grant = FakeGrant(lifetime=100)
+    async with opened(
+        grant, tokens=first_tokens(50), transport=httpx.MockTransport(api)
+    ) as session:
+        assert session.statistics() == Statistics(
+            generation=1,
+            state=LoggedIn(1),
+            tasks_waiting=0,
+            refreshes=0,
+            retries=0,
+            rejections=0,
+            seconds_until_expiry=50,
+            saved=True,
+            last_failure=None,
+        )
+        api.refused = {"access-0"}
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(session.get, "/")
+            await trio.sleep(0.25)
+            assert session.statistics().tasks_waiting == 5
+        statistics = session.statistics()
+        assert statistics.tasks_waiting == 0
+        assert (statistics.refreshes, statistics.retries, statistics.rejections) == (1, 5, 1)
+        assert statistics.seconds_until_expiry == pytest.approx(100 - 1 - 0.01)
+        grant.script = [OSError("down")] * 4
+        with pytest.raises(RefreshUnavailableError):
+            await session.refresh()
+        assert session.statistics().last_failure == "OSError: down"
+        await trio.sleep(10)
+        await session.refresh()
+        assert session.statistics().last_failure is None
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            session.statistics().refreshes = 0  # type: ignore[misc]  # on purpose
+        await session.log_out()
+        assert session.statistics().seconds_until_expiry is None
+        assert session.statistics().generation == 0
+
+
+async def test_the_expiry_is_none_if_it_is_unknown(autojump_clock: trio.testing.MockClock) -> None:
+    async with opened(tokens=first_tokens(None)) as session:
+        assert session.statistics().seconds_until_expiry is None
+        await trio.sleep(86_000)
+        assert session.token_nowait() == "access-0"
+
+
+# --- closed --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("login", [True, False])
+async def test_a_closed_session_says_so(
+    login: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with opened(tokens=first_tokens() if login else None) as session:
+        client = session.http
+    calls: list[Callable[[], Any]] = [
+        session.token,
+        session.refresh,
+        session.wait_logged_out,
+        session.log_out,
+        lambda: session.log_in(first_tokens()),
+        session.open_nursery().__aenter__,
+    ]
+    for call in calls:
+        with pytest.raises(trio.ClosedResourceError, match="session is closed"):
+            await call()
+    with pytest.raises(trio.ClosedResourceError):
+        session.token_nowait()
+    with pytest.raises(trio.ClosedResourceError):
+        session.http  # noqa: B018
+    with pytest.raises(trio.ClosedResourceError):
+        await session.get("/")
+    with pytest.raises(trio.ClosedResourceError):
+        session.attach(client)
+    assert isinstance(session.state, LoggedIn if login else LoggedOut)
+    assert isinstance(session.statistics(), Statistics)
+    assert "Logged" in repr(session)
+
+
+@pytest.mark.parametrize("lands", [True, False], ids=["it lands", "it is cut short"])
+@pytest.mark.parametrize("call", ["token", "refresh", "wait_logged_out", "nursery"])
+async def test_who_waits_in_another_task_when_the_session_closes_is_told(
+    call: str, lands: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[BaseException] = []
+
+    async def nursery() -> None:
+        async with session.open_nursery():
+            await trio.sleep_forever()
+
+    async def wait() -> None:
+        function = nursery if call == "nursery" else getattr(session, call)
+        try:
+            await function()
+        except Exception as exc:
+            told.append(exc)
+
+    grant = FakeGrant(latency=4 if lands else 1e6)
+    async with trio.open_nursery() as outer:
+        async with opened(grant, tokens=first_tokens(0)) as session:
+            outer.start_soon(wait)
+            await trio.sleep(1)
+    [error] = told
+    assert isinstance(error, trio.ClosedResourceError), repr(error)
+
+
+@both
+async def test_a_request_that_is_answered_after_the_session_closed_is_answered(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    api = FakeApi(latency=10)
+    answers: list[Any] = []
+    async with trio.open_nursery() as outer:
+        async with opened() as session:
+            client = api.client(session, library)
+
+            async def request() -> None:
+                answers.append(await client.get("/"))
+
+            outer.start_soon(request)
+            await trio.sleep(1)
+    assert [answer.status_code for answer in answers] == [200]
+    await client.aclose()

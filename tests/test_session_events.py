@@ -1,0 +1,218 @@
+"""What observers are told, and when; and what the timer of keep_fresh does."""
+
+from __future__ import annotations
+
+import logging
+
+import httpx
+import pytest
+import trio
+import trio.testing
+
+from trioauth import (
+    GrantRefusedError,
+    LoggedOutError,
+    Record,
+    RefreshPolicy,
+    RefreshUnavailableError,
+    events,
+)
+
+from .both import FakeApi
+from .fakes import FakeGrant, FakeStore, first_tokens
+from .sessions import down, only, opened
+
+# --- events and observers ------------------------------------------------------------------
+
+
+async def test_events_come_in_order(autojump_clock: trio.testing.MockClock) -> None:
+    told: list[events.Event] = []
+    api = FakeApi(latency=0, refused={"access-0"})
+    grant = FakeGrant()
+    async with opened(
+        grant, transport=httpx.MockTransport(api), observers=[told.append]
+    ) as session:
+        task = trio.lowlevel.current_task().name
+        await session.get("/")
+        await session.log_out(revoke=False)
+        assert told == [
+            events.Saved(time=0, generation=1),
+            events.LoggedIn(time=0, generation=1),
+            events.RefreshStarted(time=0, flight=1, cause="rejected", generation=1),
+            events.WaitStarted(time=0, flight=1, task=task),
+            events.Saved(time=1, generation=2),
+            events.RefreshLanded(time=1, flight=1, generation=2, adopted=False),
+            events.WaitEnded(time=1, flight=1, task=task, cancelled=False),
+            events.RequestResent(time=1, task=task, refused=1, generation=2),
+            events.LoggedOut(time=1, reason="asked"),
+            events.Saved(time=1, generation=3),
+        ]
+        assert only(events.Saved, told)[-1].generation == 3
+
+
+async def test_events_of_a_refusal_come_in_order(autojump_clock: trio.testing.MockClock) -> None:
+    told: list[events.Event] = []
+    grant = FakeGrant(script=[GrantRefusedError("invalid_grant")])
+    async with opened(grant, observers=[told.append]) as session:
+        del told[:]
+        with pytest.raises(LoggedOutError):
+            await session.refresh()
+        task = trio.lowlevel.current_task().name
+        assert told == [
+            events.RefreshStarted(time=0, flight=1, cause="asked_for", generation=1),
+            events.WaitStarted(time=0, flight=1, task=task),
+            events.Saved(time=0.5, generation=2),
+            events.RefreshFailed(time=0.5, flight=1, error="GrantRefusedError", retry_at=0.5),
+            events.LoggedOut(time=0.5, reason="refused"),
+            events.WaitEnded(time=0.5, flight=1, task=task, cancelled=False),
+        ]
+
+
+async def test_a_failed_refresh_is_told_with_when_the_next_may_start(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told: list[events.Event] = []
+    policy = RefreshPolicy(attempts=1, cooldown=9)
+    async with opened(
+        FakeGrant(script=[down()]), policy=policy, observers=[told.append]
+    ) as session:
+        with pytest.raises(RefreshUnavailableError):
+            session.reject(1)
+            await session.token()
+    assert only(events.RefreshFailed, told) == [
+        events.RefreshFailed(time=0.5, flight=1, error="RefreshUnavailableError", retry_at=9.5)
+    ]
+
+
+@pytest.mark.parametrize("how", ["log_out", "elsewhere"])
+async def test_a_flight_that_the_log_out_overtook_names_no_class_that_is_none(
+    how: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[events.Event] = []
+    store = FakeStore()
+    async with opened(store=store, observers=[told.append]) as session:
+        if how == "elsewhere":
+            assert store.record is not None
+            store.record = Record(9, None)
+            with pytest.raises(LoggedOutError):
+                await session.refresh()
+        else:
+            session._keeper.take_off("asked_for")
+            await trio.sleep(0.1)
+            await session.log_out()
+    for event in only(events.RefreshFailed, told):
+        assert event.error != "NoneType"
+
+
+async def test_a_cancelled_wait_is_told_as_such(autojump_clock: trio.testing.MockClock) -> None:
+    told: list[events.Event] = []
+    async with opened(tokens=first_tokens(0), observers=[told.append]) as session:
+        with trio.move_on_after(0.25):
+            await session.token()
+    [ended] = only(events.WaitEnded, told)
+    assert ended.cancelled
+    assert ended.time == 0.25
+
+
+async def test_observers_that_raise_are_logged_and_the_session_goes_on(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[events.Event] = []
+
+    def raising(event: events.Event) -> None:
+        raise KeyError("a mistake")
+
+    async with opened(tokens=first_tokens(0), observers=[raising, told.append, raising]) as session:
+        assert await session.token() == "access-1"
+        await session.log_out()
+    assert only(events.LoggedOut, told)
+    records = [record for record in caplog.records if record.name == "trioauth"]
+    assert len(records) == 2 * len(told)
+    assert {record.levelno for record in records} == {logging.ERROR}
+    assert all(record.exc_info for record in records)
+
+
+async def test_an_observer_may_use_the_session_without_waiting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    seen: list[int] = []
+
+    def observe(event: events.Event) -> None:
+        if isinstance(event, events.RefreshLanded):
+            assert session.token_nowait() == f"access-{event.flight}"
+            session.reject(event.generation - 1)
+            seen.append(session.statistics().generation)
+
+    async with opened(observers=[observe]) as session:
+        await session.refresh()
+        await session.refresh()
+    assert seen == [2, 3]
+
+
+async def test_an_observer_that_rejects_what_just_landed_hangs_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def observe(event: events.Event) -> None:
+        if isinstance(event, events.RefreshLanded) and event.flight == 1:
+            session.reject(event.generation)
+
+    async with opened(tokens=first_tokens(0), observers=[observe]) as session:
+        with trio.fail_after(10):
+            assert await session.token() == "access-2"
+
+
+# --- keep_fresh ----------------------------------------------------------------------------
+
+
+async def test_keep_fresh_refreshes_by_a_timer_so_that_nobody_waits(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant(lifetime=100)
+    policy = RefreshPolicy(keep_fresh=True)
+    async with opened(grant, tokens=first_tokens(100), policy=policy) as session:
+        for _ in range(100):
+            await trio.sleep(10)
+            session.token_nowait()
+            assert session.statistics().tasks_waiting == 0
+    # A lifetime of 100 is early after 75 to 80.
+    assert 12 <= len(grant.presented) <= 13
+    assert grant.spent_twice == []
+
+
+async def test_without_keep_fresh_nothing_happens_by_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant(lifetime=100)
+    async with opened(grant, tokens=first_tokens(100)):
+        await trio.sleep(1000)
+    assert grant.presented == []
+
+
+async def test_keep_fresh_honours_the_cool_down_and_a_rejection_and_a_new_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant(0, script=[down() for _ in range(3)])
+    policy = RefreshPolicy(keep_fresh=True, attempts=1, cooldown=7)
+    async with opened(grant, policy=policy) as session:
+        session.reject(1)
+        await trio.sleep(6)
+        assert len(grant.presented) == 1
+        await trio.sleep(100)
+        assert len(grant.presented) == 4
+        assert session.token_nowait() == "access-1"
+        await session.log_out()
+        await trio.sleep(10000)
+        assert len(grant.presented) == 4
+        await session.log_in(first_tokens(100))
+        await trio.sleep(99)
+        assert len(grant.presented) == 5
+
+
+async def test_keep_fresh_does_not_spin_on_tokens_that_are_born_old(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant(0, lifetime=0)
+    policy = RefreshPolicy(keep_fresh=True)
+    async with opened(grant, tokens=first_tokens(0), policy=policy):
+        await trio.sleep(10)
+    assert 1 <= len(grant.presented) <= 21

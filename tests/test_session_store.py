@@ -1,0 +1,344 @@
+"""A session and its store: shared, slow, forgetful, broken."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from trioauth import (
+    GrantRefusedError,
+    LoggedOut,
+    LoggedOutError,
+    MemoryStore,
+    Record,
+    RefreshUnavailableError,
+    StoreConflictError,
+    TokenEndpoint,
+    Tokens,
+    events,
+)
+
+from .fakes import FakeGrant, FakeStore, first_tokens
+from .sessions import only, opened
+
+
+async def test_a_session_starts_as_the_store_says(autojump_clock: trio.testing.MockClock) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        await session.refresh()
+    async with opened(store=store, tokens=None) as session:
+        assert session.generation == 2
+        assert session.token_nowait() == "access-1"
+        await session.log_out()
+    async with opened(store=store, tokens=None) as session:
+        assert session.state == LoggedOut("elsewhere")
+
+
+async def test_tokens_given_win_over_the_store(autojump_clock: trio.testing.MockClock) -> None:
+    store = FakeStore(Record(41, Tokens("theirs", "other"), login="l"))
+    async with opened(store=store) as session:
+        assert session.token_nowait() == "access-0"
+        assert session.generation == 42
+    assert store.record is not None
+    assert store.record.tokens == first_tokens()
+
+
+async def test_two_sessions_that_share_a_store_share_one_refresh(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told: list[events.Event] = []
+    store, grant = MemoryStore(), FakeGrant()
+    async with opened(grant, store=store, tokens=first_tokens(0)) as first:
+        async with opened(grant, store=store, tokens=None, observers=[told.append]) as second:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.token)
+                nursery.start_soon(second.token)
+            assert first.token_nowait() == second.token_nowait() == "access-1"
+            assert first.generation == second.generation == 2
+    assert grant.presented == ["refresh-0"]
+    landed = only(events.RefreshLanded, told)
+    assert len(landed) == 1
+    assert grant.most_in_flight == 1
+
+
+async def test_what_another_session_refreshed_is_adopted_without_the_network(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told: list[events.Event] = []
+    store, grant = MemoryStore(), FakeGrant(lifetime=100)
+    async with opened(grant, store=store, tokens=first_tokens(100)) as first:
+        async with opened(store=store, tokens=None, observers=[told.append]) as second:
+            await first.refresh()
+            async with second.open_nursery():
+                second.reject(second.generation)
+                assert await second.token() == "access-1"
+    [landed] = only(events.RefreshLanded, told)
+    assert landed.adopted
+    # It is the same login: nothing ended.
+    assert only(events.LoggedOut, told) == []
+
+
+async def test_logged_out_elsewhere(autojump_clock: trio.testing.MockClock) -> None:
+    store, grant = MemoryStore(), FakeGrant()
+    async with opened(store=store) as first, opened(grant, store=store, tokens=None) as second:
+        await first.log_out()
+        # It is not looked for, but found when the next refresh is due.
+        assert second.generation == 1
+        with pytest.raises(LoggedOutError) as info:
+            await second.refresh()
+        assert info.value.reason == "elsewhere"
+        assert second.state == LoggedOut("elsewhere")
+    assert grant.presented == []
+
+
+async def test_a_session_that_waits_for_its_first_login_does_not_log_out_elsewhere(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore(Record(3, None))
+    async with opened(FakeGrant(unattended=True), store=store, tokens=None) as session:
+        assert await session.token() == "access-1"
+        assert session.generation == 4
+
+
+async def test_somebody_elses_login_in_a_shared_store_ends_this_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    errors: list[LoggedOutError] = []
+    async with opened(store=store) as first, opened(store=store, tokens=None) as second:
+        await first.log_in(Tokens("newcomer", "other", 3600))
+
+        async def request() -> None:
+            with pytest.raises(LoggedOutError) as info:
+                await second.refresh()
+                await second.token()
+            errors.append(info.value)
+
+        with pytest.raises(LoggedOutError) as info:
+            async with second.open_nursery():
+                await second.refresh()
+                await trio.sleep_forever()
+        assert info.value.reason == "replaced"
+        assert second.token_nowait() == "newcomer"
+
+
+async def test_a_refusal_looks_into_the_store_once_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A store whose lock does not exclude: the loser adopts, and is not logged out."""
+    store = FakeStore()
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        assert store.record is not None
+        await trio.sleep(1)
+        store.record = attrs.evolve(
+            store.record, generation=store.record.generation + 1, tokens=Tokens("theirs", "x", None)
+        )
+        raise GrantRefusedError("invalid_grant")
+
+    async with opened(grant, store=store) as session:
+        async with session.open_nursery():
+            await session.refresh()
+            assert session.token_nowait() == "theirs"
+
+
+async def test_a_loser_adopts_what_the_winner_saved_and_overwrites_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told: list[events.Event] = []
+    store = FakeStore()
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        assert store.record is not None
+        await trio.sleep(1)
+        number = store.record.generation + 5
+        theirs = Tokens("theirs", "x", None)
+        store.record = attrs.evolve(
+            store.record, generation=number, tokens=theirs, expires_at_unix=None
+        )
+        return Tokens("ours", "y", 3600)
+
+    async with opened(grant, store=store, observers=[told.append]) as session:
+        await session.refresh()
+        assert session.token_nowait() == "theirs"
+        assert session.generation == 6
+        assert session.statistics().saved
+    assert store.record is not None
+    assert store.record.tokens == Tokens("theirs", "x", None)
+
+
+async def test_a_store_that_lost_its_content_gets_it_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        await session.refresh()
+        # Lost, or put back to an older state, as from a backup: ours is newer.
+        for old in (None, Record(1, Tokens("ancient", "old"), login=store.saved[0].login)):
+            store.record = old
+            await session.refresh()
+        assert session.generation == 4
+        assert session.token_nowait() == "access-3"
+        assert store.record == store.saved[-1]
+    assert [record.tokens for record in store.saved[2:]] == [
+        Tokens("access-2", "refresh-2", 3600),
+        Tokens("access-3", "refresh-3", 3600),
+    ]
+
+
+@pytest.mark.parametrize("place", ["load", "lock"])
+async def test_a_store_that_fails_before_the_rotation_means_unavailable(
+    place: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    grant, store = FakeGrant(), FakeStore()
+    async with opened(grant, store=store, tokens=first_tokens(100)) as session:
+        setattr(store, f"fail_{place}", OSError("no disk"))
+        with pytest.raises(RefreshUnavailableError, match="no disk"):
+            session.reject(1)
+            await session.token()
+        # Nobody refreshes what he can't lock.
+        assert grant.presented == []
+        setattr(store, f"fail_{place}", None)
+        await trio.sleep(5)
+        assert await session.token() == "access-1"
+
+
+async def test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_tried_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told: list[events.Event] = []
+    grant, store = FakeGrant(), FakeStore()
+    async with opened(grant, store=store, observers=[told.append]) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        assert session.token_nowait() == "access-1"
+        assert not session.statistics().saved
+        assert only(events.NotSaved, told) == [
+            events.NotSaved(time=1, generation=2, error="OSError")
+        ]
+        await session.refresh()
+        assert session.token_nowait() == "access-2"
+        store.fail_save = None
+        await trio.sleep(6)
+        assert session.statistics().saved
+        assert store.record is not None
+        assert store.record.tokens == Tokens("access-2", "refresh-2", 3600)
+        assert store.record.generation == session.generation == 3
+    assert grant.spent_twice == []
+
+
+async def test_what_could_not_be_saved_is_saved_when_the_session_closes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        store.fail_save = None
+    assert store.record is not None
+    assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+    assert trio.current_time() == 1
+
+
+async def test_what_could_not_be_saved_and_was_overtaken_is_dropped(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        assert store.record is not None
+        theirs = Record(9, Tokens("theirs", "x", None), login=store.record.login)
+        store.record, store.fail_save = theirs, None
+        await trio.sleep(6)
+        assert session.statistics().saved
+        assert store.record is theirs
+        assert session.token_nowait() == "theirs"
+
+
+@pytest.mark.parametrize("place", ["lock", "load", "save"])
+@pytest.mark.parametrize("what", ["log_in", "log_out"])
+async def test_logging_in_and_out_hold_whatever_the_store_does_and_it_is_told_later(
+    what: str, place: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[events.Event] = []
+    store = FakeStore()
+    async with opened(store=store, observers=[told.append]) as session:
+        setattr(store, f"fail_{place}", OSError("no disk"))
+        if what == "log_in":
+            await session.log_in(Tokens("access-5", "refresh-5"))
+            assert session.token_nowait() == "access-5"
+        else:
+            await session.log_out()
+            assert session.state == LoggedOut("asked")
+        assert only(events.NotSaved, told)
+        assert not session.statistics().saved
+        setattr(store, f"fail_{place}", None)
+        await trio.sleep(6)
+        assert session.statistics().saved
+        assert store.record is not None
+        expected = None if what == "log_out" else Tokens("access-5", "refresh-5")
+        assert store.record.tokens == expected
+
+
+@pytest.mark.parametrize("place", ["lock", "save"])
+async def test_tokens_given_to_a_session_whose_store_can_not_be_written_work_anyway(
+    place: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = FakeStore()
+    setattr(store, f"fail_{place}", OSError("read-only file system"))
+    async with opened(store=store) as session:
+        assert session.token_nowait() == "access-0"
+        assert not session.statistics().saved
+
+
+async def test_a_refusal_holds_whatever_the_store_does(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, store = FakeGrant(script=[GrantRefusedError("invalid_grant")]), FakeStore()
+    async with opened(grant, store=store) as session:
+        store.fail_save = OSError("disk full")
+        with pytest.raises(LoggedOutError) as info:
+            await session.refresh()
+        assert info.value.reason == "refused"
+        store.fail_save = None
+        await trio.sleep(6)
+        assert store.record is not None
+        assert store.record.tokens is None
+
+
+async def test_a_conflict_every_time_does_not_go_on_for_ever(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told: list[events.Event] = []
+    store = FakeStore()
+    async with opened(store=store, observers=[told.append]) as session:
+        store.fail_save = StoreConflictError("somebody was there")
+        await session.refresh()
+        assert session.token_nowait() == "access-1"
+        assert only(events.NotSaved, told)
+        await session.log_in(Tokens("access-5", "refresh-5"))
+        assert session.token_nowait() == "access-5"
+        await session.log_out()
+        assert session.state == LoggedOut("asked")
+        assert trio.current_time() < 30
+
+
+async def test_a_log_out_that_could_not_be_saved_ends_what_others_refreshed_meanwhile(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as first, opened(store=store, tokens=None) as second:
+        store.fail_save = OSError("disk full")
+        await first.log_out()
+        store.fail_save = None
+        # The other session does not know yet.
+        await second.refresh()
+        await trio.sleep(30)
+        assert first.state == LoggedOut("asked")
+        assert store.record is not None
+        assert store.record.tokens is None
+        with pytest.raises(LoggedOutError):
+            await second.refresh()

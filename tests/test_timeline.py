@@ -1,0 +1,435 @@
+"""Timeline: what it records, and the picture it makes of it."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+import trio
+
+import trioauth
+from trioauth import events
+from trioauth._picture import Picture, compose
+from trioauth._svg import _Axis
+from trioauth.testing import AuthServer
+from trioauth.timeline import Timeline
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def started(
+    time: float, flight: int = 1, cause: events.RefreshCause = "clock", generation: int = 1
+) -> events.RefreshStarted:
+    return events.RefreshStarted(time=time, flight=flight, cause=cause, generation=generation)
+
+
+def landed(
+    time: float, flight: int = 1, generation: int = 2, adopted: bool = False
+) -> events.RefreshLanded:
+    return events.RefreshLanded(time=time, flight=flight, generation=generation, adopted=adopted)
+
+
+def failed(time: float, flight: int = 1) -> events.RefreshFailed:
+    return events.RefreshFailed(time=time, flight=flight, error="TooSlowError", retry_at=time + 5)
+
+
+def waits(time: float, task: str = "a", flight: int = 1) -> events.WaitStarted:
+    return events.WaitStarted(time=time, flight=flight, task=task)
+
+
+def goes_on(
+    time: float, task: str = "a", flight: int = 1, cancelled: bool = False
+) -> events.WaitEnded:
+    return events.WaitEnded(time=time, flight=flight, task=task, cancelled=cancelled)
+
+
+def timeline_of(*happened: events.Event, **options: int) -> Timeline:
+    timeline = Timeline(**options)
+    for event in happened:
+        timeline(event)
+    return timeline
+
+
+def picture_of(*happened: events.Event) -> Picture:
+    return compose(happened, [])
+
+
+def parse(timeline: Timeline) -> ET.Element:
+    return ET.fromstring(timeline.svg())
+
+
+def of_class(root: ET.Element, name: str, tag: str = "rect") -> list[ET.Element]:
+    """The elements of a class that stand for something, so not those of the legend."""
+    found = [each for each in root.iter(SVG + tag) if each.get("class") == name]
+    return [each for each in found if each.find(SVG + "title") is not None]
+
+
+def titles(root: ET.Element, name: str, tag: str = "rect") -> list[str]:
+    return [each.findtext(SVG + "title", "") for each in of_class(root, name, tag)]
+
+
+def left(element: ET.Element) -> float:
+    return float(element.get("x", ""))
+
+
+def texts(root: ET.Element) -> list[str]:
+    return [each.text or "" for each in root.iter(SVG + "text")]
+
+
+# --- generations ---------------------------------------------------------------------------
+
+
+def test_a_generation_reigns_from_its_landing_to_the_next_one() -> None:
+    picture = picture_of(
+        events.LoggedIn(time=10, generation=1),
+        started(12),
+        landed(13),
+        started(19),
+        landed(20, 2, 3),
+    )
+    assert [(band.generation, band.start, band.end) for band in picture.bands] == [
+        (1, 10, 13),
+        (2, 13, 20),
+        (3, 20, 20),
+    ]
+
+
+def test_a_log_out_ends_the_generation_and_a_log_in_begins_one() -> None:
+    picture = picture_of(
+        events.LoggedIn(time=0, generation=1),
+        events.LoggedOut(time=2, reason="asked"),
+        events.LoggedIn(time=5, generation=2),
+        events.Saved(time=6, generation=2),
+    )
+    assert [(band.start, band.end) for band in picture.bands] == [(0, 2), (5, 6)]
+
+
+def test_the_landing_of_a_first_login_does_not_begin_its_generation_twice() -> None:
+    picture = picture_of(
+        started(0, generation=0), events.LoggedIn(time=1, generation=1), landed(1, 1, 1)
+    )
+    assert [(band.generation, band.start) for band in picture.bands] == [(1, 1)]
+
+
+def test_a_landing_in_view_begins_a_generation_even_if_what_was_before_is_forgotten() -> None:
+    assert [band.generation for band in picture_of(landed(3, 7, 8)).bands] == [8]
+    assert picture_of(events.LoggedOut(time=2, reason="asked")).bands == []
+
+
+# --- flights -------------------------------------------------------------------------------
+
+
+def test_a_flight_lasts_until_it_lands_and_says_why_and_for_how_many() -> None:
+    picture = picture_of(
+        started(1, cause="rejected"),
+        waits(1),
+        waits(1, "b"),
+        goes_on(2),
+        landed(2),
+        goes_on(2, "b"),
+    )
+    (flight,) = picture.flights
+    assert (flight.kind, flight.start, flight.end, flight.label) == ("landed", 1, 2, "401")
+    assert flight.text == (
+        "refresh 1, because a server refused the token: generation 2; 2 tasks waited"
+    )
+
+
+def test_flights_that_fail_adopt_or_are_in_the_air_look_different() -> None:
+    picture = picture_of(
+        started(1),
+        failed(2),
+        started(3, 2, "asked_for"),
+        landed(4, 2, adopted=True),
+        started(5, 3),
+        waits(6, flight=3),
+    )
+    assert [(flight.kind, flight.start, flight.end) for flight in picture.flights] == [
+        ("failed", 1, 2),
+        ("adopted", 3, 4),
+        ("airborne", 5, 6),
+    ]
+    assert "failed with TooSlowError; 0 tasks waited" in picture.flights[0].text
+    assert "generation 2, found in the store" in picture.flights[1].text
+    assert picture.flights[2].text.endswith("still in the air; 1 task waited")
+
+
+def test_an_end_without_a_beginning_is_left_out() -> None:
+    picture = picture_of(landed(1), failed(2, 2), goes_on(3))
+    assert picture.flights == []
+    assert picture.rows == []
+
+
+# --- rows ----------------------------------------------------------------------------------
+
+
+def test_a_wait_is_drawn_in_the_row_of_its_task_whether_it_ended_or_not() -> None:
+    picture = picture_of(
+        waits(1, "b"), waits(1, "a"), goes_on(2, "a"), waits(3, "a", 2), goes_on(4, "a", 2, True)
+    )
+    assert [row.name for row in picture.rows] == ["a", "b"]
+    a, b = picture.rows
+    assert [(span.kind, span.start, span.end) for span in a.spans] == [
+        ("wait", 1, 2),
+        ("wait-cancelled", 3, 4),
+    ]
+    assert [(span.start, span.end, span.text) for span in b.spans] == [
+        (1, 4, "waits for refresh 1")
+    ]
+
+
+def test_rows_are_in_the_order_of_names_with_numbers_as_numbers() -> None:
+    names = ["task 10", "task 9", "main", "task 9b", "10", "9" * 5000]
+    picture = picture_of(*(waits(1, name) for name in names))
+    assert [row.name[:9] for row in picture.rows] == [
+        "10", "999999999", "main", "task 9", "task 9b", "task 10",
+    ]  # fmt: skip
+
+
+def test_tasks_of_one_name_that_overlap_have_a_row_each() -> None:
+    timeline = Timeline()
+    timeline(waits(1.5))
+    timeline(waits(1.6))
+    timeline(goes_on(2))
+    timeline(goes_on(2))
+    for start, end in ((1, 3), (1.2, 2.5), (2.7, 4), (3, 5)):
+        timeline.add_request("GET /", task="a", started=start, ended=end)
+    timeline(events.RequestResent(time=2.2, task="a", refused=1, generation=2))
+    timeline(events.RequestResent(time=4.5, task="a", refused=1, generation=2))
+    timeline(events.RequestResent(time=4.5, task="unknown", refused=1, generation=2))
+    rows = timeline._picture().rows
+    assert [[(span.kind, span.start) for span in row.spans] for row in rows] == [
+        [("request", 1), ("wait", 1.5), ("request", 3)],
+        [("request", 1.2), ("wait", 1.6), ("request", 2.7)],
+    ]
+    assert [[mark.time for mark in row.marks] for row in rows] == [[2.2, 4.5], []]
+
+
+def test_a_wait_beyond_its_request_is_of_another_task() -> None:
+    timeline = timeline_of(waits(2), goes_on(5))
+    timeline.add_request("GET /", task="a", started=1, ended=3)
+    assert len(timeline._picture().rows) == 2
+
+
+# --- requests ------------------------------------------------------------------------------
+
+
+async def test_a_request_is_of_the_task_that_makes_it_and_says_how_it_ended(
+    autojump_clock: object,
+) -> None:
+    timeline = Timeline()
+
+    async def ask(label: str, error: Exception | None = None) -> None:
+        with timeline.request(label) as request:
+            await trio.sleep(1)
+            request.outcome = 204
+            if error:
+                raise error
+
+    async def fails() -> None:
+        with pytest.raises(ValueError, match="canary"):
+            await ask("GET /fails", ValueError("canary"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, "GET /works", name="works")
+        nursery.start_soon(fails, name="fails")
+        with trio.move_on_after(0.5):
+            await ask("GET /cancelled")
+        with timeline.request("GET /nothing"):
+            pass
+        with timeline.request("GET /running"):
+            running = titles(parse(timeline), "request")
+            await trio.sleep(2)
+    root = parse(timeline)
+    assert "GET /running: running; 0.000 s" in running
+    assert "GET /works: 204; 1.000 s" in titles(root, "request")
+    assert "GET /nothing: answered; 0.000 s" in titles(root, "request")
+    assert titles(root, "request-failed") == ["GET /fails: ValueError; 1.000 s"]
+    assert titles(root, "request-cancelled") == ["GET /cancelled: cancelled; 0.500 s"]
+    assert {"works", "fails"} <= set(texts(root))
+    assert "canary" not in timeline.svg() + repr(timeline)
+
+
+@pytest.mark.parametrize("times", [(2, 1), (math.nan, 1), (0, math.inf)])
+def test_a_request_that_ends_before_it_began_is_an_error(times: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="ended must be a time after started"):
+        Timeline().add_request("GET /", task="a", started=times[0], ended=times[1])
+
+
+# --- the picture ---------------------------------------------------------------------------
+
+
+def test_the_picture_shows_generations_flights_waits_and_the_log_out() -> None:
+    root = parse(
+        timeline_of(
+            events.LoggedIn(time=100, generation=1),
+            started(104, cause="rejected"),
+            waits(104),
+            landed(106),
+            goes_on(106),
+            events.RequestResent(time=106, task="a", refused=1, generation=2),
+            events.NotSaved(time=107, generation=2, error="StoreError"),
+            events.LoggedOut(time=109, reason="refused"),
+            events.Revoked(time=109.5),
+            events.NotRevoked(time=110, error="TooSlowError"),
+        )
+    )
+    assert titles(root, "band-1") == ["generation 1: 6.000 s"]
+    assert titles(root, "band-0") == ["generation 2: 3.000 s"]
+    assert titles(root, "landed")[0].endswith("1 task waited; 2.000 s")
+    assert titles(root, "wait") == ["waited for refresh 1; 2.000 s"]
+    assert titles(root, "resent", "path") == [
+        "sent again with generation 2, after generation 1 was refused"
+    ]
+    assert titles(root, "logged-in", "path") == ["logged in: generation 1"]
+    assert titles(root, "logged-out", "path") == ["logged out: refused"]
+    assert titles(root, "note", "path") == ["the tokens were revoked"]
+    assert titles(root, "trouble", "path") == [
+        "generation 2 was not saved: StoreError",
+        "not revoked: TooSlowError",
+    ]
+    assert {"0 s", "5 s", "10 s", "401", "a", "logged out: refused"} <= set(texts(root))
+    assert root.get("aria-label") == "trioauth: 10.0 s, 2 generations, 1 refresh, 1 task"
+
+
+def test_what_happens_at_the_same_time_is_drawn_at_the_same_place() -> None:
+    root = parse(timeline_of(started(0), waits(5), landed(10), goes_on(10)))
+    (flight,), (wait,) = of_class(root, "landed"), of_class(root, "wait")
+    right = [left(each) + float(each.get("width", "")) for each in (flight, wait)]
+    assert right[0] == pytest.approx(right[1], abs=0.2)
+    middle = left(flight) + float(flight.get("width", "")) / 2
+    assert left(wait) == pytest.approx(middle, abs=0.2)
+
+
+def test_labels_are_left_out_where_there_is_no_room() -> None:
+    crowded = [
+        event
+        for flight in range(1, 200)
+        for event in (started(flight, flight), landed(flight + 0.9, flight, flight + 1))
+    ]
+    root = parse(timeline_of(*crowded))
+    assert len(of_class(root, "landed")) == 199
+    assert texts(root).count("old") == 1
+    assert "7" not in texts(root)
+
+
+def test_only_so_many_rows_are_drawn_and_the_picture_says_how_many_are_not() -> None:
+    busy = [waits(number, f"task {number}") for number in range(100)]
+    small, large = timeline_of(*busy, rows=7), timeline_of(*busy)
+    assert len(of_class(parse(small), "wait")) == 7
+    assert "and 93 more" in texts(parse(small))
+    assert len(of_class(parse(large), "wait")) == 60
+    assert "and 40 more" in texts(parse(large))
+    assert "more" not in " ".join(texts(parse(timeline_of(*busy[:60]))))
+
+
+def test_only_the_newest_are_remembered() -> None:
+    timeline = timeline_of(*(started(number, number) for number in range(10)), limit=3)
+    assert [flight.start for flight in timeline._picture().flights] == [7, 8, 9]
+    for number in range(10):
+        timeline.add_request("GET /", task="a", started=number, ended=number)
+    assert [span.start for row in timeline._picture().rows for span in row.spans] == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "nasty", ["<script>alert(1)</script>", '"><b>&amp;', "a\x00\x1b\ufffe\ud800b"]
+)
+def test_names_from_outside_are_text_and_nothing_else(nasty: str) -> None:
+    timeline = timeline_of(waits(0, nasty), failed(1))
+    timeline.add_request(nasty, task=nasty, started=0, ended=1, outcome=nasty)
+    root = parse(timeline)
+    assert {each.tag.removeprefix(SVG) for each in root.iter()} == {
+        "svg", "style", "rect", "text", "path", "g", "title",
+    }  # fmt: skip
+    name = re.sub(r"[\x00\x1b\ufffe\ud800]", " ", nasty)
+    assert name in [each.text for each in root.iter(SVG + "title")]
+    timeline.svg().encode()
+
+
+def test_a_long_name_is_shortened_and_whole_where_one_points_at_it() -> None:
+    root = parse(timeline_of(waits(0, "worker " + "x" * 60)))
+    assert "worker " + "x" * 16 + "…" in texts(root)
+    assert "worker " + "x" * 60 in [each.text for each in root.iter(SVG + "title")]
+
+
+@pytest.mark.parametrize("seconds", [0, 1e-3, 0.07, 1, 15, 3600, 1e6])
+def test_the_axis_has_some_round_ticks_whatever_the_length(seconds: float) -> None:
+    ticks = list(_Axis(100, max(seconds, 1e-3)).ticks())
+    assert 4 <= len(ticks) <= 11
+    assert ticks[0][0] == 100
+    assert ticks[-1][0] <= 100 + max(seconds, 1e-3) * (1 + 1e-9)
+    assert len({text for _, text in ticks}) == len(ticks)
+
+
+def test_an_empty_timeline_is_a_picture_too() -> None:
+    assert "trioauth" in texts(parse(Timeline()))
+    assert repr(Timeline()) == (
+        "<trioauth.timeline.Timeline: 0.0 s, 0 generations, 0 refreshes, 0 tasks>"
+    )
+
+
+def test_it_is_readable_in_the_dark_and_its_style_stays_with_it() -> None:
+    style = parse(Timeline()).findtext(SVG + "style", "")
+    light, dark = style.split("@media (prefers-color-scheme:dark){")
+    selectors = re.findall(r"([^{}]+)\{", light + dark)
+    assert selectors
+    assert all(selector.startswith(".trioauth-timeline") for selector in selectors)
+    assert set(re.findall(r"([^{}]+)\{(?:fill|stroke):#", light)) == set(
+        re.findall(r"([^{}]+)\{(?:fill|stroke):#", dark)
+    )
+
+
+def test_a_notebook_shows_it() -> None:
+    timeline = timeline_of(waits(0))
+    assert timeline._repr_svg_() == timeline.svg()
+    assert timeline._repr_mimebundle_() == {
+        "image/svg+xml": timeline.svg(),
+        "text/plain": repr(timeline),
+    }
+
+
+def test_it_is_saved_as_a_file(tmp_path: Path) -> None:
+    timeline = timeline_of(waits(0, "größer"))
+    timeline.save(tmp_path / "timeline.svg")
+    assert ET.parse(tmp_path / "timeline.svg").getroot().tag == SVG + "svg"
+    assert (tmp_path / "timeline.svg").read_bytes() == timeline.svg().encode()
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "7"])
+@pytest.mark.parametrize("name", ["rows", "limit"])
+def test_a_number_out_of_range_is_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, 1 or more"):
+        Timeline(**{name: value})
+
+
+# --- with a session ------------------------------------------------------------------------
+
+
+async def test_it_draws_what_a_session_does(autojump_clock: object) -> None:
+    timeline, server = Timeline(), AuthServer(lifetime=600)
+    server.delay(1)
+    async with trioauth.open_session(
+        trioauth.RefreshTokenGrant(server.token_url, client_id=server.client_id),
+        tokens=server.log_in(),
+        base_url=server.url,
+        transport=server.transport(),
+        observers=[timeline],
+    ) as session:
+
+        async def ask() -> None:
+            with timeline.request("GET /notes") as request:
+                request.outcome = (await session.get("/notes")).status_code
+
+        server.expire()
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(ask, name=f"task {number}")
+    root = parse(timeline)
+    assert titles(root, "request") == ["GET /notes: 200; 1.000 s"] * 3
+    assert len(of_class(root, "wait")) == len(of_class(root, "resent", "path")) == 3
+    assert titles(root, "landed") == [
+        "refresh 1, because a server refused the token: generation 2; 3 tasks waited; 1.000 s"
+    ]
+    assert "canary" not in timeline.svg()

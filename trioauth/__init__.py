@@ -1,0 +1,125 @@
+"""An HTTP client session for trio programs that stays logged in.
+
+A map of the package, in reading order:
+
+``_tokens``     `Tokens`; the answer of a token endpoint -> Tokens (pure)
+``_policy``     `RefreshPolicy`: when to refresh, how often to try, how long to wait
+``_errors``     what can go wrong, by what to do next
+``_flight``     Generation, Login, Flight: what is held, and what is on its way
+``_state``      states, decisions, transitions (pure)
+``_retry``      when another try makes sense (pure)
+``_session``    `Session`, `open_session`: the only nursery
+``_keeper``     the inside of a session: its state, its flights, its waiting tasks
+``_renewal``    what happens under the session's lock: renew, log in, log out
+``_vault``      the store, as one session sees it
+``_store``      `Record` and the `TokenStore` protocol
+``_clock``      the one place where wall time meets trio time
+``_auth``       the auth flow: sign, and on a 401 once more; ``_httpx``, ``_httpx2`` are its ends
+``_client``     the session's own httpx client and its limiter
+``_endpoint``   `TokenEndpoint`: the client for authorization servers
+``_origins``    where a token may go (pure)
+``_challenge``  WWW-Authenticate: what a refresh can cure and what not (pure)
+``events``      what observers are told
+``timeline``    an observer that draws what happened
+``grants``, ``stores``, ``testing``  batteries
+
+Nothing of ``stores``, ``testing`` and ``timeline`` is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import events
+from ._challenge import Challenge, challenge, challenges
+from ._endpoint import Answer, TokenEndpoint, TokenRequest
+from ._errors import (
+    Error,
+    GrantError,
+    GrantMisconfiguredError,
+    GrantRefusedError,
+    LoggedOutError,
+    OriginError,
+    RefreshUnavailableError,
+    StoreConflictError,
+    StoreError,
+    TokenResponseError,
+)
+from ._flight import Authentication
+from ._grant import Grant
+from ._policy import RefreshPolicy
+from ._session import Session, Statistics, open_session
+from ._state import LoggedIn, LoggedOut, LogoutReason
+from ._store import Record, TokenStore
+from ._tokens import Tokens
+from ._version import __version__
+from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
+
+if TYPE_CHECKING:
+    from .stores import FileStore, MemoryStore
+
+__all__ = [
+    "Answer",
+    "Authentication",
+    "BearerRefreshGrant",
+    "Challenge",
+    "ClientCredentialsGrant",
+    "Error",
+    "FileStore",
+    "Grant",
+    "GrantError",
+    "GrantMisconfiguredError",
+    "GrantRefusedError",
+    "LoggedIn",
+    "LoggedOut",
+    "LoggedOutError",
+    "LogoutReason",
+    "MemoryStore",
+    "OriginError",
+    "Record",
+    "RefreshPolicy",
+    "RefreshTokenGrant",
+    "RefreshUnavailableError",
+    "Session",
+    "Statistics",
+    "StoreConflictError",
+    "StoreError",
+    "TokenEndpoint",
+    "TokenRequest",
+    "TokenResponseError",
+    "TokenStore",
+    "Tokens",
+    "__version__",
+    "challenge",
+    "challenges",
+    "events",
+    "open_session",
+]
+
+# Exceptions are named in tracebacks by where they are caught from.
+for _error in (
+    Error,
+    GrantError,
+    GrantMisconfiguredError,
+    GrantRefusedError,
+    LoggedOutError,
+    OriginError,
+    RefreshUnavailableError,
+    StoreConflictError,
+    StoreError,
+    TokenResponseError,
+):
+    _error.__module__ = __name__
+del _error
+
+
+def __getattr__(name: str) -> object:
+    if name in ("FileStore", "MemoryStore"):
+        from . import stores
+
+        return getattr(stores, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,150 @@
+"""What can go wrong, sorted by what the caller does next.
+
+The tree::
+
+    trioauth.Error
+    ├── LoggedOutError              log in again
+    ├── RefreshUnavailableError     try later; still logged in
+    ├── GrantError
+    │   ├── GrantRefusedError       the login is over
+    │   └── GrantMisconfiguredError mend the configuration; nothing is lost
+    ├── TokenResponseError          the server's answer made no sense
+    ├── OriginError                 this URL may not have the token
+    └── StoreError                  mend the store; nothing was overwritten
+        └── StoreConflictError      somebody else saved first; load again
+
+No message, argument or attribute of these ever holds a token or a client secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from ._state import LogoutReason
+
+_LONGEST_DESCRIPTION = 200
+
+
+def printable(text: str, *, secrets: tuple[str, ...] = ()) -> str:
+    """Make a server's text fit for a log line: no control characters, no secrets, not too long."""
+    # The longest first: one may be a part of another.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret:
+            text = text.replace(secret, "[redacted]")
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= _LONGEST_DESCRIPTION else text[:_LONGEST_DESCRIPTION] + "..."
+
+
+class Error(Exception):
+    """The base of all errors of this library."""
+
+
+class LoggedOutError(Error):
+    """There is no login to work with. What to do: log in again.
+
+    Raised to every task that needed the login when it ended, and to whoever
+    asks afterwards, at once and without I/O. ``__cause__`` says why, where
+    there is more to say than ``reason``.
+    """
+
+    reason: LogoutReason
+    """Why the login ended; see `trioauth.LoggedOut`."""
+
+    def __init__(self, message: str, reason: LogoutReason = "asked") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class RefreshUnavailableError(Error):
+    """No usable answer could be had. What to do: try later; the login still stands.
+
+    A grant raises it, too, to say what it knows: after how many seconds the
+    server wants to be asked again, and whether the refresh token certainly was
+    not used. Any other exception out of a grant counts as "unavailable, and the
+    refresh token may have been used".
+    """
+
+    retry_at: float | None = None
+    """When asking again makes sense, on trio's clock (`trio.current_time`). Set by the session."""
+
+    retry_after: float | None
+    """Seconds the server asked us to wait (RFC 9110 10.2.3), or None. Set by the grant."""
+
+    safe_to_repeat: bool
+    """The server certainly did not use the refresh token. Set by the grant."""
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, safe_to_repeat: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.safe_to_repeat = safe_to_repeat
+
+
+class GrantError(Error):
+    """The authorization server answered with an error (RFC 6749 5.2)."""
+
+    error: str
+    """The error code, such as ``invalid_grant``."""
+
+    description: str | None
+    """What the server says about it, control characters removed; for a person to read."""
+
+    def __init__(self, error: str, description: str | None = None) -> None:
+        self.error = printable(error)
+        self.description = None if description is None else printable(description)
+        super().__init__(self.error, self.description)
+
+    def __str__(self) -> str:
+        return self.error if self.description is None else f"{self.error}: {self.description}"
+
+
+class GrantRefusedError(GrantError):
+    """The server said no, finally. The login is over; what to do: log in again."""
+
+
+class GrantMisconfiguredError(GrantError):
+    """The server does not accept this client or this kind of request (``invalid_client``, ...).
+
+    What to do: mend the configuration. Nothing is lost: the refresh token was
+    not used, the store was not touched, and the session is still logged in.
+    """
+
+
+class TokenResponseError(Error):
+    """The token endpoint's answer made no sense; the message says what was wrong with it."""
+
+
+class OriginError(Error):
+    """This URL may not have the token. Nothing was sent.
+
+    What to do: add its origin to ``origins=`` of `trioauth.open_session`, if it
+    is to be trusted with the token; else send it through a client of its own.
+    """
+
+
+class StoreError(Error):
+    """The token store can't be read or written. Nothing in it was overwritten."""
+
+    path: str | None
+    """The file, for a store that is one."""
+
+    key: str | None
+    """The key, for a store that has such."""
+
+    def __init__(
+        self, message: str, *, path: str | os.PathLike[str] | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path = None if path is None else str(path)
+        self.key = key
+
+
+class StoreConflictError(StoreError):
+    """`TokenStore.save` found another generation than the expected one, and wrote nothing.
+
+    Somebody else saved first; what to do: load, and go on with what is there.
+    """

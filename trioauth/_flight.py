@@ -1,0 +1,227 @@
+"""Generation, Login and Flight: what is held, how long it counts, and what is on its way."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, final
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from ._policy import RefreshPolicy
+    from ._state import LoggedOut
+    from ._tokens import Tokens
+    from .events import RefreshCause
+
+Freshness: TypeAlias = Literal["fresh", "early", "stale", "expired"]
+
+ResultT = TypeVar("ResultT")
+
+
+NotResent: TypeAlias = Literal["body", "futile", "again"]
+
+
+@final
+@attrs.frozen
+class Authentication:
+    """How a request was authenticated: ``response.extensions["trioauth"]``."""
+
+    generation: int
+    """The tokens it was sent with, the last time."""
+
+    attempts: int = 1
+    """How often it was sent: 1 or 2."""
+
+    not_resent: NotResent | None = None
+    """Why a refused request was not sent again, if it was not:
+
+    ``body``
+        Its body can't be sent twice. A refresh is under way: the next try works.
+    ``futile``
+        Refreshing was of no use the last few times; see `RefreshPolicy.max_futile`.
+    ``again``
+        It was refused with a token just renewed, too.
+    """
+
+
+@final
+@attrs.define(eq=False)
+class Login:
+    """The span from logging in to logging out. Compared by identity; it only moves forward."""
+
+    id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    """The name of this login in a shared store."""
+
+    outcome: LoggedOut | None = attrs.field(default=None, init=False)
+    """How it ended; None while it lasts, and if the session was closed first."""
+
+    over: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+
+    scopes: set[trio.CancelScope] = attrs.field(
+        factory=set[trio.CancelScope], init=False, repr=False
+    )
+    """What lives no longer than this login."""
+
+    newest: Tokens | None = attrs.field(default=None, init=False, repr=False)
+    """The last tokens it got, even those that came when it was over: what there is to revoke."""
+
+    def end(self, outcome: LoggedOut | None) -> None:
+        """Wake those who wait for the end, and cancel what lives no longer. Not a checkpoint."""
+        if not self.over.is_set():
+            self.outcome = outcome
+            self.over.set()
+            for scope in self.scopes:
+                scope.cancel(reason="trioauth: the login is over")
+
+
+def _bearer(generation: Generation) -> str:
+    return f"Bearer {generation.tokens.access_token}"
+
+
+@final
+@attrs.frozen(eq=False)
+class Generation:
+    """One set of tokens, from the moment it was obtained to the moment it is replaced.
+
+    Compared by identity: two servers may well issue the same string twice, but
+    "is this still the one I used?" is a question about history. Its times are
+    those of the session's clock, see `trioauth._clock`.
+    """
+
+    number: int
+    login: Login = attrs.field(repr=False)
+    tokens: Tokens
+    lifetime: float
+    """Seconds, from being asked for to `expires_at`."""
+    early_at: float
+    stale_at: float
+    expires_at: float
+    header: str = attrs.field(
+        default=attrs.Factory(_bearer, takes_self=True), init=False, repr=False
+    )
+    """The value of ``Authorization`` (RFC 6750 2.1)."""
+    authentication: Authentication = attrs.field(
+        default=attrs.Factory(lambda self: Authentication(self.number), takes_self=True),
+        init=False,
+        repr=False,
+    )
+    """What is said of a request that was sent with it once."""
+
+    @classmethod
+    def schedule(
+        cls,
+        number: int,
+        login: Login,
+        tokens: Tokens,
+        *,
+        asked_at: float,
+        policy: RefreshPolicy,
+        jitter: float = 0.0,
+        renewable: bool = True,
+    ) -> Generation:
+        """Decide when tokens get early, stale and expired.
+
+        Args:
+          number: Of this generation.
+          login: That it belongs to.
+          tokens: What it consists of.
+          asked_at: When the lifetime started at the earliest: before the request for it was sent.
+          policy: Has the windows.
+          jitter: Between 0 and 1: how much of a fifth the early window is shortened by.
+          renewable: False if nobody could get newer tokens anyway: then they are used up to
+              their end.
+        """
+        lifetime = math.inf if tokens.expires_in is None else tokens.expires_in
+        leeway = min(policy.leeway, lifetime / 10) if renewable else 0.0
+        early = min(policy.early, lifetime / 4) if renewable else 0.0
+        expires_at = asked_at + lifetime
+        return cls(
+            number=number,
+            login=login,
+            tokens=tokens,
+            lifetime=lifetime,
+            early_at=expires_at - max(leeway, early * (1 - jitter / 5)),
+            stale_at=expires_at - leeway,
+            expires_at=expires_at,
+        )
+
+    def freshness(self, now: float, *, valid_for: float = 0.0, one_shot: bool = False) -> Freshness:
+        """Say how good the access token is at a moment.
+
+        Args:
+          now: The moment.
+          valid_for: Seconds of life that are wanted. More than a whole lifetime can't be had by
+              refreshing; then a token is good that isn't early yet.
+          one_shot: For a request that can't be sent again: early counts as stale.
+        """
+        if valid_for > self.lifetime:
+            valid_for, one_shot = 0.0, True
+        if now + valid_for >= self.expires_at:
+            return "expired"
+        if now >= self.stale_at:
+            return "stale"
+        if now >= self.early_at:
+            return "stale" if one_shot else "early"
+        return "fresh"
+
+
+@final
+@attrs.define(eq=False)
+class Flight(Generic[ResultT]):
+    """A change of credentials in the air: many tasks may wait for it, one result lands.
+
+    Not an `outcome.Outcome`: those can be unwrapped once, and this has many
+    passengers. It runs in a shielded scope, so that whoever cancels the tasks
+    around the session does not lose a rotated token; the session cancels it by name.
+    """
+
+    number: int
+    cause: RefreshCause | None = None
+    """Why a refresh was started; None for a login or a log-out."""
+    scope: trio.CancelScope = attrs.field(
+        factory=lambda: trio.CancelScope(shield=True), init=False, repr=False
+    )
+    brought: ResultT | None = attrs.field(default=None, init=False, repr=False)
+    """What it has in hand already, should the deadline cut it short before it is saved."""
+
+    grounded: str | None = attrs.field(default=None, init=False)
+    """Why it was cancelled, if it was."""
+
+    over: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+    """Set when its task is done, which may be later than its landing."""
+
+    _landed: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+    # Written once, before _landed is set; read only after.
+    _result: list[ResultT] = attrs.field(factory=list["ResultT"], init=False, repr=False)
+
+    def ground(self, reason: str) -> None:
+        """Cancel it. Not a checkpoint."""
+        self.grounded = reason
+        self.scope.cancel(reason=f"trioauth: {reason}")
+
+    def land(self, result: ResultT) -> None:
+        """Deliver the result and wake every passenger; only the first counts. Not a checkpoint."""
+        if not self._landed.is_set():
+            self._result.append(result)
+            self._landed.set()
+
+    async def wait_landed(self) -> ResultT:
+        """Wait for the result.
+
+        Cancellation:
+          Safe. You leave; the flight goes on.
+        """
+        await self._landed.wait()
+        return self._result[0]
+
+    @property
+    def landed(self) -> bool:
+        """Whether there is a result, or nobody waits for one any more."""
+        return self._landed.is_set()
+
+    @property
+    def passengers(self) -> int:
+        """How many tasks are waiting for it."""
+        return self._landed.statistics().tasks_waiting

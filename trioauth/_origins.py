@@ -1,0 +1,193 @@
+"""Origins: where a token may go (pure)."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import TYPE_CHECKING, Protocol, TypeAlias, final
+
+import attrs
+import httpx
+
+from ._errors import OriginError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LOOPBACK = IPv4Network("127.0.0.0/8")
+# As httpx writes a host name: lower case, IDNA encoded. Anything else (a wildcard,
+# say) would be compared as it stands and never be found.
+_HOST_NAME = re.compile(rb"[a-z0-9_.-]+")
+
+Origin: TypeAlias = tuple[str, bytes, int]
+"""Scheme, host as it goes over the wire, and effective port (RFC 9110 4.3.1)."""
+
+
+class URLLike(Protocol):
+    """What is used of an ``httpx.URL`` or ``httpx2.URL``."""
+
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def raw_host(self) -> bytes: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def userinfo(self) -> bytes: ...
+
+
+def _as_usual(origins: Origins) -> frozenset[tuple[str, bytes, int | None]]:
+    return frozenset(
+        (scheme, host, None if port == _DEFAULT_PORTS[scheme] else port)
+        for scheme, host, port in origins.allowed
+    )
+
+
+@final
+@attrs.frozen
+class Origins:
+    """The origins that may have the token: exactly these, and nothing that looks like them.
+
+    What is compared is the URL object that is sent, as its own library has parsed
+    it: two parsers that disagree about a URL are how tokens get to strangers.
+    """
+
+    allowed: frozenset[Origin]
+    # The same as httpx writes nearly all of them: the default port is None. Each request pays for
+    # looking here, and only the odd ones for more.
+    _usual: frozenset[tuple[str, bytes, int | None]] = attrs.field(
+        default=attrs.Factory(_as_usual, takes_self=True), init=False, eq=False, repr=False
+    )
+
+    @classmethod
+    def of(cls, base_url: str, origins: Iterable[str]) -> Origins:
+        """Read what a program passed in.
+
+        Args:
+          base_url: Its origin counts, its path does not matter; "" if there is none.
+          origins: Each a URL of nothing but an origin.
+
+        Raises:
+          ValueError: One of them is not to have a token, or there is none; names the parameter.
+          TypeError: Something is not a string; names the parameter.
+        """
+        if isinstance(origins, str):
+            raise TypeError('origins must be several strings, not one: origins=["https://..."]')
+        allowed = {read_origin("origins", origin) for origin in origins}
+        if base_url != "":
+            allowed.add(read_origin("base_url", base_url))
+        if not allowed:
+            raise ValueError(
+                "nothing says where the token may go; pass base_url= or origins= "
+                '(such as base_url="https://api.example.com")'
+            )
+        return cls(frozenset(allowed))
+
+    def allows(self, url: URLLike) -> bool:
+        """Say whether a request for this very URL may carry the token."""
+        known = (url.scheme, url.raw_host, url.port) in self._usual or _origin(url) in self.allowed
+        return known and not url.userinfo
+
+    def check(self, url: URLLike) -> None:
+        """Let a URL pass that may have the token.
+
+        Raises:
+          OriginError: It may not. Names its origin only: all else in it may hold secrets.
+        """
+        if self.allows(url):
+            return
+        where = _describe(url)
+        if url.userinfo:
+            raise OriginError(
+                f"a URL of {where} has a user name or password in it; with those the token is "
+                "never sent. Take them out of the URL"
+            )
+        if url.scheme == "http" and not is_loopback(url.raw_host.decode("ascii")):
+            raise OriginError(
+                f"{where} is plain http; over that the token goes to loopback only. Use https, "
+                "and add that origin to origins= if it is not the one of base_url="
+            )
+        raise OriginError(
+            f"{where} is not an origin the token was given for; if it is to be trusted with the "
+            "token, add it to origins=, else use a client of its own"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine for certain: ``localhost``, 127.0.0.0/8 or ``::1``.
+
+    Args:
+      host: As ``httpx.URL.host`` has it: an IPv6 address without brackets.
+    """
+    if host.lower() == "localhost":
+        return True
+    # Not .is_loopback, which is true for ::ffff:127.0.0.1, too, from Python 3.13 on.
+    try:
+        return (
+            IPv6Address(host) == IPv6Address(1) if ":" in host else IPv4Address(host) in _LOOPBACK
+        )
+    except ValueError:
+        return False
+
+
+def _origin(url: URLLike) -> Origin:
+    scheme, host, port = url.scheme, url.raw_host, url.port
+    # httpx leaves a default port out, but not that of "HTTPS://...:443". Compared with None,
+    # because port 0 is not the default one here, while httpcore connects to that for it.
+    if port is None:
+        port = _DEFAULT_PORTS.get(scheme, 0)
+    # An IPv6 address is the one host that httpx leaves as it was written.
+    return scheme, _shortest(host) if b":" in host else host, port
+
+
+def _shortest(host: bytes) -> bytes:
+    return str(IPv6Address(host.decode("ascii"))).encode("ascii")
+
+
+def _describe(url: URLLike) -> str:
+    if not (url.scheme and url.raw_host):
+        return "a URL without scheme or host"
+    host = url.raw_host.decode("ascii")
+    host = f"[{host}]" if ":" in host else host
+    return printable(f"{url.scheme}://{host}" + ("" if url.port is None else f":{url.port}"))
+
+
+def read_origin(parameter: str, value: str) -> Origin:
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
+        raise TypeError(f"{parameter} must be of type str, not {type(value).__name__}")
+    url = _parse(value)
+    if url is None:
+        raise ValueError(f"{parameter} has a malformed URL")
+    if url.scheme not in _DEFAULT_PORTS or not url.raw_host:
+        raise ValueError(
+            f'{parameter} must be absolute http(s) URLs, such as "https://api.example.com"'
+        )
+    if problem := _problem(parameter, url):
+        raise ValueError(f"{parameter}: {_describe(url)} {problem}")
+    return _origin(url)
+
+
+def _parse(value: str) -> httpx.URL | None:
+    # Raised about outside, or what httpx says would be the context; it may quote a password.
+    try:
+        url = httpx.URL(value)
+        url.raw_host  # noqa: B018  # where httpx finds out that it can't encode it
+    except (httpx.InvalidURL, UnicodeEncodeError):
+        return None
+    return url
+
+
+def _problem(parameter: str, url: httpx.URL) -> str | None:
+    host = url.raw_host.decode("ascii")
+    if url.userinfo:
+        return "must not have a user name or password in it"
+    if ":" not in host and not _HOST_NAME.fullmatch(url.raw_host):
+        return "must have one plain host name or address; wildcards are not supported"
+    if not 0 < _origin(url)[2] < 65536:
+        return "must have a port from 1 to 65535"
+    if url.scheme == "http" and not is_loopback(host):
+        return "must be https; plain http is for loopback only"
+    if parameter == "origins" and (url.raw_path != b"/" or url.fragment):
+        return "must end there, without a path, query or fragment: a token goes to whole origins"
+    return None

@@ -1,0 +1,116 @@
+"""When another try makes sense, at the token endpoint and after a 401: pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+from ._errors import RefreshUnavailableError
+
+if TYPE_CHECKING:
+    from ._policy import RefreshPolicy
+
+# A server that forgives a repeated refresh token does so for some seconds only,
+# and one that does not takes it for theft: so soon, and not often (P5).
+MOST_REPEATS = 2
+REPEAT_WITHIN = 10.0
+
+# A Retry-After beyond this is a mistake, or a maintenance that a person should decide about.
+LONGEST_RETRY_AFTER = 300.0
+
+
+def retry_after(error: Exception) -> float:
+    """Return the seconds for which a server asked to be left alone; 0 if it did not."""
+    wanted = error.retry_after if isinstance(error, RefreshUnavailableError) else None
+    return min(wanted or 0.0, LONGEST_RETRY_AFTER)
+
+
+@final
+@attrs.define(eq=False)
+class Attempts:
+    """The attempts of one flight: counts them, and says whether there may be another."""
+
+    _policy: RefreshPolicy
+    made: int = 0
+    failure: Exception | None = None
+    """How the last one failed."""
+    _repeats: int = 0
+    _lost_at: float | None = None
+
+    def pause(self, error: Exception, *, now: float, jitter: float, spends: bool) -> float | None:
+        """Note a failed attempt; return the seconds until the next one, or None for "no more".
+
+        Args:
+          error: How it failed.
+          now: When.
+          jitter: Between 0 and 1.
+          spends: A refresh token was presented, and if nobody knows what became of it, presenting
+              it again is bounded more tightly.
+        """
+        self.made += 1
+        self.failure = error
+        backoff = math.ldexp(self._policy.backoff, self.made - 1)
+        wait = max(backoff * (0.5 + jitter / 2), retry_after(error))
+        if self._lost_at is not None:
+            self._repeats += 1
+        elif spends and not (isinstance(error, RefreshUnavailableError) and error.safe_to_repeat):
+            self._lost_at = now
+        if self.made >= self._policy.attempts:
+            return None
+        if self._repeats >= MOST_REPEATS or self.too_late(now + wait):
+            return None
+        return wait
+
+    def too_late(self, now: float) -> bool:
+        """Whether a refresh token of unknown fate may not be presented any more."""
+        return self._lost_at is not None and now > self._lost_at + REPEAT_WITHIN
+
+    @property
+    def quiet_until(self) -> float:
+        """Until when no other flight may present it either."""
+        if self._lost_at is None:
+            return -math.inf
+        return self._lost_at + REPEAT_WITHIN + self._policy.backoff
+
+
+@final
+@attrs.define(eq=False)
+class Futility:
+    """Whether refreshing because of a 401 is of any use (P4).
+
+    An API may answer 401 whatever the token. So the refreshes are counted whose
+    request was refused again, and when there were ``max_futile`` in a row, 401s
+    are handed back, until a refused request succeeds after its refresh, or until
+    other requests show that the token works and ``cooldown`` is over.
+    """
+
+    _policy: RefreshPolicy
+    _count: int = 0
+    _newest: int = 0
+    _at: float = 0.0
+    _token_works: bool = False
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def refused_again(self, generation: int, *, now: float) -> None:
+        """A request was refused with a generation that it had waited for."""
+        if generation > self._newest:
+            self._count += 1
+            self._newest, self._at, self._token_works = generation, now, False
+
+    def helped(self) -> None:
+        """A request that was refused succeeded after the refresh."""
+        self._count = 0
+
+    def token_works(self) -> None:
+        """Another request was not refused."""
+        self._token_works = True
+
+    def forbids(self, *, now: float) -> bool:
+        """Whether a 401 should be handed back rather than refreshed."""
+        if self._count < self._policy.max_futile:
+            return False
+        return not (self._token_works and now >= self._at + self._policy.cooldown)

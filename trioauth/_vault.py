@@ -1,0 +1,77 @@
+"""Vault: the store, as one session sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+from ._errors import StoreConflictError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from ._store import Record, TokenStore
+
+
+@final
+@attrs.define(eq=False)
+class Vault:
+    """A store, and what this session knows about it. All but `lock` is called with the lock held.
+
+    No method awaits between learning something and noting it here, so whoever is
+    cancelled in one of them has either learned nothing or noted everything.
+    """
+
+    _store: TokenStore
+
+    synced: int = attrs.field(default=0, init=False)
+    """The generation that was in the store when we last looked; 0 if none was."""
+
+    pending: Record | None = attrs.field(default=None, init=False)
+    """What should be in the store, and could not be saved yet."""
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Exclude all others who share the store."""
+        return self._store.lock()
+
+    async def look(self) -> Record | None:
+        """Return what is in the store, whether it is news or not."""
+        record = await self._store.load()
+        self.synced = 0 if record is None else record.generation
+        return record
+
+    async def news(self) -> Record | None:
+        """Return what others have saved since we last looked, or None.
+
+        A store that lost its contents, or was put back to an older state, has no news: what we
+        hold in memory is newer.
+        """
+        before = self.synced
+        record = await self.look()
+        if self.synced <= before:
+            return None
+        # What we could not save was overtaken, or it was saved in spite of an error.
+        pending, self.pending = self.pending, None
+        return None if _same(record, pending) else record
+
+    async def save(self, record: Record) -> None:
+        """Put a record into the store, unless somebody else has been there since we last looked."""
+        self.pending = record
+        try:
+            await self._store.save(record, expected=self.synced)
+        except StoreConflictError:
+            # The winner's record stays; ours is of no use to anybody.
+            self.pending = None
+            raise
+        self.synced = record.generation
+        self.pending = None
+
+
+def _same(record: Record | None, pending: Record | None) -> bool:
+    return (
+        record is not None
+        and pending is not None
+        and (record.generation, record.login, record.tokens)
+        == (pending.generation, pending.login, pending.tokens)
+    )

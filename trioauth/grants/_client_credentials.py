@@ -1,0 +1,117 @@
+"""ClientCredentialsGrant: tokens for the program itself (RFC 6749 4.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+import attrs
+
+from ._answers import read_answer
+from ._client import Client, check_endpoint, check_extra, copied
+from ._revocation import revoke
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trioauth._endpoint import Answer, TokenEndpoint, TokenRequest
+    from trioauth._tokens import Tokens
+
+
+def _client_of(grant: ClientCredentialsGrant) -> Client:
+    return Client(grant.client_id, grant.client_secret, grant.client_auth)
+
+
+@final
+@attrs.frozen
+class ClientCredentialsGrant:
+    """Tokens for the program itself, on behalf of nobody else (RFC 6749 4.4).
+
+    It needs no human, not even once: the session logs in when first asked.
+
+    Raises:
+      ValueError: Secrets may not be sent to such a URL, or a parameter is not what it must be;
+          names the parameter.
+      TypeError: Something is not of its type; names the parameter.
+    """
+
+    token_endpoint: str = attrs.field(validator=check_endpoint)
+    """The server's URL for tokens: https, or loopback."""
+
+    client_id: str = attrs.field(kw_only=True)
+    """What the server knows this program as."""
+
+    client_secret: str = attrs.field(kw_only=True, repr=False)
+    """What proves it."""
+
+    client_auth: Literal["client_secret_basic", "client_secret_post"] = attrs.field(
+        default="client_secret_basic", kw_only=True
+    )
+    """Where the secret goes: into a header, or among the parameters."""
+
+    scope: str = attrs.field(default="", kw_only=True, validator=attrs.validators.instance_of(str))
+    """Asked for; "" for what the server gives by default."""
+
+    extra: Mapping[str, str] = attrs.field(
+        factory=dict[str, str],
+        kw_only=True,
+        converter=copied,
+        validator=check_extra,
+        repr=False,
+    )
+    """More parameters to send, such as ``resource`` (RFC 8707) or ``audience``."""
+
+    revocation_endpoint: str | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(check_endpoint)
+    )
+    """Where `Session.log_out` revokes the token (RFC 7009); None for a server that has no such."""
+
+    _client: Client = attrs.field(
+        default=attrs.Factory(_client_of, takes_self=True), init=False, repr=False
+    )
+
+    needs_refresh_token: ClassVar[bool] = False
+    unattended: ClassVar[bool] = True
+
+    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint, /) -> Tokens:
+        """Obtain new tokens, whatever the previous ones.
+
+        Cancellation:
+          Safe. The server may have issued a token that nobody will use.
+
+        Raises:
+          GrantRefusedError: The server said no.
+          GrantMisconfiguredError: The server does not accept this client.
+          RefreshUnavailableError: No usable answer.
+        """
+        return self.read(await endpoint.send(self.request(tokens)), tokens)
+
+    def request(self, tokens: Tokens | None = None) -> TokenRequest:  # noqa: ARG002  # as all grants
+        """Build the request."""
+        data = {"grant_type": "client_credentials"}
+        if self.scope:
+            data["scope"] = self.scope
+        return self._client.request(self.token_endpoint, {**data, **self.extra})
+
+    def read(self, answer: Answer, tokens: Tokens | None = None) -> Tokens:  # noqa: ARG002  # ditto
+        """Read the answer. A refresh token in it is ignored: there should be none (RFC 6749 4.4.3).
+
+        Raises:
+          GrantRefusedError: The server said no.
+          GrantMisconfiguredError: The server does not accept this client.
+          RefreshUnavailableError: No usable answer.
+        """
+        obtained = read_answer(answer, secrets=self._client.secrets)
+        # A scope left out means "as you asked" (RFC 6749 5.1).
+        return attrs.evolve(obtained, refresh_token=None, scope=obtained.scope or self.scope)
+
+    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> bool:
+        """Revoke the token; return False if there is nowhere to do it.
+
+        Cancellation:
+          Unsafe. The server may or may not have revoked it.
+
+        Raises:
+          GrantError: The server did not accept the request: it still works.
+          RefreshUnavailableError: No usable answer; it may still work.
+        """
+        return await revoke(self.revocation_endpoint, tokens, self._client, endpoint)

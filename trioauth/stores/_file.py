@@ -1,0 +1,173 @@
+"""FileStore: tokens in a private file that several processes share."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, final
+
+import attrs
+import trio
+
+from trioauth._errors import StoreConflictError
+from trioauth._store import Record
+
+from ._disk import read, refused, replace
+from ._hold import Hold
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+T = TypeVar("T")
+
+# How often to try for a lock that another process holds, in seconds. A refresh takes
+# some tenths of a second, so a waiter need not be much faster.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+
+
+def _to_path(path: str | os.PathLike[str]) -> Path:
+    text = os.fspath(path)
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
+        raise TypeError(f"path must be a str or a path of str, not {type(text).__name__}")
+    if not text or "\0" in text:
+        raise ValueError("path must name a file; it is empty, or has a null character in it")
+    # Absolute from the start: the lock and the file must stay together whoever calls chdir().
+    return Path(text).expanduser().absolute()
+
+
+@final
+@attrs.define(eq=False)
+class _Desk:
+    """What the tasks of one trio run share that use one store."""
+
+    turn: trio.Lock = attrs.field(factory=trio.Lock)
+    """They take turns here, in order and without polling."""
+
+    limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+    """One thread at a time. So a thread that was left behind ends before the next begins,
+    and a disk that hangs does not use up the threads of the program."""
+
+    hold: Hold | None = None
+
+
+@final
+@attrs.define(eq=False)
+class FileStore:
+    """Keep tokens in a file that several processes may share.
+
+    The file holds the tokens in the clear, and is private (0600): who may read it is all
+    that protects them. It is replaced as a whole, so that after a crash or a power cut it
+    holds the old record or the new one. Beside it is a lock file (its name + ".lock"),
+    to be left alone. Missing folders are made, private too, when the lock is first taken.
+
+    What is not ours is never overwritten: a file that is damaged, empty, too large,
+    somebody else's, a link, or written by a newer version is a `StoreError` that
+    says what to do. A file of ours that others may read is read, and is private
+    again after the next `save`.
+
+    All who share it must see working file locks: a local disk, or a network file system
+    with locks. On Windows the file is as private as its folder.
+
+    Args:
+      path: The file. ``~`` is expanded; a relative one counts from the working directory of now.
+    """
+
+    path: Path = attrs.field(converter=_to_path, on_setattr=attrs.setters.frozen)
+
+    # For each run its own: trio's locks know the tasks of one run only.
+    _desks: trio.lowlevel.RunVar[_Desk] = attrs.field(
+        factory=lambda: trio.lowlevel.RunVar[_Desk]("trioauth.FileStore"), init=False, repr=False
+    )
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncGenerator[None, None]:
+        """Exclude all others who use this file, in this process and elsewhere.
+
+        Cancellation:
+          Safe. A cancelled wait for the lock leaves nothing locked.
+
+        Raises:
+          StoreError: The file can't be locked.
+        """
+        desk = self._desk()
+        async with desk.turn:
+            hold = Hold(self.path)
+            try:
+                pause = _SHORTEST_PAUSE
+                while not await self._in_thread(partial(hold.run, hold.try_acquire)):
+                    await trio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                desk.hold = hold
+                yield
+            finally:
+                desk.hold = None
+                hold.leave()
+
+    async def load(self) -> Record | None:
+        """Return the record last saved, or None if there is no file.
+
+        Cancellation:
+          Safe. Nothing is changed.
+
+        Raises:
+          StoreError: There is a file, but it can't be read, or is not ours. It is left as it is.
+        """
+        return await self._in_thread(self._load)
+
+    async def save(self, record: Record, *, expected: int) -> None:
+        """Replace the record if the stored one is still generation ``expected`` (0: there is none).
+
+        Cancellation:
+          All or nothing. Cancelled, it leaves at once, even if the disk hangs; what has
+          begun goes on in its thread, and keeps the file locked until it has ended.
+
+        Raises:
+          StoreConflictError: Another generation is stored. Nothing was written.
+          StoreError: It can't be written, or what is there is not ours. Nothing was overwritten.
+          RuntimeError: The lock is not held.
+        """
+        hold = self._desk().hold
+        if hold is None:
+            await trio.lowlevel.checkpoint()
+            raise RuntimeError("save() needs the lock: call it inside `async with store.lock():`")
+        await self._in_thread(partial(hold.run, partial(self._save, record, expected)))
+
+    def _load(self) -> Record | None:
+        data = read(self.path)
+        if data is None:
+            return None
+        if not data:
+            raise refused(self.path, "it is empty")
+        try:
+            return Record.from_text(data)
+        except ValueError as exc:
+            reason = str(exc)
+        # Out here, so that no `__context__` leads to what was in the file.
+        raise refused(self.path, reason)
+
+    def _save(self, record: Record, expected: int) -> None:
+        stored = self._load()
+        found = 0 if stored is None else stored.generation
+        if found != expected:
+            raise StoreConflictError(
+                f"{self.path} holds generation {found}, not {expected}: "
+                "somebody else saved first; load again",
+                path=self.path,
+            )
+        replace(self.path, record.to_text().encode())
+
+    def _desk(self) -> _Desk:
+        try:
+            return self._desks.get()
+        except LookupError:
+            desk = _Desk()
+            self._desks.set(desk)
+            return desk
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(
+            work, abandon_on_cancel=True, limiter=self._desk().limiter
+        )

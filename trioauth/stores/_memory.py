@@ -1,0 +1,69 @@
+"""MemoryStore: tokens that several sessions of one trio run share, and nobody else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+import attrs
+import trio
+
+from trioauth._errors import StoreConflictError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from trioauth._store import Record
+
+
+@final
+@attrs.define(eq=False)
+class MemoryStore:
+    """Keep tokens in memory, gone when the program ends.
+
+    Hand one to several sessions of a program, and they share a login.
+
+    Args:
+      record: What is in the store from the start.
+    """
+
+    _record: Record | None = None
+    _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Exclude all other sessions that share this store.
+
+        Cancellation:
+          Safe. A cancelled wait for the lock leaves nothing locked.
+        """
+        return self._lock
+
+    async def load(self) -> Record | None:
+        """Return the record last saved, or None if there never was one.
+
+        Cancellation:
+          Safe. Nothing is changed.
+        """
+        await trio.lowlevel.checkpoint()
+        return self._record
+
+    async def save(self, record: Record, *, expected: int) -> None:
+        """Replace the record if the stored one is still generation ``expected`` (0: there is none).
+
+        Cancellation:
+          All or nothing. Cancelled, it has changed nothing.
+
+        Raises:
+          StoreConflictError: Another generation is stored. Nothing was changed.
+          RuntimeError: The lock is not held.
+        """
+        # The only checkpoint, and before anything happens: afterwards nobody can be cancelled.
+        await trio.lowlevel.checkpoint()
+        if not self._lock.locked():
+            raise RuntimeError("save() needs the lock: call it inside `async with store.lock():`")
+        found = 0 if self._record is None else self._record.generation
+        if found != expected:
+            raise StoreConflictError(
+                f"the store holds generation {found}, not {expected}: "
+                "somebody else saved first; load again"
+            )
+        self._record = record

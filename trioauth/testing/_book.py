@@ -1,0 +1,166 @@
+"""Which tokens were issued, and what they are worth. Pure: takes ``now``."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+if TYPE_CHECKING:
+    from ._ledger import Outcome
+
+
+@final
+@attrs.define(eq=False)
+class Login:
+    """A login: all the tokens that descend from one act of logging in."""
+
+    number: int
+    generation: int = 0
+    """How many sets of tokens it has had."""
+    over: bool = False
+
+
+@final
+@attrs.define(eq=False)
+class AccessToken:
+    """What the server knows about an access token."""
+
+    number: int
+    login: Login
+    generation: int
+    since: float | None
+    """When its life began; None if it was issued outside trio, where there is no such time."""
+    revoked: bool = False
+
+
+@final
+@attrs.frozen
+class Issued:
+    """One set of tokens. Secrets don't show in its ``repr``."""
+
+    access_token: str = attrs.field(repr=False)
+    refresh_token: str | None = attrs.field(repr=False)
+
+
+@final
+@attrs.define(eq=False)
+class RefreshToken:
+    """What the server knows about a refresh token."""
+
+    number: int
+    login: Login
+    generation: int
+    spent_at: float = 0.0
+    successors: Issued | None = None
+    """What it was exchanged for; set when it is spent."""
+
+
+@final
+@attrs.define(eq=False)
+class Book:
+    """Every token ever issued."""
+
+    lifetime: float | None
+    rotate: bool
+    reuse_grace: float
+    logins: list[Login] = attrs.field(factory=list[Login], init=False)
+    _access: dict[str, AccessToken] = attrs.field(
+        factory=dict[str, AccessToken], init=False, repr=False
+    )
+    _refresh: dict[str, RefreshToken] = attrs.field(
+        factory=dict[str, RefreshToken], init=False, repr=False
+    )
+    _last_expired: int = attrs.field(default=0, init=False)
+    _client_login: Login | None = attrs.field(default=None, init=False)
+
+    def log_in(self, now: float | None) -> Issued:
+        """Start a login, as a human would."""
+        return self._issue(self._open_login(), now, with_refresh_token=True)
+
+    def issue_to_client(self, now: float) -> Issued:
+        """Issue an access token to the client itself; all of these are one login."""
+        if self._client_login is None or self._client_login.over:
+            self._client_login = self._open_login()
+        return self._issue(self._client_login, now, with_refresh_token=False)
+
+    def redeem(self, token: RefreshToken | None, now: float) -> tuple[Outcome, Issued | None]:
+        """Exchange a refresh token, once (RFC 9700 4.14.2)."""
+        if token is None:
+            return "refused", None
+        login = token.login
+        if token.successors is not None:
+            if self._forgives(token, now):
+                return "repeated", token.successors
+            # Either the thief or the victim is late: nobody can tell, so both are out.
+            login.over = True
+            return "reused", None
+        if login.over:
+            return "refused", None
+        issued = self._issue(login, now, with_refresh_token=self.rotate)
+        if not self.rotate:
+            return "kept", issued
+        token.spent_at, token.successors = now, issued
+        return "rotated", issued
+
+    def find_access(self, secret: str | None) -> AccessToken | None:
+        """Return what is known about an access token, good or not."""
+        return self._access.get(secret or "")
+
+    def find_refresh(self, secret: str | None) -> RefreshToken | None:
+        """Return what is known about a refresh token, good or not."""
+        return self._refresh.get(secret or "")
+
+    def is_good(self, token: AccessToken, now: float) -> bool:
+        """Say whether the API lets this access token in."""
+        if token.since is None:
+            token.since = now
+        return not (
+            token.revoked
+            or token.login.over
+            or token.number <= self._last_expired
+            or (self.lifetime is not None and now >= token.since + self.lifetime)
+        )
+
+    def revoke(self, secret: str) -> None:
+        """End what the token stands for; a refresh token is the whole login (RFC 7009 2.1)."""
+        if (refresh := self.find_refresh(secret)) is not None:
+            refresh.login.over = True
+        elif (access := self.find_access(secret)) is not None:
+            access.revoked = True
+
+    def revoke_all(self) -> None:
+        """End every login."""
+        for login in self.logins:
+            login.over = True
+
+    def expire_all(self) -> None:
+        """End the life of every access token issued so far."""
+        self._last_expired = len(self._access)
+
+    def _open_login(self) -> Login:
+        login = Login(len(self.logins) + 1)
+        self.logins.append(login)
+        return login
+
+    def _issue(self, login: Login, now: float | None, *, with_refresh_token: bool) -> Issued:
+        login.generation += 1
+        # The canary lets a test look for leaked tokens without knowing them.
+        name = f"canary-{login.number}-{login.generation}-{secrets.token_hex(12)}"
+        access = f"at-{name}"
+        self._access[access] = AccessToken(len(self._access) + 1, login, login.generation, now)
+        if not with_refresh_token:
+            return Issued(access, None)
+        refresh = f"rt-{name}"
+        self._refresh[refresh] = RefreshToken(len(self._refresh) + 1, login, login.generation)
+        return Issued(access, refresh)
+
+    def _forgives(self, token: RefreshToken, now: float) -> bool:
+        # Once a successor was used, the answer did arrive, and a repeat is no accident.
+        return (
+            self.reuse_grace > 0
+            and now - token.spent_at <= self.reuse_grace
+            and token.login.generation == token.generation + 1
+            and not token.login.over
+        )
