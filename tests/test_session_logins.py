@@ -214,6 +214,19 @@ async def test_a_revocation_that_fails_is_told_and_no_error(
     assert only(events.Revoked, told) == []
 
 
+async def test_a_server_without_revocation_is_not_told_to_have_revoked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Revoking(FakeGrant):
+        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> bool:
+            return False
+
+    told: list[events.Event] = []
+    async with opened(Revoking(), observers=[told.append]) as session:
+        await session.log_out()
+    assert only(events.Revoked, told) == only(events.NotRevoked, told) == []
+
+
 @pytest.mark.parametrize(
     ("moment", "revoked"), [(0.25, "refresh-1"), (1.5, "refresh-1")], ids=["asking", "saving"]
 )

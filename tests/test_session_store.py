@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import attrs
 import pytest
 import trio
@@ -342,3 +344,66 @@ async def test_a_log_out_that_could_not_be_saved_ends_what_others_refreshed_mean
         assert store.record.tokens is None
         with pytest.raises(LoggedOutError):
             await second.refresh()
+
+
+async def test_tokens_of_others_that_are_old_already_are_renewed_not_their_predecessors(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A process that refreshed and then stopped leaves a newer token, which has expired too."""
+    grant, store = FakeGrant(), FakeStore()
+    async with opened(grant, store=store) as session:
+        assert store.record is not None
+        theirs = Tokens("theirs", "refresh-theirs", 100)
+        store.record = attrs.evolve(
+            store.record, generation=2, tokens=theirs, expires_at_unix=time.time() - 5
+        )
+        session.reject(1)
+        assert await session.token() == "access-1"
+        assert session.generation == 3
+    assert grant.presented == ["refresh-theirs"]
+
+
+async def test_a_refusal_holds_when_the_store_can_not_be_looked_into(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        store.fail_load = OSError("no disk")
+        raise GrantRefusedError("invalid_grant")
+
+    async with opened(grant, store=store) as session:
+        with pytest.raises(LoggedOutError) as info:
+            await session.refresh()
+        assert info.value.reason == "refused"
+
+
+async def test_a_log_out_leaves_somebody_elses_login_in_the_store(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as first, opened(store=store, tokens=None) as second:
+        await first.log_in(Tokens("newcomer", "other", 3600))
+        await second.log_out()
+        assert second.state == LoggedOut("asked")
+        assert await first.token() == "newcomer"
+    assert store.record is not None
+    assert store.record.tokens == Tokens("newcomer", "other", 3600)
+
+
+async def test_what_the_next_refresh_has_saved_is_not_saved_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told: list[events.Event] = []
+    grant, store = FakeGrant(), FakeStore()
+    async with opened(grant, store=store, observers=[told.append]) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        store.fail_save = None
+        grant.latency = 10
+        # In the air when it would be tried again.
+        await session.refresh()
+        await trio.sleep(10)
+        assert session.statistics().saved
+        saved = [event.generation for event in only(events.Saved, told)]
+    assert saved == [1, 3]

@@ -183,8 +183,8 @@ class Keeper:
                     pass
                 case TakeOff(cause):
                     flight = self.take_off(cause)
-                case Setback() | LoggedOut() | Closed():
-                    self.fail(decision)
+                case failure:
+                    self.fail(failure)
             replaced = held(self.state)
             login = login or (replaced and replaced.login)
             landing = await self.board(flight)
@@ -196,8 +196,8 @@ class Keeper:
                     if usable is None or usable.login is not login:
                         self.fail(landing)
                     return usable
-                case LoggedOut():
-                    self.fail(landing)
+                case logged_out:
+                    self.fail(logged_out)
 
     def usable(self, valid_for: float = 0.0) -> Generation | None:
         """Return what still works although it could not be renewed. Not a checkpoint."""

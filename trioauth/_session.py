@@ -25,7 +25,6 @@ from ._state import (
     Closed,
     LoggedIn,
     LoggedOut,
-    Setback,
     TakeOff,
     airborne,
     held,
@@ -234,8 +233,8 @@ class Session(ClientMethods, metaclass=Opened):
                 pass
             case TakeOff(cause):
                 flight = keeper.take_off(cause)
-            case Setback() | LoggedOut() | Closed():
-                keeper.fail(decision)
+            case failure:
+                keeper.fail(failure)
         landing = await keeper.board(flight)
         if not isinstance(landing, Generation):
             keeper.fail(landing)
