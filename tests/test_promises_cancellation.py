@@ -252,6 +252,24 @@ async def test_p09_a_flow_that_is_dropped_at_a_yield_leaves_nothing_behind(
 
 
 @both
+async def test_p09_no_scope_and_no_nursery_is_open_while_a_request_is_out(
+    library: ModuleType, autojump_clock: MockClock
+) -> None:
+    """Trio would not let us leave our scope around a step while one from inside it is open."""
+    async with open_session(FakeGrant(), tokens=first_tokens(0), base_url=URL) as session:
+        request = library.Request("GET", f"{URL}/notes")
+        flow = sign(session._keeper, request, library)
+        with trio.CancelScope():
+            await anext(flow)
+        assert request.headers["Authorization"] == "Bearer access-1"
+        with trio.CancelScope():
+            await flow.asend(library.Response(401, request=request))
+        assert request.headers["Authorization"] == "Bearer access-2"
+        with trio.CancelScope(), pytest.raises(StopAsyncIteration):
+            await flow.asend(library.Response(200, request=request))
+
+
+@both
 async def test_p09_a_timeout_around_a_request_that_waits_comes_out_as_a_timeout(
     library: ModuleType, autojump_clock: MockClock
 ) -> None:
