@@ -19,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     length.add_argument("--seconds", type=float, default=defaults.seconds)
     parser.add_argument("--tasks", type=int, default=defaults.tasks, help="in this process")
     parser.add_argument(
+        "--lifetime", type=float, default=defaults.lifetime, help="of a token, in seconds"
+    )
+    parser.add_argument(
         "--reuse-grace",
         type=float,
         default=defaults.reuse_grace,
@@ -30,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = Options(
         seconds=given.seconds if given.minutes is None else 60 * given.minutes,
         tasks=given.tasks,
+        lifetime=given.lifetime,
         reuse_grace=given.reuse_grace,
         seed=given.seed,
     )

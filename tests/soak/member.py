@@ -6,7 +6,6 @@ import json
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
@@ -28,6 +27,7 @@ from trioauth.stores import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from trioauth import Grant
 
@@ -158,7 +158,7 @@ class Member:
             await trio.sleep(random.uniform(0, 2 * _REVOKE_ACCESS))
             try:
                 form = {"token": await session.token(), "client_id": "client"}
-                await session.post(f"{self.url}/oauth/revoke", data=form, auth=None)
+                await session.post(f"{self.url}/oauth/revoke", data=form, auth=httpx.Auth())
             except (RefreshUnavailableError, *_NETWORK):
                 self.count["not revoked"] += 1
 

@@ -8,26 +8,42 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
 _ROOT = Path(__file__).parents[2]
 # How long it may take to start, to answer, and to end.
 _PATIENCE = 60.0
 
 
-async def lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[Any]:  # noqa: ASYNC900
-    """Read what the other side says, until it has nothing more to say."""
-    rest = b""
-    async for part in stream:
-        *whole, rest = (rest + part).split(b"\n")
-        for line in whole:
-            yield json.loads(line)
+@final
+class Lines:
+    """What the other side says, line by line.
+
+    Not an async generator: one that is left early warns of it.
+    """
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._rest = b""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        """Wait for the next line."""
+        while b"\n" not in self._rest:
+            part = await self._stream.receive_some()
+            if not part:
+                raise StopAsyncIteration
+            self._rest += part
+        line, _, self._rest = self._rest.partition(b"\n")
+        return json.loads(line)
 
 
 @final
@@ -36,7 +52,7 @@ class Helper:
     """A process that helps, as seen from the soak."""
 
     process: trio.Process
-    _answers: AsyncIterator[Any]
+    _answers: Lines
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
     async def ask(self, question: str) -> Any:
@@ -45,12 +61,12 @@ class Helper:
             async with self._turn:
                 assert self.process.stdin is not None
                 await self.process.stdin.send_all(json.dumps(question).encode() + b"\n")
-                return await anext(self._answers)
+                return await self._answers.__anext__()
 
     async def hear(self) -> Any:
         """Wait for what it says of its own accord."""
         with trio.fail_after(_PATIENCE):
-            return await anext(self._answers)
+            return await self._answers.__anext__()
 
     async def stop(self) -> Any:
         """End its input; return its last words."""
@@ -73,7 +89,7 @@ async def helper(module: str, **options: object) -> AsyncGenerator[Helper, None]
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield Helper(process, lines(process.stdout))
+        yield Helper(process, Lines(process.stdout))
         with trio.fail_after(_PATIENCE):
             await process.wait()
     finally:
@@ -86,10 +102,10 @@ async def helper(module: str, **options: object) -> AsyncGenerator[Helper, None]
 
 
 @asynccontextmanager
-async def stdio() -> AsyncGenerator[AsyncIterator[Any], None]:
+async def stdio() -> AsyncGenerator[Lines, None]:
     """Give what the soak asks this helper."""
     async with trio.lowlevel.FdStream(os.dup(0)) as stream:
-        yield lines(stream)
+        yield Lines(stream)
 
 
 def say(answer: object) -> None:

@@ -1,4 +1,4 @@
-"""What the soak found out: the figures, the promises and bounds, and whether they were kept. Pure."""
+"""What the soak found out: the figures, and whether promises and bounds were kept. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trioauth._demo_report import Check
 from .measures import Sample, growth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 # Megabytes. What the interpreter and the HTTP libraries need to settle; a leak passes it in time.
 MOST_MEMORY = 16.0
 # A task that is cancelled leaves at once, if the event loop is not busy with something else.
 SLOWEST_EXIT = 2.0
-# Trio keeps the threads that it has used for ten seconds: one for each store, and a few left behind.
+# Trio keeps a thread for ten seconds after its use: one for each store, and some left behind.
 MOST_THREADS = 12
 # Tokens are renewed at three quarters of their life; a storm would be many times that.
 _MOST_ROTATIONS = 2.0
@@ -50,8 +50,15 @@ class Report:
     server: Counter[str]
     clients: Counter[str]
     problems: Counter[str]
+    stories: Sequence[str] = ()
+    """What became of the refresh tokens that were presented twice without an excuse."""
     most_attempts: int
     slowest_exit: float
+
+    @property
+    def running(self) -> Sequence[Sample]:
+        """The samples from while it ran."""
+        return self.samples[1:-1]
 
     @property
     def tasks_left(self) -> int:
@@ -72,56 +79,66 @@ class Report:
     @property
     def memory_growth(self) -> float:
         """Megabytes."""
-        return growth(self.samples[1:-1], lambda sample: sample.memory)
+        return growth(self.running, lambda sample: sample.memory)
 
     @property
     def object_growth(self) -> Counter[str]:
-        """By how much there are more, the last objects of a login that just began aside."""
-        running = self.samples[1:-1]
-        grown: Counter[str] = Counter()
-        for name in KEPT:
-            number = growth(running, lambda sample, name=name: sample.objects[name])  # type: ignore[misc]
-            grown[name] = max(round(number), 0)
-        return +grown
+        """By how much there are more in the last third than in the first."""
+        return +Counter({name: round(growth(self.running, _number_of(name))) for name in KEPT})
 
     def checks(self) -> Iterator[Check]:
         """Say of each promise and bound whether it was kept."""
-        server, clients, seconds = self.server, self.clients, self.seconds
-        orders = server["order: expire"] + server["order: revoke"] + server["order: refuse_all"]
-        rotations = self.logins * (_MOST_ROTATIONS * seconds / self.lifetime + 3 * orders)
-        rotations += server["logins"] + server["revocations"]
-        refused = server["refused"] + server["reused"]
-        running = self.samples[1:-1]
-        peak = max(sample.threads for sample in running) - self.samples[0].threads
-        most_objects = max(self.object_growth.values(), default=0)
+        yield from self._promises()
+        yield from self._bounds()
+
+    def _promises(self) -> Iterator[Check]:
+        server, clients = self.server, self.clients
         did = min(clients["requests"], server["rotations"], server["unauthorized"])
-        yield Check("it ran", "requests, rotations and 401s happened", did > 0)
-        yield Check("P1", f"no storm: at most {rotations:.0f} rotations", server["rotations"] <= rotations)
+        yield Check("it ran", "there were requests, rotations and 401s", did > 0)
+        most = self._most_rotations
+        yield Check("P1", f"no storm: at most {most:.0f} rotations", server["rotations"] <= most)
         yield Check("P4", "no request was sent more than twice", self.most_attempts <= 2)
         yield Check(
             "P5",
             "a spent refresh token was presented only to find out the fate of a lost answer",
             server["unexcused"] == 0,
         )
-        yield Check(
-            "P6", f"a cancelled task left within {SLOWEST_EXIT:g} s", self.slowest_exit <= SLOWEST_EXIT
-        )
+        at_once = self.slowest_exit <= SLOWEST_EXIT
+        yield Check("P6", f"a cancelled task left within {SLOWEST_EXIT:g} s", at_once)
         yield Check("P7", "nobody used a generation before it was saved", clients["unsaved"] == 0)
         yield Check("P8", "no task was left", self.tasks_left == 0)
-        yield Check(
-            "P14",
-            "a login ended because somebody said so, never for an outage",
-            clients["logged out: unavailable"] == 0
-            and (clients["logged out: refused"] == 0 or refused > 0),
-        )
+        yield Check("P14", "a login ended because somebody said so", self._ended_by_somebody)
         yield Check("P20", "no task saw anything unforeseen, or waited for ever", not self.problems)
-        yield Check(
-            "memory", f"grew by less than {MOST_MEMORY:g} MB", self.memory_growth < MOST_MEMORY
-        )
+
+    def _bounds(self) -> Iterator[Check]:
+        grown = self.memory_growth
+        yield Check("memory", f"it grew by less than {MOST_MEMORY:g} MB", grown < MOST_MEMORY)
         yield Check("files", "none was left open", self.files_left <= 0)
-        yield Check("threads", f"at most {MOST_THREADS} at any time", peak <= MOST_THREADS)
+        peak = max(sample.threads for sample in self.running) - self.samples[0].threads
+        yield Check("threads", f"there were {MOST_THREADS} at most", peak <= MOST_THREADS)
         yield Check("objects", "none was left when all was closed", not self.objects_left)
-        yield Check("objects", "their number is steady", most_objects <= self._most_objects)
+        steady = max(self.object_growth.values(), default=0) <= self._most_objects
+        yield Check("objects", "their number was steady", steady)
+
+    @property
+    def _most_rotations(self) -> float:
+        """Return how many there may be: by the clock, for each order, and for each login."""
+        orders = [self.server[f"order: {name}"] for name in ("expire", "revoke", "refuse_all")]
+        by_the_clock = _MOST_ROTATIONS * self.seconds / self.lifetime
+        others = self.server["logins"] + self.server["revocations"]
+        return self.logins * (by_the_clock + 3 * sum(orders)) + others
+
+    @property
+    def _ended_by_somebody(self) -> bool:
+        """Whether no login was given up for an outage, and each refusal was a refusal."""
+        server, ended = self.server, self.clients
+        refusals = server["refused"] + server["reused"]
+        reasons = server["order: revoke"] + server["revocations"] + server["reused"]
+        return (
+            ended["logged out: unavailable"] == 0
+            and ended["logged out: refused"] <= refusals
+            and (refusals == 0 or reasons > 0)
+        )
 
     @property
     def _most_objects(self) -> int:
@@ -130,7 +147,7 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """Give the report, line by line."""
-        first, last = self.samples[1], self.samples[-2]
+        first, last = self.running[0], self.running[-1]
         yield f"{self.seconds:.0f} seconds, tokens of {self.lifetime:g} s"
         yield "the clients:  " + in_words(self.clients)
         yield "the server:   " + in_words(self.server)
@@ -147,6 +164,7 @@ class Report:
         yield "objects at the start: " + in_words(_kept(first))
         yield "objects at the end:   " + in_words(_kept(last))
         yield "objects left: " + in_words(self.objects_left)
+        yield from self.stories
         for text, times in self.problems.items():
             yield f"PROBLEM, {times} times: {text}"
         for check in self.checks():
@@ -161,6 +179,10 @@ class Report:
 def in_words(count: Counter[str]) -> str:
     """Say what was counted."""
     return ", ".join(f"{name} {number}" for name, number in sorted(count.items())) or "none"
+
+
+def _number_of(name: str) -> Callable[[Sample], float]:
+    return lambda sample: sample.objects[name]
 
 
 def _kept(sample: Sample) -> Counter[str]:

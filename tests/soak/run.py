@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import traceback
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -74,7 +75,7 @@ async def soak(options: Options, tell: Callable[[str], object] = print) -> Repor
                 await soaking.run()
                 facts = [member.facts() for member in soaking.members]
                 facts.append(await sharer.stop())
-            served = Counter[str](await server.stop())
+            served = await server.stop()
     # The last of all: an idle thread of trio's is no leak.
     if options.seconds > _THREADS_KEPT:
         await trio.sleep(_THREADS_KEPT)
@@ -84,7 +85,8 @@ async def soak(options: Options, tell: Callable[[str], object] = print) -> Repor
         lifetime=options.lifetime,
         logins=2,
         samples=samples,
-        server=served,
+        server=Counter(served["count"]),
+        stories=served["stories"],
         **total(facts),
     )
 
@@ -101,6 +103,7 @@ class _Soaking:
     tell: Callable[[str], object]
     samples: list[Sample] = attrs.field(factory=list[Sample], init=False)
     members: list[Member] = attrs.field(init=False)
+    over: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         alone, shared = self.folder / "alone", self.shared
@@ -139,9 +142,19 @@ class _Soaking:
         """Let the members live for as long as the options say."""
         async with trio.open_nursery() as nursery:
             for member in self.members:
-                nursery.start_soon(member.live)
+                nursery.start_soon(self._run, member)
             await self._watch()
+            self.over = True
             nursery.cancel_scope.cancel(reason="the soak is over")
+
+    async def _run(self, member: Member) -> None:
+        try:
+            await member.live()
+        except trio.Cancelled as exc:
+            if not self.over:
+                # Nobody was to be cancelled yet; and nobody else would say so.
+                member.problems["".join(traceback.format_exception(exc))] += 1
+            raise
 
     async def _watch(self) -> None:
         began, seconds = trio.current_time(), self.options.seconds
@@ -149,8 +162,8 @@ class _Soaking:
         while (elapsed := trio.current_time() - began) < seconds:
             await trio.sleep(min(pause, seconds - elapsed))
             self.samples.append(take_sample())
-            served = Counter[str](await self.server.ask("tally"))
-            self.tell(self._line(trio.current_time() - began, served))
+            served = await self.server.ask("tally")
+            self.tell(self._line(trio.current_time() - began, Counter(served["count"])))
 
     def _line(self, elapsed: float, served: Counter[str]) -> str:
         sample = self.samples[-1]

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import trio
 
-from trioauth.testing import AuthServer
+from trioauth.testing import AuthServer, Presented
 
 from .process import say, stdio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+
 _USUAL_DELAY = 0.05
 _BETWEEN = 0.4, 1.6
 _SHORT, _LONG = 0.5, 2.5
+# Refresh tokens whose history is known; an older one is not presented any more.
+_REMEMBERED = 1000
 
 
 @final
@@ -29,24 +32,39 @@ class Tally:
     """What the ledger said, in numbers: a night's ledger would be long."""
 
     count: Counter[str] = attrs.field(factory=Counter[str], init=False)
-    _dropped: set[int | None] = attrs.field(factory=set[int | None], init=False)
+    stories: list[str] = attrs.field(factory=list[str], init=False)
+    """What became of the tokens that were presented twice without an excuse."""
+    _histories: dict[int | None, list[Presented]] = attrs.field(
+        factory=dict[int | None, list[Presented]], init=False
+    )
 
-    def read(self, server: AuthServer) -> dict[str, int]:
+    def read(self, server: AuthServer) -> dict[str, Any]:
         """Read on in the ledger, and clear what was read."""
         ledger, count = server.ledger, self.count
         for each in ledger.presented:
-            count[each.outcome] += 1
-            if each.outcome == "dropped":
-                self._dropped.add(each.number)
-            # To present a spent token again has one excuse: that its answer was lost.
-            if each.outcome in {"reused", "repeated"} and each.number not in self._dropped:
-                count["unexcused"] += 1
+            self._read(each)
         ledger.presented.clear()
         ledger.requests_seen.clear()
         count["rotations"] = ledger.refreshes
         count["unauthorized"] = ledger.unauthorized
         count["revocations"] = ledger.revocations
-        return count
+        return {"count": count, "stories": self.stories}
+
+    def _read(self, presented: Presented) -> None:
+        self.count[presented.outcome] += 1
+        history = self._histories.setdefault(presented.number, [])
+        history.append(presented)
+        if len(self._histories) > _REMEMBERED:
+            del self._histories[next(iter(self._histories))]
+        # To present a spent token again has one excuse: that its answer was lost.
+        if presented.outcome in {"reused", "repeated"} and "dropped" not in {
+            each.outcome for each in history
+        }:
+            self.count["unexcused"] += 1
+            times = [f"{each.outcome} ({each.time - presented.time:+.2f} s)" for each in history]
+            self.stories.append(
+                f"refresh token {presented.number} of login {presented.login}: {', '.join(times)}"
+            )
 
 
 @final
@@ -70,12 +88,13 @@ class Mishaps:
             self._refuse_all,
             self._revoke,
         ]
+        deck: list[Callable[[], Awaitable[None]]] = []
         while True:
-            random.shuffle(orders)
-            for order in orders:
-                await trio.sleep(random.uniform(*_BETWEEN))
-                self.count[f"order: {order.__name__.strip('_')}"] += 1
-                await order()
+            await trio.sleep(random.uniform(*_BETWEEN))
+            deck = deck or random.sample(orders, len(orders))
+            order = deck.pop()
+            self.count[f"order: {order.__name__.strip('_')}"] += 1
+            await order()
 
     async def _expire(self) -> None:
         self.server.expire()
