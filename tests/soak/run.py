@@ -150,9 +150,9 @@ class _Soaking:
     async def _run(self, member: Member) -> None:
         try:
             await member.live()
-        except trio.Cancelled as exc:
+        except BaseException as exc:
             if not self.over:
-                # Nobody was to be cancelled yet; and nobody else would say so.
+                # A cancellation that is nobody's would end the soak, and nobody would say so.
                 member.problems["".join(traceback.format_exception(exc))] += 1
             raise
 
