@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -17,6 +17,9 @@ from .both import FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import down
 from .watches import YEAR, Server, Wall, ask
+
+if TYPE_CHECKING:
+    from trioauth import Session
 
 KEEP_FRESH = pytest.mark.parametrize("keep_fresh", [False, True])
 
@@ -276,3 +279,30 @@ async def test_tokens_that_live_longer_than_said_are_renewed_no_faster_than_the_
                 nursery.start_soon(lambda: ask(session, 550, every=0.1))
         assert session.statistics().retries == 0
     assert server.refreshes <= 60 / 0.7
+
+
+# --- machines that disagree -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("only_the_newest", [False, True])
+@pytest.mark.parametrize("lifetime", [300, 3600])
+@pytest.mark.parametrize("skew", [-600, 0, 600])
+async def test_sessions_whose_clocks_differ_share_a_store_without_ping_pong(
+    skew: float, lifetime: float, only_the_newest: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    server = Server(says=lifetime, lives=lifetime, only_the_newest=only_the_newest)
+    store = FakeStore()
+    responses: list[Any] = []
+    options: Any = {"tokens": None, "store": store, "transport": server.transport}
+    async with Wall().opened(server, **options) as here:
+        await here.log_in(server.issue())
+        async with Wall(1e9 + skew).opened(server, **options) as there, trio.open_nursery() as both:
+
+            async def work(session: Session) -> None:
+                responses.extend(await ask(session, 6 * lifetime // 10, every=10))
+
+            both.start_soon(work, here)
+            both.start_soon(work, there)
+    # In six lifetimes six and a few, as if the clocks agreed: nobody undoes what the other did.
+    assert 6 <= server.refreshes <= 9
+    assert {response.status_code for response in responses} == {200}
