@@ -77,14 +77,16 @@ class Helper:
 
 
 @asynccontextmanager
-async def helper(module: str, **options: object) -> AsyncGenerator[Helper, None]:
-    """Run a module of this package with these options; it is gone when the block is left."""
-    command = [sys.executable, "-m", f"{__package__}.{module}", json.dumps(options)]
+async def helper(
+    module: str, environment: dict[str, str] | None = None, **options: object
+) -> AsyncGenerator[Helper, None]:
+    """Run a module with these options; it is gone when the block is left."""
+    command = [sys.executable, "-m", module, json.dumps(options)]
     process = await trio.lowlevel.open_process(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(_ROOT)},
+        env=os.environ | {"PYTHONPATH": str(_ROOT)} | (environment or {}),
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -60,12 +60,15 @@ async def soak(options: Options, tell: Callable[[str], object] = print) -> Repor
     with tempfile.TemporaryDirectory(prefix="trioauth-soak-") as folder:
         seed = options.seed
         async with helper(
-            "server", lifetime=options.lifetime, reuse_grace=options.reuse_grace, seed=seed
+            "tests.soak.server",
+            lifetime=options.lifetime,
+            reuse_grace=options.reuse_grace,
+            seed=seed,
         ) as server:
             url = await server.hear()
             soaking = _Soaking(options, server, url, Path(folder), tell)
             async with helper(
-                "sharer",
+                "tests.soak.sharer",
                 url=url,
                 folder=str(soaking.shared),
                 tasks=_SHARERS_TASKS,
