@@ -287,7 +287,7 @@ async def test_tokens_that_live_longer_than_said_are_renewed_no_faster_than_the_
 @pytest.mark.parametrize("lifetime", [300, 3600])
 @pytest.mark.parametrize("skew", [-600, 0, 600])
 async def test_sessions_whose_clocks_differ_share_a_store_without_ping_pong(
-    skew: float, lifetime: float, only_the_newest: bool, autojump_clock: trio.testing.MockClock
+    skew: float, lifetime: int, only_the_newest: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     server = Server(says=lifetime, lives=lifetime, only_the_newest=only_the_newest)
     store = FakeStore()

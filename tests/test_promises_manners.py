@@ -816,6 +816,7 @@ async def test_p19_an_interrupt_that_hits_a_grant_is_not_lost(
             if block == "has a nursery":
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(trio.sleep_forever)
+                    nursery.start_soon(trio.sleep_forever)
             await trio.sleep_forever()
     except BaseException as exc:  # noqa: ASYNC103  # looked at below
         caught = exc

@@ -546,7 +546,8 @@ def _kind(value: object) -> str:
 def _is_cancellation(exc: BaseException) -> bool:
     """Say whether it is nothing else: a block with a nursery in it raises a whole group of them."""
     if isinstance(exc, BaseExceptionGroup):
-        return exc.split(trio.Cancelled)[1] is None
+        parts: tuple[BaseException, ...] = exc.exceptions  # pyright: ignore[reportUnknownMemberType]
+        return all(map(_is_cancellation, parts))
     return isinstance(exc, trio.Cancelled)
 
 
