@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack, final
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast, final
 
 import attrs
 import httpx
@@ -546,8 +546,8 @@ def _kind(value: object) -> str:
 def _is_cancellation(exc: BaseException) -> bool:
     """Say whether it is nothing else: a block with a nursery in it raises a whole group of them."""
     if isinstance(exc, BaseExceptionGroup):
-        parts: tuple[BaseException, ...] = exc.exceptions  # pyright: ignore[reportUnknownMemberType]
-        return all(map(_is_cancellation, parts))
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        return all(map(_is_cancellation, group.exceptions))
     return isinstance(exc, trio.Cancelled)
 
 
