@@ -10,6 +10,8 @@ SHELL := bash
 PYTHON ?=
 # Arguments for pytest, as in: make test ARGS="-k refresh"
 ARGS ?=
+# How long `make soak` takes.
+MINUTES := 10
 # What `make test-all` tries.
 VERSIONS := 3.11 3.12 3.13
 
@@ -47,6 +49,7 @@ help: ## List the targets
 .PHONY: interop
 interop: .venv/.made
 	@scripts/setup_interop.sh
+	@scripts/setup_faketime.sh
 
 # --- what to do with them ---------------------------------------------------------------------
 
@@ -85,6 +88,10 @@ check: .venv/.check ## Run the linters, the type checkers and the check of the d
 .PHONY: bench
 bench: .venv/.test ## Measure what a session costs, against a fixed header
 	$(BIN)/python benchmarks/fresh_token.py --rounds 200
+
+.PHONY: soak
+soak: .venv/.test ## Run sessions on real sockets while everything goes wrong: make soak MINUTES=480
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 .PHONY: check-build
 check-build: .venv/.check ## Build the sdist and the wheel, and try the wheel in a clean environment

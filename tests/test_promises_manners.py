@@ -796,9 +796,9 @@ async def test_p19_an_error_of_the_transports_closing_comes_out_bare_too(
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("waits", [True, False], ids=["the block waits", "the block sleeps"])
+@pytest.mark.parametrize("block", ["waits", "sleeps", "has a nursery"])
 async def test_p19_an_interrupt_that_hits_a_grant_is_not_lost(
-    interrupt: type[BaseException], waits: bool, autojump_clock: trio.testing.MockClock
+    interrupt: type[BaseException], block: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Control-C is raised wherever the program happens to be, in a grant that computes, say."""
 
@@ -809,10 +809,14 @@ async def test_p19_an_interrupt_that_hits_a_grant_is_not_lost(
     caught: BaseException | None = None
     try:
         async with open_session(grant, tokens=first_tokens(70), origins=[API]) as session:
-            if waits:
+            if block == "waits":
                 await session.refresh()
             await trio.sleep(58)
             session.token_nowait()
+            if block == "has a nursery":
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio.sleep_forever)
+                    nursery.start_soon(trio.sleep_forever)
             await trio.sleep_forever()
     except BaseException as exc:  # noqa: ASYNC103  # looked at below
         caught = exc

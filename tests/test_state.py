@@ -331,7 +331,7 @@ def test_what_nobody_can_renew_is_used_up_to_its_end() -> None:
 def pauses(policy: RefreshPolicy, errors: list[Exception], *, spends: bool = True) -> list[Any]:
     attempts, now, found = Attempts(policy), 0.0, []
     for error in errors:
-        pause = attempts.pause(error, now=now, jitter=1, spends=spends)
+        pause = attempts.pause(error, asked_at=now, now=now, jitter=1, spends=spends)
         found.append(pause)
         now += pause or 0
     return found
@@ -360,7 +360,7 @@ def test_after_ten_seconds_and_a_pause_it_is_a_new_question() -> None:
     attempts = Attempts(RefreshPolicy())
     assert attempts.quiet_until == -math.inf
     assert not attempts.too_late(1e9)
-    attempts.pause(OSError(), now=100, jitter=0, spends=True)
+    attempts.pause(OSError(), asked_at=100, now=100, jitter=0, spends=True)
     assert not attempts.too_late(110)
     assert attempts.too_late(110.1)
     assert attempts.quiet_until == 110.5

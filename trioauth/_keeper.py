@@ -78,6 +78,10 @@ _flying: contextvars.ContextVar[Keeper | None] = contextvars.ContextVar("_flying
 
 # A token that is born old must not make a busy loop of a timer.
 _SHORTEST_NAP = 0.5
+# Trio's timers stand still while the machine sleeps: so it is looked up now and then, too.
+_LONGEST_NAP = 30.0
+# A nap may end so much too early, because seconds are added up in another order.
+_ROUNDING = 1e-6
 
 _REASONS: dict[LogoutReason, str] = {
     "never_logged_in": "nobody has logged in yet",
@@ -510,12 +514,16 @@ class Keeper:
         """Refresh by the clock without being asked, until cancelled."""
         while True:
             self._changed = trio.Event()
-            with trio.move_on_after(self._until_refresh()):
+            nap = max(min(self._until_refresh(), _LONGEST_NAP), _SHORTEST_NAP)
+            with trio.move_on_after(nap):
                 await self._changed.wait()
                 continue
-            self.take_off("rejected" if isinstance(self.state, Rejected) else "clock")
+            # Somebody else may have started a flight in the moment in which the nap ended.
+            if self._until_refresh() <= _ROUNDING:
+                self.take_off("rejected" if isinstance(self.state, Rejected) else "clock")
 
     def _until_refresh(self) -> float:
+        """Return the seconds until a refresh is due; infinity if none is."""
         match self.state:
             case Current(generation, setback):
                 due = max(generation.early_at, setback.retry_at if setback else -math.inf)
@@ -523,7 +531,7 @@ class Keeper:
                 due = setback.retry_at if setback else -math.inf
             case _:
                 return math.inf
-        return max(due - self.clock.now(), _SHORTEST_NAP)
+        return due - self.clock.now()
 
     def save_later(self) -> None:
         """Save what could not be saved in a while, and again until it is. Not a checkpoint."""

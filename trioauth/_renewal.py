@@ -79,6 +79,7 @@ async def _ask(
 ) -> Tokens | Setback | GrantRefusedError | None:
     """Ask the grant, once. None means: not now, but the pause before the next attempt is over."""
     tokens = None if base is None else base.tokens
+    asked_at = keeper.clock.now()
     try:
         answer = await keeper.grant(tokens, keeper.endpoint)
     except GrantRefusedError as exc:
@@ -96,6 +97,7 @@ async def _ask(
         )
     pause = attempts.pause(
         failure,
+        asked_at=asked_at,
         now=keeper.clock.now(),
         jitter=random.random(),  # noqa: S311  # not a secret
         spends=tokens is not None and tokens.refresh_token is not None,

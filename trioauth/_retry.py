@@ -37,14 +37,19 @@ class Attempts:
     failure: Exception | None = None
     """How the last one failed."""
     _repeats: int = 0
+    _spent_at: float = 0.0
     _lost_at: float | None = None
 
-    def pause(self, error: Exception, *, now: float, jitter: float, spends: bool) -> float | None:
+    def pause(
+        self, error: Exception, *, asked_at: float, now: float, jitter: float, spends: bool
+    ) -> float | None:
         """Note a failed attempt; return the seconds until the next one, or None for "no more".
 
         Args:
           error: How it failed.
-          now: When.
+          asked_at: When it was made. A lost answer counts from then: while it was waited for, the
+              machine may have slept.
+          now: When it failed.
           jitter: Between 0 and 1.
           spends: A refresh token was presented, and if nobody knows what became of it, presenting
               it again is bounded more tightly.
@@ -56,7 +61,7 @@ class Attempts:
         if self._lost_at is not None:
             self._repeats += 1
         elif spends and not (isinstance(error, RefreshUnavailableError) and error.safe_to_repeat):
-            self._lost_at = now
+            self._spent_at, self._lost_at = asked_at, now
         if self.made >= self._policy.attempts:
             return None
         if self._repeats >= MOST_REPEATS or self.too_late(now + wait):
@@ -65,7 +70,7 @@ class Attempts:
 
     def too_late(self, now: float) -> bool:
         """Whether a refresh token of unknown fate may not be presented any more."""
-        return self._lost_at is not None and now > self._lost_at + REPEAT_WITHIN
+        return self._lost_at is not None and now > self._spent_at + REPEAT_WITHIN
 
     @property
     def quiet_until(self) -> float:

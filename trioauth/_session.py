@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack, final
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast, final
 
 import attrs
 import httpx
@@ -494,7 +494,7 @@ async def open_session(
         others = [exc for exc in group.exceptions if not isinstance(exc, trio.Cancelled)]
         if len(others) > 1:
             raise
-        if crash is None or (others and isinstance(crash, trio.Cancelled)):
+        if crash is None or (others and _is_cancellation(crash)):
             crash = (others or group.exceptions)[0]
         # The block's own exception, and not what trio may have made of a group.
         _reraise(crash)
@@ -541,6 +541,14 @@ def _checked(tokens: object) -> Tokens:
 
 def _kind(value: object) -> str:
     return type(value).__name__
+
+
+def _is_cancellation(exc: BaseException) -> bool:
+    """Say whether it is nothing else: a block with a nursery in it raises a whole group of them."""
+    if isinstance(exc, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        return all(map(_is_cancellation, group.exceptions))
+    return isinstance(exc, trio.Cancelled)
 
 
 def _reraise(exc: BaseException) -> NoReturn:
