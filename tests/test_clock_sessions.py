@@ -302,6 +302,7 @@ async def test_sessions_whose_clocks_differ_share_a_store_without_ping_pong(
 
             both.start_soon(work, here)
             both.start_soon(work, there)
-    # In six lifetimes six and a few, as if the clocks agreed: nobody undoes what the other did.
-    assert 6 <= server.refreshes <= 9
+    # In six lifetimes from six to twice as many, for each session has its own idea of the time. If
+    # they undid what the other did, it would be one for each of the hundreds of requests.
+    assert 6 <= server.refreshes <= 12 < len(responses) / 10
     assert {response.status_code for response in responses} == {200}
