@@ -15,7 +15,7 @@ from ._origins import read_origin
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 _LARGEST_BODY = 1_000_000
 # Only reaching the server has a timeout of its own. Once it has the request it may have rotated
@@ -187,7 +187,7 @@ def _build(request: TokenRequest) -> httpx.Request:
     try:
         headers.update(request.headers)
         headers["Accept-Encoding"] = "identity"
-        return httpx.Request(
+        message = httpx.Request(
             "POST",
             request.url,
             data=request.data,
@@ -197,7 +197,40 @@ def _build(request: TokenRequest) -> httpx.Request:
         )
     except UnicodeEncodeError:
         pass  # It carries the text, so it must not become the context of what is raised.
+    else:
+        message.stream = _Body(message.content)
+        return message
     raise ValueError("a TokenRequest has text that can't be sent; headers must be ASCII")
+
+
+@final
+@attrs.define(eq=False)
+class _Body(httpx.AsyncByteStream):
+    """A body in one piece, which leaves nothing behind when the connection breaks.
+
+    httpx makes an async generator of one. If a server closes while that is being sent, it is left
+    to the garbage collector, with a ResourceWarning.
+    """
+
+    _data: bytes
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Once(self._data)
+
+
+@final
+@attrs.define(eq=False)
+class _Once:
+    _data: bytes | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data, self._data = self._data, None
+        if data is None:
+            raise StopAsyncIteration  # noqa: ASYNC910  # nothing to wait for, and nobody to cancel
+        return data  # noqa: ASYNC910  # ditto
 
 
 async def _read_body(response: httpx.Response) -> bytes:
