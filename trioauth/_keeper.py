@@ -315,15 +315,16 @@ class Keeper:
             failure = exc
         finally:
             # The worst is assumed, so that nobody is left waiting whatever happened.
-            landing = landing or flight.brought or self.set_back(failure or self._cut_short(flight))
+            landing = landing or flight.brought or self._setback_of(flight, failure)
             self._land(flight, landing)
             self._flights.discard(flight)
             flight.over.set()
 
-    def _cut_short(self, flight: Flight[Landing]) -> Exception:
-        return trio.TooSlowError(
+    def _setback_of(self, flight: Flight[Landing], failure: Exception | None) -> Setback:
+        cause = failure or trio.TooSlowError(
             flight.grounded or f"no end within {self.policy.timeout} seconds, RefreshPolicy.timeout"
         )
+        return self.set_back(cause, quiet_until=flight.quiet_until)
 
     def _land(self, flight: Flight[Landing], landing: Landing) -> None:
         """Take in what a flight brought, and wake its passengers. Not a checkpoint."""
