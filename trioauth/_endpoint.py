@@ -128,7 +128,7 @@ class TokenEndpoint:
         except _NOT_SENT as exc:
             # The evidence is worth keeping, but not with the request and its secrets.
             cause, exc._request = exc, None
-            problem = f"can't be reached ({type(exc).__name__}: {printable(str(exc))})"
+            problem = f"can't be reached ({type(exc).__name__}: {printable(_reason(exc))})"
         except httpx.HTTPError as exc:
             # No more of it than its name: the text may quote what was sent or answered.
             problem = f"gave no whole answer ({type(exc).__name__})"
@@ -179,6 +179,14 @@ class TokenEndpoint:
         if client is not None:
             await client.aclose()
         await trio.lowlevel.checkpoint()
+
+
+def _reason(exc: BaseException) -> str:
+    """Return the first words in a chain: trio wraps what TLS says in errors without any."""
+    inner: BaseException | None = exc
+    while inner is not None and not str(inner):
+        inner = inner.__cause__ or inner.__context__
+    return str(inner or "no reason given")
 
 
 def _build(request: TokenRequest) -> httpx.Request:
