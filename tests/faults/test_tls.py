@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 import trio
 import trustme
 
-from trioauth import LoggedIn, RefreshUnavailableError
+from trioauth import LoggedIn
 
 from . import says
 from .server import open_server
@@ -91,8 +92,8 @@ async def test_a_token_endpoint_with_a_wrong_certificate_hears_nothing(
         open_both(server.url, api, verify=trusting(OURS)) as session,
     ):
         error = await fails(session, timeout=8)
-        assert "can't be reached (ConnectError" in str(error)
-        assert "certificate verify failed" in str(error)
+        # Words to act on, which are deep down in what httpx raises.
+        assert "can't be reached (ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED]" in str(error)
         assert (server.connections, server.heard) == (ATTEMPTS, [])
         # Mended, it works without a new login, and soon: no refresh token was used.
         server.tls = GOOD
@@ -144,15 +145,18 @@ async def test_a_server_that_speaks_no_tls_hears_nothing(clock: MockClock) -> No
 
 
 async def test_a_handshake_without_end_is_bounded_by_the_deadline() -> None:
-    async with (
-        open_server(says.hang_on_accept) as server,
-        open_server(says.welcome, tls=GOOD) as api,
-        open_both(
-            server.url.replace("http:", "https:"), api, verify=trusting(OURS), timeout=0.6
-        ) as session,
-    ):
-        await fails(session, timeout=0.6)
-        assert server.connections == 1
+    # A handshake that is cancelled leaves its socket to the garbage collector, in httpcore.
+    with pytest.warns(ResourceWarning, match="unclosed <socket"):
+        async with (
+            open_server(says.hang_on_accept) as server,
+            open_server(says.welcome, tls=GOOD) as api,
+            open_both(
+                server.url.replace("http:", "https:"), api, verify=trusting(OURS), timeout=0.6
+            ) as session,
+        ):
+            await fails(session, timeout=0.6)
+            assert server.connections == 1
+        gc.collect()
 
 
 @pytest.mark.parametrize("say", [says.answering(b""), says.answering(says.TOKENS[:-9])])
@@ -173,6 +177,3 @@ async def test_an_answer_cut_short_under_tls_is_lost_as_any(say: Say, clock: Moc
         wait_until(clock, error.retry_at)
         await works(session, api)
 
-
-def test_the_wrong_ones_are_wrong_and_the_right_one_right() -> None:
-    assert RefreshUnavailableError("x").safe_to_repeat is False
