@@ -17,7 +17,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 UNAUTHORIZED = b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer error="invalid_token"\r\n'
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 BLOCK = b"x" * 65_536
-HUNDRED_MB = 100_000_000
+MEGABYTE = 1_000_000
+HUNDRED_MB = 100 * MEGABYTE
 
 
 def body_of(number: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,6 +9,7 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     Say: TypeAlias = "Callable[[Caller], Awaitable[None]]"
@@ -57,6 +57,10 @@ class Caller:
         heard = Heard(trio.current_time(), head, body)
         self.server.heard.append(heard)
         return heard
+
+    def unread(self, data: bytes) -> None:
+        """Put back what was read."""
+        self._read = bytearray(data) + self._read
 
     async def say(self, data: bytes) -> None:
         await self.stream.send_all(data)
@@ -115,7 +119,7 @@ async def open_server(
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         server = Server(listeners[0].socket.getsockname()[1], behave, tls)
-        nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+        await nursery.start(trio.serve_listeners, server.serve, listeners)
         try:
             yield server
         finally:

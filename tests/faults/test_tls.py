@@ -91,7 +91,7 @@ async def test_a_token_endpoint_with_a_wrong_certificate_hears_nothing(
         open_server(says.welcome, tls=GOOD) as api,
         open_both(server.url, api, verify=trusting(OURS)) as session,
     ):
-        error = await fails(session, timeout=8)
+        error = await fails(session, within=8)
         # Words to act on, which are deep down in what httpx raises.
         assert "can't be reached (ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED]" in str(error)
         assert (server.connections, server.heard) == (ATTEMPTS, [])
@@ -107,7 +107,7 @@ async def test_without_verify_a_private_authority_is_not_trusted() -> None:
         open_server(says.welcome, tls=GOOD) as api,
         open_both(server.url, api) as session,
     ):
-        await fails(session, timeout=8)
+        await fails(session, within=8)
         assert (server.heard, api.heard) == ([], [])
 
 
@@ -140,13 +140,13 @@ async def test_a_server_that_speaks_no_tls_hears_nothing(clock: MockClock) -> No
         open_server(says.welcome, tls=GOOD) as api,
         open_both(server.url.replace("http:", "https:"), api, verify=trusting(OURS)) as session,
     ):
-        await fails(session, timeout=8)
+        await fails(session, within=8)
         assert (server.connections, server.heard) == (ATTEMPTS, [])
 
 
 async def test_a_handshake_without_end_is_bounded_by_the_deadline() -> None:
     # A handshake that is cancelled leaves its socket to the garbage collector, in httpcore.
-    with pytest.warns(ResourceWarning, match="unclosed <socket"):
+    with pytest.warns(ResourceWarning, match="unclosed <socket"):  # noqa: PT031
         async with (
             open_server(says.hang_on_accept) as server,
             open_server(says.welcome, tls=GOOD) as api,
@@ -154,7 +154,7 @@ async def test_a_handshake_without_end_is_bounded_by_the_deadline() -> None:
                 server.url.replace("http:", "https:"), api, verify=trusting(OURS), timeout=0.6
             ) as session,
         ):
-            await fails(session, timeout=0.6)
+            await fails(session, within=0.6)
             assert server.connections == 1
         gc.collect()
 
@@ -171,9 +171,8 @@ async def test_an_answer_cut_short_under_tls_is_lost_as_any(say: Say, clock: Moc
         open_both(server.url, api, verify=trusting(OURS)) as session,
     ):
         server.fault = cut
-        error = await fails(session, timeout=8)
+        error = await fails(session, within=8)
         assert server.connections == LOST
         server.fault = None
         wait_until(clock, error.retry_at)
         await works(session, api)
-

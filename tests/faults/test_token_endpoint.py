@@ -8,7 +8,6 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -71,12 +70,12 @@ async def open_both(
         yield session
 
 
-async def fails(session: Session, *, timeout: float) -> RefreshUnavailableError:
+async def fails(session: Session, *, within: float) -> RefreshUnavailableError:
     """Send a request that can't be signed; it must say so before the deadline."""
     began = time.monotonic()
-    with trio.fail_after(timeout + MARGIN), pytest.raises(RefreshUnavailableError) as caught:
+    with trio.fail_after(within + MARGIN), pytest.raises(RefreshUnavailableError) as caught:
         await session.get("/me")
-    assert time.monotonic() - began < timeout + MARGIN
+    assert time.monotonic() - began < within + MARGIN
     assert caught.value.retry_at is not None
     assert isinstance(session.state, LoggedIn)
     return caught.value
@@ -123,7 +122,9 @@ FAULTS: dict[str, tuple[Say, int, float]] = {
         says.answering(says.OK + says.CHUNKED + b"ff\r\n" + NEXT[:40])
     ),
     "chunks without the last one": quick(says.answering(says.OK + says.CHUNKED + says.chunk(NEXT))),
-    "a body up to the end of the connection, cut": quick(says.answering(says.OK + b"\r\n" + NEXT[:40])),
+    "a body up to the end of the connection, cut": quick(
+        says.answering(says.OK + b"\r\n" + NEXT[:40])
+    ),
     # Broken.
     "reset on accept": quick(says.reset_on_accept),
     "reset after the head of the request": quick(says.reset_after_head),
@@ -151,9 +152,7 @@ FAULTS: dict[str, tuple[Say, int, float]] = {
         says.flooding(says.OK + b"Content-Length: 4611686018427387904\r\n\r\n", says.BLOCK)
     ),
     "a body of 100 MB": quick(
-        says.flooding(
-            says.OK + b"Content-Length: 100000000\r\n\r\n", says.BLOCK, says.HUNDRED_MB
-        )
+        says.flooding(says.OK + b"Content-Length: 100000000\r\n\r\n", says.BLOCK, says.HUNDRED_MB)
     ),
     "a body without length or end": quick(says.flooding(says.OK + b"\r\n", says.BLOCK)),
     "a gzip bomb": quick(
@@ -185,11 +184,11 @@ FAULTS: dict[str, tuple[Say, int, float]] = {
     "zeros": quick(says.answering(b"\0" * 1_000)),
     "a status of four digits": quick(says.answering(b"HTTP/1.1 2000 OK\r\n\r\n")),
     "a switch of protocols": quick(
-        says.answering(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+        says.answering(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+        )
     ),
-    ECHO: quick(
-        says.answering(b"HTTP/1.1 200 OK\r\nrt-canary-0 cs-canary\r\n\r\nrt-canary-0")
-    ),
+    ECHO: quick(says.answering(b"HTTP/1.1 200 OK\r\nrt-canary-0 cs-canary\r\n\r\nrt-canary-0")),
     "a page": quick(says.answering(says.whole(says.OK, b"<html>please pay for the wifi</html>"))),
     "no content": quick(says.answering(b"HTTP/1.1 204 No Content\r\n\r\n")),
     "a length that is too short": quick(
@@ -209,11 +208,11 @@ async def test_a_fault_of_the_token_endpoint_logs_nobody_out_and_is_over_when_it
     async with open_server(says.rotate) as server, open_server(says.welcome) as api:
         async with open_both(server.url, api, timeout=timeout) as session:
             server.fault = say
-            error = await fails(session, timeout=timeout)
+            error = await fails(session, within=timeout)
             assert server.connections == asked
             assert api.connections == 0
             # It is remembered, and who asks meanwhile is told at once.
-            await fails(session, timeout=0)
+            await fails(session, within=0)
             assert server.connections == asked
 
             server.fault, heard = None, len(server.heard)
@@ -303,7 +302,7 @@ async def test_a_redirect_to_another_host_is_not_followed(status: int, clock: Mo
         # Not even if the session's own client would.
         async with open_both(server.url, api, follow_redirects=True) as session:
             server.fault = says.answering(says.whole(head, b""))
-            error = await fails(session, timeout=8)
+            error = await fails(session, within=8)
             assert f"{status} (a redirect, which is never followed" in str(error)
             server.fault = None
             wait_until(clock, error.retry_at)
@@ -320,7 +319,7 @@ async def test_a_closed_port_is_asked_as_often_as_the_policy_says(clock: MockClo
             place.bind(("127.0.0.1", 0))
             port = place.getsockname()[1]
             async with open_both(f"http://127.0.0.1:{port}", api) as session:
-                error = await fails(session, timeout=8)
+                error = await fails(session, within=8)
                 assert "can't be reached" in str(error)
                 # A short cool-down only: the refresh token was certainly not used.
                 assert error.retry_at is not None
@@ -348,7 +347,7 @@ async def test_a_full_backlog_is_bounded_by_the_deadline(clock: MockClock) -> No
         async with open_server(says.welcome) as api:
             url = f"http://127.0.0.1:{full.getsockname()[1]}"
             async with open_both(url, api, timeout=0.6) as session:
-                await fails(session, timeout=0.6)
+                await fails(session, within=0.6)
                 assert isinstance(session.state, LoggedIn)
 
 
@@ -356,7 +355,9 @@ async def test_a_full_backlog_is_bounded_by_the_deadline(clock: MockClock) -> No
 
 
 @pytest.mark.parametrize(
-    "say", [says.hanging(), says.dribbling(HEAD, b"{"), says.resetting()], ids=["silent", "slow", "reset"]
+    "say",
+    [says.hanging(), says.dribbling(HEAD, b"{"), says.resetting()],
+    ids=["silent", "slow", "reset"],
 )
 async def test_a_refresh_token_of_unknown_fate_is_presented_twice_more_at_most_in_ten_seconds(
     say: Say, clock: MockClock
@@ -365,7 +366,7 @@ async def test_a_refresh_token_of_unknown_fate_is_presented_twice_more_at_most_i
         async with open_both(server.url, api, timeout=0.3) as session:
             server.fault, began = say, trio.current_time()
             while trio.current_time() < began + REPEAT_WITHIN:
-                await fails(session, timeout=0.3)
+                await fails(session, within=0.3)
                 clock.jump(0.5)
             assert len(server.heard) <= 1 + MOST_REPEATS
             server.fault = None
