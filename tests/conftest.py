@@ -1,15 +1,26 @@
-"""The canary for the whole suite: no test may make the package show a secret (P17)."""
+"""The canary for the whole suite: no test may make the package show a secret (P17).
+
+And how hard Hypothesis tries: ``HYPOTHESIS_PROFILE=proof`` or ``--hypothesis-profile=proof`` makes
+it twenty times as many examples.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .canary import Canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+settings.register_profile(
+    "proof", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(autouse=True)
