@@ -358,7 +358,7 @@ def origin_of(text: str) -> tuple[str, str, int] | None:
 
     What they leave to interpretation is none: a user, escapes in a host, what is no URL.
     """
-    if re.search(r"[\x00-\x20\x7f\\<>^`{|}]", text):
+    if re.search(r"[\x00-\x20\x7f]", text):
         return None
     try:
         parts = urlsplit(text)
@@ -366,7 +366,9 @@ def origin_of(text: str) -> tuple[str, str, int] | None:
     except ValueError:
         return None
     user, at, _ = parts.netloc.rpartition("@")
-    if parts.scheme not in _DEFAULT or not host or (at and user) or "%" in parts.netloc:
+    if parts.scheme not in _DEFAULT or not host or (at and user):
+        return None
+    if re.search(r"[\\<>^`{|}%]", parts.netloc):
         return None
     if ":" in host:
         host = str(IPv6Address(host))
