@@ -368,10 +368,15 @@ def origin_of(text: str) -> tuple[str, str, int] | None:
     user, at, _ = parts.netloc.rpartition("@")
     if parts.scheme not in _DEFAULT or not host or (at and user):
         return None
-    if re.search(r"[\\<>^`{|}%]", parts.netloc):
+    if re.search(r"[\\<>^`{|}%]|\][^:]", parts.netloc):
         return None
     if ":" in host:
         host = str(IPv6Address(host))
+    elif re.fullmatch(r"[0-9]+(\.[0-9]+){3}", host):
+        try:
+            IPv4Address(host)
+        except ValueError:
+            return None
     elif not host.isascii():
         try:
             host = host.encode("idna").decode("ascii")

@@ -77,7 +77,7 @@ def run(seed: int, main: Callable[[], Awaitable[None]]) -> None:
     """Run in virtual time, and in an order of its own."""
 
     async def seeded() -> None:
-        trio._core._run._r.seed(seed)  # type: ignore[attr-defined]  # there is no public way
+        trio._core._run._r.seed(seed)  # there is no public way
         await main()
 
     trio.run(seeded, clock=MockClock(autojump_threshold=0))

@@ -6,7 +6,7 @@ It keeps books of its own, written from the promises and not from the states, an
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 from hypothesis import strategies as st
@@ -178,6 +178,28 @@ class World(RuleBasedStateMachine):
         if isinstance(decision, TakeOff | UseAndRefresh):
             self.take_off()
 
+    @precondition(lambda self: self.books.login == "on")
+    @rule(
+        moment=st.sampled_from(["early_at", "stale_at", "expires_at"]),
+        later=st.sampled_from([0.0, 0.0, 1.0]),
+        valid_for=WANTED,
+        one_shot=st.booleans(),
+        behind=st.sampled_from([None, 0, 1]),
+    )
+    def someone_asks_when_it_is_older(
+        self, moment: str, later: float, valid_for: float, one_shot: bool, behind: int | None
+    ) -> None:
+        self.it_is_the_very_moment(moment)
+        self.now += later
+        self.someone_asks(valid_for, one_shot, behind)
+
+    @precondition(lambda self: self.books.login == "on" and self.books.flight is None)
+    @rule(pause=st.sampled_from([5.0, 300.0]))
+    def a_refresh_fails(self, pause: float) -> None:
+        self.someone_wants_a_newer_one()
+        if self.books.flight is not None:
+            self.land(self.books.flight, Setback(OSError(), self.now + pause))
+
     @rule()
     def someone_wants_a_newer_one(self) -> None:
         decision, books = on_refresh(self.state, now=self.now), self.books
@@ -195,21 +217,26 @@ class World(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         lifetime=LIFETIMES,
-        landing=st.sampled_from(["generation", "setback", "setback", "refusal"]),
+        landing=st.sampled_from(
+            ["generation", "generation", "setback", "short setback", "refusal"]
+        ),
     )
     def a_flight_lands(self, data: st.DataObject, lifetime: float | None, landing: str) -> None:
+        flight, brought = data.draw(st.sampled_from(self.in_the_air)), self.bring(landing, lifetime)
+        self.land(flight, brought)
+
+    def bring(self, landing: str, lifetime: float | None) -> Landing:
         books = self.books
-        flight = data.draw(st.sampled_from(self.in_the_air))
-        self.in_the_air.remove(flight)
-        brought: Any
         if landing == "generation":
             login = books.generation.login if books.generation is not None else Login()
-            brought = self.make(login, lifetime)
-        elif landing == "setback":
-            brought = Setback(OSError(), self.now + data.draw(st.sampled_from([0.0, 5.0, 300.0])))
-        else:
-            brought = LoggedOut("refused", OSError())
-        before = self.state
+            return self.make(login, lifetime)
+        if landing == "refusal":
+            return LoggedOut("refused", OSError())
+        return Setback(OSError(), self.now + (5.0 if landing == "setback" else 0.0))
+
+    def land(self, flight: Flight[Landing], brought: Landing) -> None:
+        books, before = self.books, self.state
+        self.in_the_air.remove(flight)
         self.state = on_landing(self.state, flight, brought)
         if flight is not books.flight:
             assert self.state is before, "nobody waits for it any more"
@@ -268,7 +295,7 @@ class World(RuleBasedStateMachine):
         else:
             self.books.end(outcome)
 
-    @precondition(lambda self: self.numbers > 5)
+    @precondition(lambda self: self.numbers > 15)
     @rule()
     def the_session_closes(self) -> None:
         last, before = seen(self.state), self.state
@@ -323,4 +350,4 @@ class World(RuleBasedStateMachine):
 
 
 TestWorld = World.TestCase
-TestWorld.settings = examples(200)
+TestWorld.settings = examples(300)
