@@ -6,11 +6,12 @@ It keeps books of its own, written from the promises and not from the states, an
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Literal
 
 import attrs
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trioauth import LoggedIn, RefreshPolicy, Tokens
 from trioauth._flight import Flight, Generation, Login
@@ -136,9 +137,14 @@ class World(RuleBasedStateMachine):
         self.numbers = 0
         self.in_the_air: list[Flight[Landing]] = []
 
+    @initialize(logged_in=st.sampled_from([True, True, False]))
+    def it_begins(self, logged_in: bool) -> None:
+        if logged_in:
+            self.someone_logs_in(60.0)
+
     def make(self, login: Login, lifetime: float | None) -> Generation:
         self.numbers += 1
-        tokens = Tokens(f"access-{self.numbers}", None, lifetime)
+        tokens = Tokens(f"access-{self.numbers}", None, lifetime, f"scope-{self.numbers}")
         return Generation.schedule(self.numbers, login, tokens, asked_at=self.now, policy=POLICY)
 
     def take_off(self) -> None:
@@ -177,21 +183,6 @@ class World(RuleBasedStateMachine):
         assert decision == (self.state if expected == "the state itself" else expected)
         if isinstance(decision, TakeOff | UseAndRefresh):
             self.take_off()
-
-    @precondition(lambda self: self.books.login == "on")
-    @rule(
-        moment=st.sampled_from(["early_at", "stale_at", "expires_at"]),
-        later=st.sampled_from([0.0, 0.0, 1.0]),
-        valid_for=WANTED,
-        one_shot=st.booleans(),
-        behind=st.sampled_from([None, 0, 1]),
-    )
-    def someone_asks_when_it_is_older(
-        self, moment: str, later: float, valid_for: float, one_shot: bool, behind: int | None
-    ) -> None:
-        self.it_is_the_very_moment(moment)
-        self.now += later
-        self.someone_asks(valid_for, one_shot, behind)
 
     @precondition(lambda self: self.books.login == "on" and self.books.flight is None)
     @rule(pause=st.sampled_from([5.0, 300.0]))
@@ -286,6 +277,7 @@ class World(RuleBasedStateMachine):
             self.books.flight = None
             self.books.hold(generation, self.now)
 
+    @precondition(lambda self: self.numbers > 5)
     @rule()
     def someone_logs_out(self) -> None:
         outcome, before = LoggedOut("asked"), self.state
@@ -333,10 +325,29 @@ class World(RuleBasedStateMachine):
                 assert books.login == "closed"
 
     @invariant()
+    def whoever_asks_is_told_what_the_books_say(self) -> None:
+        # Decisions change nothing, so all questions can be asked, now and when rules change.
+        moments = {self.now}
+        if (generation := self.books.generation) is not None:
+            moments |= {generation.early_at, generation.stale_at, generation.expires_at}
+        if self.books.setback is not None:
+            moments.add(self.books.setback.retry_at)
+        for now in sorted(each for each in moments if self.now <= each < math.inf):
+            for valid_for, one_shot, landed in product(
+                (0.0, 30.0, 61.0), (False, True), (0, max(0, self.numbers - 1), self.numbers)
+            ):
+                expected = self.books.decide(now, valid_for, one_shot=one_shot, landed=landed)
+                decision = on_demand(
+                    self.state, now=now, valid_for=valid_for, one_shot=one_shot, landed=landed
+                )
+                assert decision == (self.state if expected == "the state itself" else expected)
+
+    @invariant()
     def the_world_sees_what_the_books_say(self) -> None:
         books = self.books
         if books.generation is not None:
-            assert seen(self.state) == LoggedIn(books.generation.number)
+            number = books.generation.number
+            assert seen(self.state) == LoggedIn(number, frozenset({f"scope-{number}"}))
         elif books.login == "none yet":
             assert seen(self.state) == LoggedOut("never_logged_in")
         else:
@@ -350,4 +361,4 @@ class World(RuleBasedStateMachine):
 
 
 TestWorld = World.TestCase
-TestWorld.settings = examples(300)
+TestWorld.settings = examples(100)
