@@ -184,12 +184,15 @@ class World(RuleBasedStateMachine):
         if isinstance(decision, TakeOff | UseAndRefresh):
             self.take_off()
 
-    @precondition(lambda self: self.books.login == "on" and self.books.flight is None)
-    @rule(pause=st.sampled_from([5.0, 300.0]))
-    def a_refresh_fails(self, pause: float) -> None:
+    @precondition(lambda self: self.books.flight is None)
+    @rule(pause=st.sampled_from([5.0, 300.0]), again=st.booleans())
+    def a_refresh_fails(self, pause: float, again: bool) -> None:
         self.someone_wants_a_newer_one()
         if self.books.flight is not None:
             self.land(self.books.flight, Setback(OSError(), self.now + pause))
+        if again and self.books.setback is not None:
+            self.the_pause_after_a_failure_is_over()
+            self.someone_wants_a_newer_one()
 
     @rule()
     def someone_wants_a_newer_one(self) -> None:
