@@ -1,15 +1,29 @@
-"""The canary for the whole suite: no test may make the package show a secret (P17)."""
+"""The canary for the whole suite: no test may make the package show a secret (P17).
+
+And how hard Hypothesis tries: twenty times as much for the proof (``PROOF=1``); and in CI the same
+examples each time, so that a change is judged by what it changes.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .canary import Canary
+from .proof import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+settings.register_profile(
+    "proof", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", derandomize=True, deadline=None, database=None)
+if LONG or os.environ.get("CI"):
+    settings.load_profile("proof" if LONG else "ci")
 
 
 @pytest.fixture(autouse=True)

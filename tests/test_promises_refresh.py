@@ -867,6 +867,31 @@ async def test_p05_a_slow_store_does_not_stretch_the_ten_seconds(autojump_clock:
     assert all(time <= lost_at + 10 for time in grant.times)
 
 
+@pytest.mark.parametrize(("held", "presented"), [(3.5, ["refresh-0"]), (4, []), (4.9, [])])
+async def test_p05_it_is_not_presented_when_there_is_no_time_left_for_the_answer(
+    held: float, presented: list[str], autojump_clock: MockClock
+) -> None:
+    """Another process may hold the store's lock until this flight is almost over."""
+    grant, store = FakeGrant(), FakeStore()
+    policy = RefreshPolicy(timeout=5)
+    async with open_session(
+        grant, tokens=first_tokens(), base_url=URL, store=store, policy=policy
+    ) as session:
+        async with trio.open_nursery() as nursery:
+
+            async def refresh() -> None:
+                if presented:
+                    await session.refresh()
+                else:
+                    with pytest.raises(RefreshUnavailableError, match="left no time"):
+                        await session.refresh()
+
+            async with store.lock():
+                nursery.start_soon(refresh)
+                await trio.sleep(held)
+        assert grant.presented == presented
+
+
 async def test_p05_a_flight_soon_after_does_not_start_to_count_anew(
     autojump_clock: MockClock,
 ) -> None:

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._flight import Authentication
+from ._refusal import read_refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, MutableMapping
@@ -47,7 +48,6 @@ class ResponseLike(Protocol[RequestT_co]):
     def request(self) -> RequestT_co: ...
     @property
     def extensions(self) -> MutableMapping[str, Any]: ...
-    async def aread(self) -> bytes: ...
 
 
 class ClientLike(Protocol):
@@ -98,9 +98,8 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     if reason is not None:
         response.extensions["trioauth"] = Authentication(generation.number, not_resent=reason)
         return  # noqa: ASYNC911
-    # Unread, even an empty body holds the connection that the refresh of others may need; closed,
-    # httpx could not read it again (P10).
-    await response.aread()
+    # Unread, even an empty body holds the connection that the refresh of others may need (P10).
+    await read_refusal(response, library)
     newer = await keeper.obtain(generation.login)
     keeper.note_resent(generation, newer)
     refused.headers["Authorization"] = newer.header

@@ -15,7 +15,7 @@ from ._origins import read_origin
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 _LARGEST_BODY = 1_000_000
 # Only reaching the server has a timeout of its own. Once it has the request it may have rotated
@@ -128,7 +128,7 @@ class TokenEndpoint:
         except _NOT_SENT as exc:
             # The evidence is worth keeping, but not with the request and its secrets.
             cause, exc._request = exc, None
-            problem = f"can't be reached ({type(exc).__name__}: {printable(str(exc))})"
+            problem = f"can't be reached ({type(exc).__name__}: {printable(_reason(exc))})"
         except httpx.HTTPError as exc:
             # No more of it than its name: the text may quote what was sent or answered.
             problem = f"gave no whole answer ({type(exc).__name__})"
@@ -181,13 +181,21 @@ class TokenEndpoint:
         await trio.lowlevel.checkpoint()
 
 
+def _reason(exc: BaseException) -> str:
+    """Return the first words in a chain: trio wraps what TLS says in errors without any."""
+    inner: BaseException | None = exc
+    while inner is not None and not str(inner):
+        inner = inner.__cause__ or inner.__context__
+    return str(inner or "no reason given")
+
+
 def _build(request: TokenRequest) -> httpx.Request:
     # Not the client's build_request(), which would mix in the client's headers and cookies.
     headers = httpx.Headers(_HEADERS)
     try:
         headers.update(request.headers)
         headers["Accept-Encoding"] = "identity"
-        return httpx.Request(
+        message = httpx.Request(
             "POST",
             request.url,
             data=request.data,
@@ -197,7 +205,40 @@ def _build(request: TokenRequest) -> httpx.Request:
         )
     except UnicodeEncodeError:
         pass  # It carries the text, so it must not become the context of what is raised.
+    else:
+        message.stream = _Body(message.content)
+        return message
     raise ValueError("a TokenRequest has text that can't be sent; headers must be ASCII")
+
+
+@final
+@attrs.define(eq=False)
+class _Body(httpx.AsyncByteStream):
+    """A body in one piece, which leaves nothing behind when the connection breaks.
+
+    httpx makes an async generator of one. If a server closes while that is being sent, it is left
+    to the garbage collector, with a ResourceWarning.
+    """
+
+    _data: bytes
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Once(self._data)
+
+
+@final
+@attrs.define(eq=False)
+class _Once:
+    _data: bytes | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data, self._data = self._data, None
+        if data is None:
+            raise StopAsyncIteration  # noqa: ASYNC910  # nothing to wait for, and nobody to cancel
+        return data  # noqa: ASYNC910  # ditto
 
 
 async def _read_body(response: httpx.Response) -> bytes:

@@ -319,15 +319,16 @@ class Keeper:
             failure = exc
         finally:
             # The worst is assumed, so that nobody is left waiting whatever happened.
-            landing = landing or flight.brought or self.set_back(failure or self._cut_short(flight))
+            landing = landing or flight.brought or self._setback_of(flight, failure)
             self._land(flight, landing)
             self._flights.discard(flight)
             flight.over.set()
 
-    def _cut_short(self, flight: Flight[Landing]) -> Exception:
-        return trio.TooSlowError(
+    def _setback_of(self, flight: Flight[Landing], failure: Exception | None) -> Setback:
+        cause = failure or trio.TooSlowError(
             flight.grounded or f"no end within {self.policy.timeout} seconds, RefreshPolicy.timeout"
         )
+        return self.set_back(cause, flight)
 
     def _land(self, flight: Flight[Landing], landing: Landing) -> None:
         """Take in what a flight brought, and wake its passengers. Not a checkpoint."""
@@ -379,10 +380,10 @@ class Keeper:
             # Its passengers have waited for a login that is about to be replaced.
             self.become(on_log_out(self.state, LoggedOut("replaced")))
 
-    def set_back(self, cause: Exception, *, quiet_until: float = -math.inf) -> Setback:
+    def set_back(self, cause: Exception, flight: Flight[Landing]) -> Setback:
         """Make a setback, to be remembered for the cool-down, or as long as the server asked."""
         pause = max(self.policy.cooldown, retry_after(cause))
-        return Setback(cause, max(self.clock.now() + pause, quiet_until))
+        return Setback(cause, max(self.clock.now() + pause, flight.quiet_until))
 
     # --- the one place where the state changes ---------------------------------------------
 

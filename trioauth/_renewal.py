@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # With a lock that works, once is enough.
 _SAVE_ATTEMPTS = 3
+# The share of a flight's time that is kept for an answer.
+_RESERVE = 0.25
 
 
 async def renew(keeper: Keeper, flight: Flight[Landing]) -> Landing:
@@ -53,7 +55,10 @@ async def renew(keeper: Keeper, flight: Flight[Landing]) -> Landing:
                 flight.brought = LoggedOut("refused", refusal)
                 return await _secure(keeper, flight.brought, base)
             if attempts.failure is not None and attempts.too_late(keeper.clock.now()):
-                return keeper.set_back(attempts.failure, quiet_until=attempts.quiet_until)
+                return keeper.set_back(attempts.failure, flight)
+            if not _in_time(keeper, flight):
+                late = trio.TooSlowError("the token store left no time to ask the server")
+                return keeper.set_back(attempts.failure or late, flight)
 
             asked_at = keeper.clock.now()
             answer = await _ask(keeper, flight, base, attempts)
@@ -79,13 +84,20 @@ async def _ask(
 ) -> Tokens | Setback | GrantRefusedError | None:
     """Ask the grant, once. None means: not now, but the pause before the next attempt is over."""
     tokens = None if base is None else base.tokens
+    spends = tokens is not None and tokens.refresh_token is not None
     asked_at = keeper.clock.now()
     try:
         answer = await keeper.grant(tokens, keeper.endpoint)
+    except trio.Cancelled:
+        # By the deadline. To the next flight this answer is as lost as any other.
+        if spends:
+            attempts.cut_short(now=keeper.clock.now())
+        flight.quiet_until = attempts.quiet_until
+        raise
     except GrantRefusedError as exc:
         return exc
     except GrantMisconfiguredError as exc:
-        return keeper.set_back(exc)
+        return keeper.set_back(exc, flight)
     except Exception as exc:  # noqa: BLE001  # lands as a value, each waiter raises from it
         failure = exc
     else:
@@ -93,19 +105,29 @@ async def _ask(
             return answer.carry_over(tokens)
         kind = type(answer).__name__
         return keeper.set_back(
-            TypeError(f"the grant returned a {kind}; it must return trioauth.Tokens")
+            TypeError(f"the grant returned a {kind}; it must return trioauth.Tokens"), flight
         )
     pause = attempts.pause(
         failure,
         asked_at=asked_at,
         now=keeper.clock.now(),
         jitter=random.random(),  # noqa: S311  # not a secret
-        spends=tokens is not None and tokens.refresh_token is not None,
+        spends=spends,
     )
-    if pause is None or trio.current_time() + pause >= flight.scope.deadline:
-        return keeper.set_back(failure, quiet_until=attempts.quiet_until)
+    flight.quiet_until = attempts.quiet_until
+    if pause is None or not _in_time(keeper, flight, pause):
+        return keeper.set_back(failure, flight)
     await trio.sleep(pause)
     return None
+
+
+def _in_time(keeper: Keeper, flight: Flight[Landing], pause: float = 0.0) -> bool:
+    """Say whether there is time for an answer.
+
+    A refresh token that is presented in the last moment is spent, and its answer cut off.
+    """
+    reserve = keeper.policy.timeout * _RESERVE
+    return trio.current_time() + pause <= flight.scope.deadline - reserve
 
 
 async def _secure(keeper: Keeper, landing: Landing, base: Generation | None) -> Landing:

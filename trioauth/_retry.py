@@ -68,6 +68,11 @@ class Attempts:
             return None
         return wait
 
+    def cut_short(self, *, now: float) -> None:
+        """Note that nobody waited for the answer to a refresh token that was presented."""
+        if self._lost_at is None:
+            self._lost_at = now
+
     def too_late(self, now: float) -> bool:
         """Whether a refresh token of unknown fate may not be presented any more."""
         return self._lost_at is not None and now > self._spent_at + REPEAT_WITHIN

@@ -246,12 +246,12 @@ VARIANTS: Final = (
     ),
     Variant(
         "a 401 is closed instead of read",
-        (Edit("_auth.py", "await response.aread()", "await response.aclose()"),),
+        (Edit("_auth.py", "await read_refusal(response, library)", "await response.aclose()"),),
         CANCELLATION + "test_p10_a_401_that_is_acted_on_is_read_before_its_request_waits",
     ),
     Variant(
         "a 401 is neither read nor closed while its request waits",
-        (Edit("_auth.py", "    await response.aread()\n", ""),),
+        (Edit("_auth.py", "    await read_refusal(response, library)\n", ""),),
         CANCELLATION + "test_p10_waiting_requests_do_not_starve_the_refresh_of_connections",
         seen_by_simulation=False,
     ),
@@ -324,7 +324,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "_keeper.py",
-                "        return Setback(cause, max(self.clock.now() + pause, quiet_until))",
+                "        return Setback(cause, max(self.clock.now() + pause, flight.quiet_until))",
                 "        return Setback(cause, self.clock.now())",
             ),
         ),
@@ -335,8 +335,8 @@ VARIANTS: Final = (
         (
             Edit(
                 "_renewal.py",
-                "    tokens = None if base is None else base.tokens\n    try:",
-                "    tokens = None if base is None else base.tokens\n"
+                "    asked_at = keeper.clock.now()\n    try:",
+                "    asked_at = keeper.clock.now()\n"
                 "    flight.scope.deadline = trio.current_time() + keeper.policy.timeout\n"
                 "    try:",
             ),
