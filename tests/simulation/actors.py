@@ -229,7 +229,7 @@ class Actor:
 
         async def human(_: TokenEndpoint) -> Tokens:
             await trio.sleep(0.3)
-            return self.server.sign_in()
+            return self.server.sign_in(took=0.3)
 
         try:
             await self.session.log_in(human if self.step.amount > 1 else self.server.sign_in())

@@ -302,7 +302,7 @@ class Judge:
                 pass
 
     def _started(self, stay: Stay, event: events.RefreshStarted) -> None:
-        if any(not flight.over for flight in stay.flights.values()):
+        if any(not (flight.over or flight.superseded) for flight in stay.flights.values()):
             self.ledger.violate("P1", f"{stay.name}: two flights at once")
         if event.flight in stay.flights:
             self.ledger.violate("P1", f"{stay.name}: flight {event.flight} started twice")
@@ -353,6 +353,8 @@ class Judge:
 
     def _logged_out(self, stay: Stay, event: events.LoggedOut) -> None:
         stay.logged_in = False
+        for flight in stay.flights.values():
+            flight.superseded = True
         self._outs[stay] = (event.time, self.ledger.order())
         self._failures.pop(stay, None)
         self.ledger.count(f"log-outs: {event.reason}")

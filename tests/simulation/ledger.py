@@ -78,18 +78,18 @@ class Sent:
     path: str
     issue: Issue | None
     at: float
-    hop: bool
-    """The second half of a redirect, which the library can't hold up."""
     born: Login | None
     """The login that was current when the program asked for it."""
+    order: int
+    """Among all that was sent or told."""
+    hop: bool = False
+    """The second half of a redirect, which the library can't hold up."""
     status: int = 0
     told: float | None = None
     """When the answer was handed over."""
     curable: bool = False
     """A 401 that says the token is at fault."""
     exhausted: bool = False
-    order: int = 0
-    """Among all that was sent or told."""
     told_order: int = 0
     kept: bool = True
     """Its 401 was handed to the caller rather than held against the token."""
@@ -104,6 +104,8 @@ class FlightSeen:
     generation: int
     at: float
     over: bool = False
+    superseded: bool = False
+    """The login that it was for has ended; nobody waits for it any more."""
 
 
 @attrs.define(eq=False)

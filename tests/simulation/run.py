@@ -212,9 +212,9 @@ class _Stage:
             self.ledger.count("sessions opened")
             self.seats[stay.number] = (stay, self._client(stay, session))
             with trio.move_on_after(visit.stay or _LONGEST):
-                await self.end.wait()
+                await (self.end if visit.stay is None else self.weather.cleared).wait()
             self._leave(stay)
-            if self.end.is_set() or visit.leave == "return":
+            if visit.stay is None or visit.leave == "return":
                 return
             self.ledger.count(f"left by {visit.leave}")
             if visit.leave == "raise":

@@ -40,12 +40,18 @@ class Server:
 
     # --- logins ------------------------------------------------------------------------------
 
-    def sign_in(self) -> Tokens:
-        """Let a human log in, elsewhere: the first tokens of a new login."""
+    def sign_in(self, *, took: float = 0.0) -> Tokens:
+        """Let a human log in, elsewhere: the first tokens of a new login.
+
+        Args:
+          took: The seconds since the session asked the human to: it counts from there.
+        """
         login = Login(f"L{len(self.ledger.logins) + 1}")
         self.ledger.logins.append(login)
         self.ledger.count("logins at the server")
-        return Tokens(*self._members(self.issue(login, 1)))
+        issue = self.issue(login, 1)
+        issue.slack = took
+        return Tokens(*self._members(issue))
 
     def issue(self, login: Login, number: int) -> Issue:
         """Make tokens."""
@@ -70,7 +76,28 @@ class Server:
 
     # --- dispatch ----------------------------------------------------------------------------
 
-    async def serve(self, stay: Stay, request: Any, body: bytes) -> Reply:
+    def receive(self, stay: Stay, request: Any) -> Sent | None:
+        """Take in the headers of a request; return what is known of it, if it is for the API."""
+        if request.url.host != "api.sim":
+            return None
+        values = request.headers.get_list("Authorization")
+        token = values[0].removeprefix("Bearer ") if values else ""
+        number = request.headers["x-sim-id"]
+        sent = Sent(
+            stay,
+            number,
+            request.url.path,
+            self.ledger.by_access.get(token),
+            trio.current_time(),
+            born=self.judge.born.get(number),
+            order=self.ledger.order(),
+        )
+        self.judge.request(sent, values)
+        self.ledger.sent.append(sent)
+        self.ledger.count("requests")
+        return sent
+
+    async def serve(self, stay: Stay, request: Any, body: bytes, sent: Sent | None) -> Reply:
         """Answer a request."""
         host = request.url.host
         if host == "id.sim":
@@ -79,8 +106,8 @@ class Server:
             if request.url.path == "/revoke":
                 return await self._revoke(stay, form)
             return await self._token(stay, form)
-        if host == "api.sim":
-            return await self._api(stay, request, body)
+        if sent is not None:
+            return await self._api(sent, request, body)
         self.judge.foreign_request(stay, request, body)
         self.ledger.count("requests to foreign hosts")
         await trio.sleep(self.spec.api_latency)
@@ -278,27 +305,12 @@ class Server:
 
     # --- the API -------------------------------------------------------------------------------
 
-    async def _api(self, stay: Stay, request: Any, body: bytes) -> Reply:
-        values = request.headers.get_list("Authorization")
-        token = values[0].removeprefix("Bearer ") if values else ""
-        sent = Sent(
-            stay,
-            request.headers["x-sim-id"],
-            request.url.path,
-            self.ledger.by_access.get(token),
-            trio.current_time(),
-            hop=False,
-            born=self.judge.born.get(request.headers["x-sim-id"]),
-            order=self.ledger.order(),
-        )
-        self.judge.request(sent, values)
-        self.ledger.sent.append(sent)
-        self.ledger.count("requests")
+    async def _api(self, sent: Sent, request: Any, body: bytes) -> Reply:
         reply = await self._answer(sent, request, body)
         sent.status = reply.status
         sent.curable = reply.status == 401 and reply.headers.get("x-sim-curable") != "no"
         sent.told, sent.told_order = trio.current_time(), self.ledger.order()
-        self.ledger.note(stay.name, sent.id, sent.path, sent.issue and sent.issue.name, reply.status)
+        self.ledger.note(sent.stay.name, sent.id, sent.path, sent.issue and sent.issue.name, reply.status)
         self.judge.answered(sent)
 
         def exhausted() -> None:

@@ -63,9 +63,11 @@ class _Httpx2Body(_Body, httpx2.AsyncByteStream):
 
 
 async def _exchange(server: Server, stay: Stay, library: Any, request: Any) -> Any:
+    # Sent from now on, however long its body takes.
+    sent = server.receive(stay, request)
     body = b"".join([part async for part in request.stream])
     try:
-        reply = await server.serve(stay, request, body)
+        reply = await server.serve(stay, request, body, sent)
     except BrokenError as exc:
         kind = library.ConnectError if str(exc) == "connect" else library.ReadError
         raise kind("simulated") from None
