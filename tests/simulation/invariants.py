@@ -270,11 +270,9 @@ class Judge:
             case events.RefreshFailed():
                 self._ended(stay, event.flight)
                 self.ledger.count("failed flights")
-                self._failures[stay] = (
-                    event.retry_at,
-                    self.weather.forward,
-                    self.stores[stay.name].writes,
-                )
+                if not stay.flights[event.flight].superseded:
+                    writes = self.stores[stay.name].writes
+                    self._failures[stay] = (event.retry_at, self.weather.forward, writes)
             case events.WaitStarted(flight=flight, task=task):
                 wait = trio.current_time(), self.ledger.order()
                 self._waits.setdefault((stay, flight, task), []).append(wait)
@@ -386,7 +384,7 @@ class Judge:
             case "replaced":
                 return stay.log_ins > 0 or any(each.log_ins for each in others)
             case "elsewhere":
-                return any(each.log_outs or each in self._outs for each in others)
+                return bool(self.stores[stay.name].ended_by - {stay.name})
         return False
 
     # --- what tasks see ----------------------------------------------------------------------------

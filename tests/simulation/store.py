@@ -32,6 +32,8 @@ class Store:
     troubled: int = 0
     """How often it failed anybody."""
     writes: int = 0
+    ended_by: set[str] = attrs.field(factory=set)
+    """The names of those who saved that they are logged out."""
     _lock: trio.Lock = attrs.field(factory=trio.Lock)
 
     def put(self, record: Record) -> None:
@@ -124,6 +126,8 @@ class Handle:
         store.put(record)
         self.seen = record.generation
         what = "logged out" if record.tokens is None else ledger.by_access[record.tokens.access_token].name
+        if record.tokens is None:
+            store.ended_by.add(self.who.name)
         ledger.note(self.who.name, "saved", record.generation, what)
         if store.weather.strike("store", ("saved_in_spite",)):
             store.troubled += 1
