@@ -156,9 +156,10 @@ class Judge:
     def delivered(self, shown: Presentation) -> None:
         """Take in that an answer was read to its end."""
         if shown.brought is not None:
-            shown.brought.slack = max(
-                shown.brought.slack, (shown.ended or trio.current_time()) - shown.at
-            )
+            took = (shown.ended or trio.current_time()) - shown.at
+            # An odd answer may have left out the fraction of its last second.
+            slack = took + shown.brought.odd
+            shown.brought.slack = max(shown.brought.slack, slack)
 
     def reused(self, shown: Presentation) -> None:
         """P5: what the server takes for theft comes only of a lost answer or a failing store."""

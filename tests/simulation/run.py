@@ -130,6 +130,10 @@ class _Stage:
         self.ledger.note("world", "the weather clears")
         self.server.spec = attrs.evolve(self.server.spec, latency=0.0, api_latency=0.0)
         await trio.sleep(1 + max(program.policy.timeout for program in self.world.programs))
+        for _ in range(60):
+            if None not in self.seats:
+                break
+            await trio.sleep(1)
         while self.judge.quiet_until() > trio.current_time():
             await trio.sleep_until(self.judge.quiet_until())
         await trio.sleep(1)

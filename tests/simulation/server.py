@@ -279,6 +279,8 @@ class Server:
 
     def _token_body(self, issue: Issue, *, odd: bool) -> bytes:
         access, refresh, expires_in = self._members(issue)
+        # Forgiven late, it has no life left, and 0 says "unknown".
+        issue.odd = issue.odd or expires_in == 0
         members: dict[str, object] = {
             "access_token": access,
             "token_type": "Bearer",
