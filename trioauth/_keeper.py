@@ -512,6 +512,8 @@ class Keeper:
             self._changed = trio.Event()
             with trio.move_on_after(self._until_refresh()):
                 await self._changed.wait()
+            if self._changed.is_set():
+                # Perhaps at this very moment: then another task has taken off already.
                 continue
             self.take_off("rejected" if isinstance(self.state, Rejected) else "clock")
 
@@ -547,6 +549,7 @@ class Keeper:
           the old token.
         """
         self.state = on_close(self.state)
+        self._changed.set()
         if self.login is not None:
             self.login.end(None)
         with trio.CancelScope(shield=True):
