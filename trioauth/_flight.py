@@ -186,6 +186,9 @@ class Flight(Generic[ResultT]):
     brought: ResultT | None = attrs.field(default=None, init=False, repr=False)
     """What it has in hand already, should the deadline cut it short before it is saved."""
 
+    quiet_until: float = attrs.field(default=-math.inf, init=False)
+    """Until when the next one may not present its refresh token, however this one ends (P5)."""
+
     grounded: str | None = attrs.field(default=None, init=False)
     """Why it was cancelled, if it was."""
 

@@ -315,7 +315,10 @@ class Keeper:
             failure = exc
         finally:
             # The worst is assumed, so that nobody is left waiting whatever happened.
-            landing = landing or flight.brought or self.set_back(failure or self._cut_short(flight))
+            landing = landing or flight.brought
+            if landing is None:
+                cause = failure or self._cut_short(flight)
+                landing = self.set_back(cause, quiet_until=flight.quiet_until)
             self._land(flight, landing)
             self._flights.discard(flight)
             flight.over.set()

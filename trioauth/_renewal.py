@@ -79,12 +79,19 @@ async def _ask(
 ) -> Tokens | Setback | GrantRefusedError | None:
     """Ask the grant, once. None means: not now, but the pause before the next attempt is over."""
     tokens = None if base is None else base.tokens
+    spends = tokens is not None and tokens.refresh_token is not None
     try:
         answer = await keeper.grant(tokens, keeper.endpoint)
+    except trio.Cancelled:
+        # At the deadline, say: the server may have acted on it all the same.
+        if spends:
+            attempts.lose(keeper.clock.now())
+            flight.quiet_until = attempts.quiet_until
+        raise
     except GrantRefusedError as exc:
         return exc
     except GrantMisconfiguredError as exc:
-        return keeper.set_back(exc)
+        return keeper.set_back(exc, quiet_until=flight.quiet_until)
     except Exception as exc:  # noqa: BLE001  # lands as a value, each waiter raises from it
         failure = exc
     else:
@@ -98,8 +105,9 @@ async def _ask(
         failure,
         now=keeper.clock.now(),
         jitter=random.random(),  # noqa: S311  # not a secret
-        spends=tokens is not None and tokens.refresh_token is not None,
+        spends=spends,
     )
+    flight.quiet_until = attempts.quiet_until
     if pause is None or trio.current_time() + pause >= flight.scope.deadline:
         return keeper.set_back(failure, quiet_until=attempts.quiet_until)
     await trio.sleep(pause)
