@@ -38,15 +38,22 @@ async def renew(keeper: Keeper, flight: Flight[Landing]) -> Landing:
     base = held(keeper.state)
     news: Generation | LoggedOut | None = None
     async with keeper.lock, keeper.vault.lock():
+        # Perhaps something newer was adopted meanwhile. (Closed, the state holds nothing.)
+        base = held(keeper.state) or base
         attempts, refusal = Attempts(keeper.policy), None
         # It lands without us when its login ends.
         while not flight.landed:
             # Before each attempt, and before a refusal counts: adopt what somebody else has.
-            news = await _news(keeper, refusal)
+            news = await _news(keeper, refusal, has_login=base is not None)
             if isinstance(news, LoggedOut) or flight.landed:
                 break
             if news is not None:
+                former = None if base is None else base.login
                 base, attempts, refusal = news, Attempts(keeper.policy), None
+                flight.quiet_until = attempts.quiet_until
+                if former not in (None, base.login):
+                    # Its passengers need not wait to hear that theirs is over.
+                    return base
                 if base.freshness(keeper.clock.now()) in ("fresh", "early"):
                     return base
             if refusal is not None:
@@ -67,6 +74,10 @@ async def renew(keeper: Keeper, flight: Flight[Landing]) -> Landing:
                     # and those of a first login nobody else knows of.
                     if base is None:
                         await _revoke(keeper, generation.tokens)
+                    else:
+                        # Before the lock is let go: others would present what is spent.
+                        with _kept_in_memory(keeper, None, login):
+                            await _tell_store(keeper, login)
                     break
                 flight.brought = generation
                 return await _secure(keeper, generation, generation)
@@ -128,7 +139,7 @@ async def _secure(keeper: Keeper, landing: Landing, base: Generation | None) -> 
             try:
                 await _save(keeper, _record(keeper, generation, base.login))
             except StoreConflictError:
-                news = await _news(keeper, None)
+                news = await _news(keeper, None, has_login=True)
                 if news is not None:
                     return news
             else:
@@ -137,7 +148,9 @@ async def _secure(keeper: Keeper, landing: Landing, base: Generation | None) -> 
     return landing
 
 
-async def _news(keeper: Keeper, refusal: GrantRefusedError | None) -> Generation | LoggedOut | None:
+async def _news(
+    keeper: Keeper, refusal: GrantRefusedError | None, *, has_login: bool
+) -> Generation | LoggedOut | None:
     try:
         record = await keeper.vault.news()
     except Exception:
@@ -149,7 +162,7 @@ async def _news(keeper: Keeper, refusal: GrantRefusedError | None) -> Generation
         return None
     if record.tokens is None:
         # For a session that waits for its first login it is no news that there is none.
-        return LoggedOut("elsewhere") if held(keeper.state) is not None else None
+        return LoggedOut("elsewhere") if has_login else None
     generation = restore(keeper, record, record.tokens)
     keeper.become(on_adoption(keeper.state, generation))
     return generation
@@ -201,9 +214,14 @@ async def save_again(keeper: Keeper, _: Flight[Landing]) -> Landing | None:
         if pending.tokens is None and login is not None and pending.login == login.id:
             await _tell_store(keeper, login)
             return None
-        news = await _news(keeper, None)
-        if keeper.vault.pending is not None:
-            await _save(keeper, keeper.vault.pending)
+        news = await _news(keeper, None, has_login=held(keeper.state) is not None)
+        pending = keeper.vault.pending
+        if pending is not None:
+            if pending.generation <= keeper.vault.synced:
+                # Numbered before what is stored now was: others would not take it for news.
+                keeper.number = max(keeper.number, keeper.vault.synced) + 1
+                pending = attrs.evolve(pending, generation=keeper.number)
+            await _save(keeper, pending)
     return news if isinstance(news, LoggedOut) else None
 
 
