@@ -178,7 +178,7 @@ async def log_in(
         async with _exclusively(keeper), keeper.vault.lock():
             # Whatever is there: a login is somebody's wish, and younger.
             await keeper.vault.look()
-            if max(keeper.number, keeper.vault.synced) > generation.number:
+            if keeper.number > generation.number or keeper.vault.synced >= generation.number:
                 generation = flight.brought = next_generation(keeper, tokens, login, asked_at)
             await _save(keeper, _record(keeper, generation, login))
     return generation
@@ -301,6 +301,9 @@ def _not_saved(
 ) -> None:
     record = keeper.vault.pending
     tokens = None if generation is None else generation.tokens
+    if generation is not None and login.outcome is not None:
+        # Over meanwhile: what is to be saved is the next login, or that there is none.
+        return
     if record is None or (record.login, record.tokens) != (login.id, tokens):
         # It did not come to trying.
         record = keeper.vault.pending = _record(keeper, generation, login)
