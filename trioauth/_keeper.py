@@ -192,6 +192,8 @@ class Keeper:
                 case Generation(number=landed):
                     login = login or landing.login
                 case Setback():
+                    if login is not None and login.outcome is not None:
+                        self.fail(login.outcome)
                     usable = self.usable(valid_for)
                     if usable is None or usable.login is not login:
                         self.fail(landing)
@@ -471,6 +473,7 @@ class Keeper:
         Cancellation:
           All or nothing, as `Session.log_in`.
         """
+        asked_at = self.clock.now()
         try:
             with trio.fail_after(self.policy.timeout):
                 record = await self.vault.look()
@@ -480,7 +483,7 @@ class Keeper:
                 "(RefreshPolicy.timeout); see why it hangs"
             ) from None
         if tokens is not None:
-            await self.begin(tokens, asked_at=self.clock.now())
+            await self.begin(tokens, asked_at=asked_at)
         elif record is not None and record.tokens is not None:
             self.become(on_log_in(self.state, restore(self, record, record.tokens)))
         elif record is not None and not self.unattended:
