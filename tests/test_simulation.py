@@ -1,4 +1,4 @@
-"""The simulation: some hundreds of worlds keep every promise, and have met every kind of trouble."""
+"""The simulation: some hundreds of worlds keep every promise, and meet every kind of trouble."""
 
 from __future__ import annotations
 

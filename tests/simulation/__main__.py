@@ -95,7 +95,8 @@ def _report(counts: Counter[str], failures: Failures, seconds: float) -> Iterabl
     width = max(map(len, counts), default=0)
     for what, times in sorted(counts.items()):
         yield f"{what:{width}}  {times:>9,}"
-    yield f"{counts['worlds']:,} worlds in {seconds:.1f} s, {len(failures)} in which a promise was broken"
+    worlds, broken = counts["worlds"], len(failures)
+    yield f"{worlds:,} worlds in {seconds:.1f} s, {broken} in which a promise was broken"
     for seed in list(failures)[:_MOST_SHOWN]:
         for violation in failures[seed]:
             yield f"  {violation}"

@@ -39,7 +39,9 @@ _OURS: Final = (
     trio.ClosedResourceError,
 )
 _BROKEN: Final = (httpx.ReadError, httpx2.ReadError)
-_AT_ONCE: Final = frozenset({*REQUESTS, "token", "token_nowait", "refresh", "nursery"} - {"foreign"})
+_AT_ONCE: Final = frozenset(
+    {*REQUESTS, "token", "token_nowait", "refresh", "nursery"} - {"foreign"}
+)
 
 
 @attrs.define(eq=False)
@@ -61,6 +63,7 @@ class Actor:
         held = self.ledger.issue_held_by(self.stay)
         if held is not None:
             self.judge.born[self.id] = held.login
+        self.judge.reading.pop(self.id.partition(".")[0], None)
         out = isinstance(self.session.state, LoggedOut)
         begun = self.stay.begun
         self.ledger.count(f"did: {what}")
@@ -76,7 +79,11 @@ class Actor:
                 self._failed(what, exc)
         took = trio.current_time() - started
         self.ledger.note(
-            self.stay.name, self.id, what, type(failure).__name__ if failure else "ends", f"{took:.3f}"
+            self.stay.name,
+            self.id,
+            what,
+            type(failure).__name__ if failure else "ends",
+            f"{took:.3f}",
         )
         if scope.cancelled_caught:
             self.ledger.count(f"cancelled: {what}")

@@ -1,15 +1,18 @@
-"""Make trio's scheduler, and the library's jitter, follow a seed: the one place for private names."""
+"""Let trio's scheduler and the library's jitter follow a seed: all that is private to trio."""
 
 from __future__ import annotations
 
 import random
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import trio._core._run as scheduler
+import trio._core._run
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+# Trio calls the first of its two names final, but reads it at each step.
+scheduler: Any = trio._core._run
 
 
 @contextmanager

@@ -41,6 +41,9 @@ class Judge:
     born: dict[str, Login] = attrs.field(factory=dict)
     """The login that was current when a request was asked for."""
     last: dict[str, Sent] = attrs.field(factory=dict)
+    """The last that was sent, by the name of the request."""
+    reading: dict[str, Sent] = attrs.field(factory=dict)
+    """The last that was sent, by the name of the task, in its present step."""
     _raised: list[BaseException] = attrs.field(factory=list)
     _waits: dict[tuple[Stay, int, str], list[tuple[float, int]]] = attrs.field(factory=dict)
     _failures: dict[Stay, tuple[float, float, int]] = attrs.field(factory=dict)
@@ -69,7 +72,9 @@ class Judge:
         store = self.stores[shown.stay.name]
         if store.owner is not shown.stay and not store.lapsed:
             self.ledger.violate("P5", f"{shown.stay.name} presents without the store's lock")
-        before = [each for each in self.ledger.presentations if each.issue.login is shown.issue.login]
+        before = [
+            each for each in self.ledger.presentations if each.issue.login is shown.issue.login
+        ]
         if any(each.ended is None for each in before) and not store.lapsed:
             self.ledger.violate("P1", f"two presentations of {shown.issue.login.name} at once")
         self._looked(shown, store)
@@ -77,13 +82,17 @@ class Judge:
         self._repeated(shown, [each for each in again if each.stay is shown.stay])
         self._known_used(shown, again, store)
         if not self._has_reason(shown):
-            self.ledger.violate("P2", f"{shown.stay.name} refreshes {shown.issue.name} for no reason")
+            self.ledger.violate(
+                "P2", f"{shown.stay.name} refreshes {shown.issue.name} for no reason"
+            )
 
     def _looked(self, shown: Presentation, store: Store) -> None:
         record, stay, issue = store.record, shown.stay, shown.issue
         if record is None or store.lost or store.lapsed:
             return
-        stored = None if record.tokens is None else self.ledger.by_access[record.tokens.access_token]
+        stored = (
+            None if record.tokens is None else self.ledger.by_access[record.tokens.access_token]
+        )
         if stored is not None and stored.login is issue.login:
             if stored.number > issue.number:
                 self.ledger.violate("P5", f"presents {issue.name}; the store has {stored.name}")
@@ -108,9 +117,13 @@ class Judge:
         forward = self.weather.forward
         if now <= since + _REPEAT_WITHIN + _TINY:
             if repeats >= _REPEATS and forward == 0:
-                self.ledger.violate("P5", f"{shown.issue.name} presented {repeats + 2} times in 10 s")
+                self.ledger.violate(
+                    "P5", f"{shown.issue.name} presented {repeats + 2} times in 10 s"
+                )
         elif now + forward + _TINY < quiet:
-            self.ledger.violate("P5", f"{shown.issue.name} presented again {now - since:.2f} s later")
+            self.ledger.violate(
+                "P5", f"{shown.issue.name} presented again {now - since:.2f} s later"
+            )
 
     def _forward_since(self, each: Presentation) -> float:
         return self.weather.forward - self._forward_at[each]
@@ -120,16 +133,22 @@ class Judge:
             if not (each.delivered and each.fate == "tokens"):
                 continue
             if each.stay is shown.stay:
-                self.ledger.violate("P1", f"{shown.stay.name} has seen the successor of {shown.issue.name}")
+                self.ledger.violate(
+                    "P1", f"{shown.stay.name} has seen the successor of {shown.issue.name}"
+                )
             elif not store.troubled and not each.stay.over:
-                self.ledger.violate("P7", f"the successor of {shown.issue.name} never got into the store")
+                self.ledger.violate(
+                    "P7", f"the successor of {shown.issue.name} never got into the store"
+                )
 
     def _has_reason(self, shown: Presentation) -> bool:
         """P2: a 401 for this very generation, its age, or somebody's wish; no late 401."""
         stay, issue = shown.stay, shown.issue
         if self.weather.jumps or issue.name in stay.rejected:
             return True
-        if any(each.issue is issue and each.stay is stay and each.curable for each in self.ledger.sent):
+        if any(
+            each.issue is issue and each.stay is stay and each.curable for each in self.ledger.sent
+        ):
             return True
         if any(called >= issue.made_at for called in stay.refresh_calls):
             return True
@@ -169,7 +188,9 @@ class Judge:
             for each in self.ledger.presentations
         )
         if not lost and not store.troubled:
-            self.ledger.violate("P5", f"{shown.stay.name} reuses {shown.issue.name}, spent and answered")
+            self.ledger.violate(
+                "P5", f"{shown.stay.name} reuses {shown.issue.name}, spent and answered"
+            )
 
     # --- the API -------------------------------------------------------------------------------
 
@@ -177,7 +198,7 @@ class Judge:
         """Check a request at the moment it arrives."""
         stay, issue, before = sent.stay, sent.issue, self.last.get(sent.id)
         sent.hop = before is not None and before.status == 303
-        self.last[sent.id] = sent
+        self.last[sent.id] = self.reading[sent.id.partition(".")[0]] = sent
         if len(authorizations) != 1 or issue is None:
             self.ledger.violate("P15", f"{stay.name} sends {len(authorizations)} tokens")
             return
@@ -186,8 +207,7 @@ class Judge:
                 self.ledger.violate("P13", f"{sent.id} was {before.issue.name}, is {issue.name}")
             if before.curable and not sent.hop:
                 before.kept = False
-                if not before.exhausted:
-                    self.ledger.violate("P10", f"{sent.id} sent again, its 401 unread")
+                sent.again = True
         if sent.hop:
             return
         if sent.born is not None and sent.born is not issue.login:
@@ -205,7 +225,7 @@ class Judge:
         if issue.access not in self.stores[stay.name].saved and not stay.not_saved:
             self.ledger.violate("P7", f"{sent.id} sent with {issue.name}, which was not stored")
         expired = self.weather.server_time() > issue.expires + _TINY
-        excused = self.weather.jumps or issue.odd or stay.last_landed_at == sent.at
+        excused = self.weather.doubtful or issue.odd or stay.last_landed_at == sent.at
         if expired and not excused:
             self.ledger.violate("P3", f"{sent.id} sent with {issue.name}, known to be expired")
 
@@ -216,11 +236,13 @@ class Judge:
             self.ledger.violate("P7", f"{stay.name} hands out {issue.name}, which was not stored")
         if issue.name in stay.rejected:
             self.ledger.violate("P3", f"{stay.name} hands out {issue.name}, known to be bad")
-        if self.weather.jumps or issue.odd or stay.last_landed_at == trio.current_time():
+        if self.weather.doubtful or issue.odd or stay.last_landed_at == trio.current_time():
             return
         left = issue.expires - self.weather.server_time()
         if left + _TINY < (valid_for if valid_for <= self.lifetime / 2 else 0):
-            self.ledger.violate("P3", f"{stay.name} hands out {issue.name} with {left:.2f} s of life")
+            self.ledger.violate(
+                "P3", f"{stay.name} hands out {issue.name} with {left:.2f} s of life"
+            )
 
     def ended_at(self, stay: Stay, order: int) -> float | None:
         """Return when the login ended, if that was after ``order``."""
@@ -234,10 +256,36 @@ class Judge:
     def answered(self, sent: Sent) -> None:
         """Take in what the API said."""
         self.ledger.count(f"status {sent.status}")
+        self._judge_use(sent)
         if sent.curable and sent.stay.session is not None:
             held = self.ledger.issue_held_by(sent.stay)
             if held is not None and held is not sent.issue:
                 self.ledger.count("late 401s")
+
+    def _judge_use(self, sent: Sent) -> None:
+        """P4: note whether refreshing was of any use, and whether it is still worth trying."""
+        stay, policy = sent.stay, sent.stay.program.policy
+        if sent.again and not sent.curable:
+            stay.in_vain.clear()
+        elif sent.again and sent.issue is not None and sent.issue not in stay.in_vain:
+            stay.in_vain.append(sent.issue)
+            stay.in_vain_at, stay.works = trio.current_time(), False
+        elif not sent.again and not sent.curable:
+            stay.works = True
+        elif not sent.again:
+            now = trio.current_time() + self.weather.forward
+            over = stay.works and now >= stay.in_vain_at + policy.cooldown - _TINY
+            sent.futile = len(stay.in_vain) >= policy.max_futile and not over
+
+    def _started_in_vain(self, stay: Stay) -> bool:
+        issue = self.ledger.issue_held_by(stay)
+        refusals = [
+            each
+            for each in self.ledger.sent
+            if each.stay is stay and each.issue is issue and each.curable and not each.again
+        ]
+        wished = issue is None or issue.name in stay.rejected
+        return bool(refusals) and not wished and all(each.futile for each in refusals)
 
     def accepted(self, sent: Sent, request: Any, body: bytes) -> None:
         """P4: nothing is done twice, and no body arrives cut short."""
@@ -273,16 +321,20 @@ class Judge:
                 self.ledger.count("failed flights")
                 if not stay.flights[event.flight].superseded:
                     writes = self.stores[stay.name].writes
-                    self._failures[stay] = (event.retry_at, self.weather.forward, writes)
+                    retry_at = max(event.retry_at, event.time + stay.program.policy.cooldown)
+                    self._failures[stay] = (retry_at, self.weather.forward, writes)
             case events.WaitStarted(flight=flight, task=task):
                 wait = trio.current_time(), self.ledger.order()
                 self._waits.setdefault((stay, flight, task), []).append(wait)
+                refused = self.reading.get(task)
+                if refused is not None and refused.curable and not refused.exhausted:
+                    self.ledger.violate("P10", f"{refused.id} waits with its 401 unread")
                 self.ledger.count("waits")
             case events.WaitEnded():
                 self._wait_ended(stay, event)
             case events.LoggedIn():
                 if stay.logged_in:
-                    self.ledger.violate("P13", f"{stay.name}: a login began before the last ended")
+                    self.ledger.violate("P13", f"{stay.name}: a login began before the last one ended")
                 stay.logged_in = True
                 stay.begun += 1
                 self._failures.pop(stay, None)
@@ -294,7 +346,9 @@ class Judge:
                 stay.not_saved += 1
                 self.ledger.count("not saved")
                 if event.error != "Cancelled" and not self.stores[stay.name].troubled:
-                    self.ledger.violate("P7", f"{stay.name}: not saved, {event.error}, for no reason")
+                    self.ledger.violate(
+                        "P7", f"{stay.name}: not saved, {event.error}, for no reason"
+                    )
             case events.RequestResent():
                 self.ledger.count("requests resent")
             case _:
@@ -310,6 +364,8 @@ class Judge:
         )
         self.ledger.count("flights")
         self.ledger.count(f"flights: {event.cause}")
+        if event.cause == "rejected" and self._started_in_vain(stay):
+            self.ledger.violate("P4", f"{stay.name} refreshes once more, in vain")
         retry_at, forward, writes = self._failures.pop(stay, (0.0, 0.0, -1))
         early = event.time + (self.weather.forward - forward) + _TINY < retry_at
         if early and writes == self.stores[stay.name].writes:
@@ -327,7 +383,9 @@ class Judge:
 
     def _newer(self, stay: Stay, generation: int) -> None:
         if generation < stay.generation:
-            self.ledger.violate("P1", f"{stay.name}: generation {generation} after {stay.generation}")
+            self.ledger.violate(
+                "P1", f"{stay.name}: generation {generation} after {stay.generation}"
+            )
         stay.generation = max(stay.generation, generation)
         session = stay.session
         if session is None or stay.closing_at is not None or not stay.logged_in:
@@ -342,7 +400,9 @@ class Judge:
             self.ledger.violate("P20", f"{event.task} waited {now - since:.2f} s")
         out_at, out_order = self._outs.get(stay, (0.0, 0))
         if order < out_order and now > out_at:
-            self.ledger.violate("P11", f"{event.task} was told {now - out_at:.2f} s after the log-out")
+            self.ledger.violate(
+                "P11", f"{event.task} was told {now - out_at:.2f} s after the log-out"
+            )
         flight = stay.flights[event.flight]
         told = flight.over or out_order > order or stay.closing_at is not None
         if not event.cancelled and not told:
@@ -359,9 +419,13 @@ class Judge:
         self.ledger.count(f"log-outs: {event.reason}")
         session = stay.session
         state = None if session is None else session.state
-        if stay.closing_at is None and isinstance(state, LoggedOut) and state.reason != event.reason:
+        if (
+            stay.closing_at is None
+            and isinstance(state, LoggedOut)
+            and state.reason != event.reason
+        ):
             self.ledger.violate("P11", f"{stay.name}: told {event.reason}, is {state.reason}")
-        if event.reason not in ("replaced",) and isinstance(state, LoggedIn):
+        if event.reason != "replaced" and isinstance(state, LoggedIn):
             self.ledger.violate("P11", f"{stay.name}: told {event.reason}, is {state}")
         if not self._may_end(stay, event.reason):
             self.ledger.violate("P14", f"{stay.name} logged out, {event.reason}, for no reason")
@@ -388,7 +452,7 @@ class Judge:
                 return bool(self.stores[stay.name].ended_by - {stay.name})
         return False
 
-    # --- what tasks see ----------------------------------------------------------------------------
+    # --- what tasks see -------------------------------------------------------------------------
 
     def raised(self, stay: Stay, what: str, exc: BaseException, allowed: tuple[type, ...]) -> None:
         """Check an exception that came out of the library."""
@@ -415,12 +479,14 @@ class Judge:
         issue = self.ledger.issue_held_by(stay)
         if issue is None or self.weather.jumps or issue.name in stay.rejected or issue.odd:
             return
-        refused = any(each.issue is issue and each.stay is stay and each.curable for each in self.ledger.sent)
+        refused = any(
+            each.issue is issue and each.stay is stay and each.curable for each in self.ledger.sent
+        )
         good = self.weather.server_time() + _TINY < issue.expires - issue.slack
         if good and not refused:
             self.ledger.violate("P14", f"{what} of {stay.name} failed although {issue.name} works")
 
-    # --- the end -----------------------------------------------------------------------------------
+    # --- the end --------------------------------------------------------------------------------
 
     def at_end(self) -> None:
         """Check what can be seen only when everything is known."""

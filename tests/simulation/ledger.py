@@ -91,6 +91,10 @@ class Sent:
     """A 401 that says the token is at fault."""
     exhausted: bool = False
     told_order: int = 0
+    again: bool = False
+    """It was refused before, and is sent with a newer token."""
+    futile: bool = False
+    """Refreshing had been of no use so often that its 401 should be handed back."""
     kept: bool = True
     """Its 401 was handed to the caller rather than held against the token."""
 
@@ -132,6 +136,11 @@ class Stay:
     changed_at: float = -1.0
     """When the last of them began or ended."""
     not_saved: int = 0
+    in_vain: list[Issue] = attrs.field(factory=list)
+    """What was refused again, just renewed, since that last helped."""
+    in_vain_at: float = 0.0
+    works: bool = False
+    """Other requests were not refused since."""
     logged_in: bool = False
     last_landed_at: float = -1.0
     begun: int = 0

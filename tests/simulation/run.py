@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,9 +20,11 @@ from .server import API, ID, Server
 from .store import Handle, Store
 from .weather import Weather, clocks_of
 from .wire import Httpx2Transport, HttpxTransport
-from .world import Program, Step, Task, Visit, World
+from .world import Step, Task, Visit, World
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from trioauth import Session
 
 # Beyond this, something hangs: the longest Retry-After is 300 s, the longest deadline 30 s.
@@ -31,6 +32,8 @@ _LONGEST = 1000.0
 _TINY = 1e-6
 # What leaving may take beyond `close_grace`, to close connections.
 _GOODBYE = 1.0
+# The longest pause before what could not be saved is saved again.
+_SAVED_AGAIN = 6.0
 
 
 @attrs.frozen
@@ -129,12 +132,15 @@ class _Stage:
         self.weather.cleared.set()
         self.ledger.note("world", "the weather clears")
         self.server.spec = attrs.evolve(self.server.spec, latency=0.0, api_latency=0.0)
-        await trio.sleep(1 + max(program.policy.timeout for program in self.world.programs))
+        await trio.sleep(
+            _SAVED_AGAIN + max(program.policy.timeout for program in self.world.programs)
+        )
         for _ in range(60):
             if None not in self.seats:
                 break
             await trio.sleep(1)
-        while self.judge.quiet_until() > trio.current_time():
+        # Who waits may fail once more, and ask for more time.
+        while self.judge.quiet_until() > trio.current_time():  # noqa: ASYNC110  # a clock, no event
             await trio.sleep_until(self.judge.quiet_until())
         await trio.sleep(1)
         for number, seat in enumerate(self.seats):
@@ -146,6 +152,10 @@ class _Stage:
                     await final_request(actor)
                 except Exception as exc:
                     self.ledger.violate("P14", f"a final request raised {exc!r}")
+                if not actor.session.statistics().saved:
+                    self.ledger.violate(
+                        "P7", f"what {seat[0].name} could not save is not saved yet"
+                    )
 
     # --- tasks -----------------------------------------------------------------------------------
 
@@ -233,13 +243,17 @@ class _Stage:
             case "httpx":
                 return session.attach(
                     httpx.AsyncClient(
-                        base_url=API, transport=HttpxTransport(self.server, stay), follow_redirects=True
+                        base_url=API,
+                        transport=HttpxTransport(self.server, stay),
+                        follow_redirects=True,
                     )
                 )
             case "httpx2":
                 return session.attach(
                     httpx2.AsyncClient(
-                        base_url=API, transport=Httpx2Transport(self.server, stay), follow_redirects=True
+                        base_url=API,
+                        transport=Httpx2Transport(self.server, stay),
+                        follow_redirects=True,
                     )
                 )
 

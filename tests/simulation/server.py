@@ -125,7 +125,9 @@ class Server:
                 raise BrokenError("connect")
             case "503" | "500":
                 return Reply(503)
-        issue = self.ledger.by_refresh.get(form["token"]) or self.ledger.by_access.get(form["token"])
+        issue = self.ledger.by_refresh.get(form["token"]) or self.ledger.by_access.get(
+            form["token"]
+        )
         if issue is not None:
             issue.login.alive = False
             self.ledger.count("revocations")
@@ -231,10 +233,10 @@ class Server:
     def _busy(self, shown: Presentation, trouble: Trouble | None) -> Reply:
         assert trouble is not None
         self._end(shown, "safe")
-        seconds = round(trouble.amount)
+        seconds = max(1, round(trouble.amount))
         now = self.weather.server_time()
         headers = {"Date": formatdate(now, usegmt=True)}
-        match seconds % 4:
+        match int(trouble.amount * 1000) % 4:
             case 0:
                 pass
             case 1:
@@ -312,7 +314,9 @@ class Server:
         sent.status = reply.status
         sent.curable = reply.status == 401 and reply.headers.get("x-sim-curable") != "no"
         sent.told, sent.told_order = trio.current_time(), self.ledger.order()
-        self.ledger.note(sent.stay.name, sent.id, sent.path, sent.issue and sent.issue.name, reply.status)
+        self.ledger.note(
+            sent.stay.name, sent.id, sent.path, sent.issue and sent.issue.name, reply.status
+        )
         self.judge.answered(sent)
 
         def exhausted() -> None:
@@ -333,7 +337,7 @@ class Server:
             valid = self._valid(sent.issue)
         match what:
             case "401":
-                return Reply(401, _INVALID, b"no")
+                return Reply(401, _INVALID, b"no", tail=self.spec.api_latency)
             case "401_bare":
                 return Reply(401)
             case "403":
@@ -348,7 +352,7 @@ class Server:
             case "basic":
                 return Reply(401, {"WWW-Authenticate": 'Basic realm="x"', "x-sim-curable": "no"})
         if not valid or sent.path == "/denied":
-            return Reply(401, _INVALID, b"refused")
+            return Reply(401, _INVALID, b"refused", tail=self.spec.api_latency)
         return self._page(sent, request, body)
 
     def _page(self, sent: Sent, request: Any, body: bytes) -> Reply:

@@ -123,14 +123,37 @@ class Handle:
             ledger.violate("P5", f"{self.who.name} overwrites generation {found}, never seen by it")
         if store.record is not None and record.generation <= found:
             ledger.violate("P7", f"{self.who.name} saves generation {record.generation} on {found}")
+        self._check_winner(record)
         store.put(record)
         self.seen = record.generation
-        what = "logged out" if record.tokens is None else ledger.by_access[record.tokens.access_token].name
+        what = (
+            "logged out"
+            if record.tokens is None
+            else ledger.by_access[record.tokens.access_token].name
+        )
         if record.tokens is None:
             store.ended_by.add(self.who.name)
         ledger.note(self.who.name, "saved", record.generation, what)
         if store.weather.strike("store", ("saved_in_spite",)):
             store.troubled += 1
             ledger.count("store:saved_in_spite")
-            # The session can't know that it has seen this one; it finds out by looking.
             raise OSError("saved, and yet an error")
+
+    def _check_winner(self, record: Record) -> None:
+        """P5: a loser never overwrites a winner: newer tokens, or a login that began later."""
+        store, ledger = self.store, self.store.ledger
+        before = store.record
+        if before is None or before.tokens is None or store.lost:
+            # After a loss the numbers begin anew, and say nothing any more.
+            return
+        winner = ledger.by_access[before.tokens.access_token]
+        if record.tokens is None:
+            if record.login != before.login and not self.who.not_saved:
+                ledger.violate("P5", f"{self.who.name} overwrites {winner.name} with a log-out")
+            return
+        issue = ledger.by_access[record.tokens.access_token]
+        if issue.login is winner.login:
+            if issue.number < winner.number:
+                ledger.violate("P5", f"{self.who.name} overwrites {winner.name} with {issue.name}")
+        elif issue.number > 1 and not self.who.not_saved:
+            ledger.violate("P13", f"{self.who.name} overwrites {winner.name} with {issue.name}")

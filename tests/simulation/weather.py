@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 EPOCH = 1_800_000_000.0
 # The clock that stops while the machine sleeps started some time before the world.
 _BOOTED = 5_000.0
+# Less than this is the jitter of two clocks.
+_SHORTEST_SLEEP = 1.0
 
 
 @attrs.define(eq=False)
@@ -34,6 +36,8 @@ class Weather:
     forward: float = 0.0
     """Seconds that the wall clock has gone forward by a jump or a nap, in all."""
     jumps: int = 0
+    doubtful: bool = False
+    """There was a jump that a session does not believe, or is too small to be one."""
     _left: dict[int, int] = attrs.field(factory=dict)
 
     def wall(self) -> float:
@@ -51,6 +55,7 @@ class Weather:
     def jump(self, trouble: Trouble) -> None:
         """Let the wall clock of this machine jump."""
         self.jumps += 1
+        self.doubtful |= trouble.what == "back" or trouble.amount <= _SHORTEST_SLEEP
         match trouble.what:
             case "suspend":
                 self.slept += trouble.amount
@@ -93,7 +98,7 @@ def clocks_of(weather: Weather) -> Generator[None, None, None]:
         clock._wall, clock._running = weather.wall, weather.running
         original(clock)
 
-    Clock.__attrs_post_init__ = post_init  # type: ignore[method-assign]
+    Clock.__attrs_post_init__ = post_init  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

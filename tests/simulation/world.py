@@ -91,12 +91,13 @@ SUDDEN: Final = frozenset({"lose", "revoke", "kill", "forward", "back", "suspend
 
 @attrs.frozen
 class Trouble:
-    """Something that goes wrong, from ``at`` on, for the next ``times`` who come before ``until``."""
+    """Something that goes wrong, from ``at`` on, for the next ``times`` who come by."""
 
     where: Where
     what: str
     at: float
     until: float
+    """When it is over, even if nobody came by."""
     times: int
     amount: float
 
@@ -243,13 +244,17 @@ def _draw_step(r: random.Random, *, first: bool) -> Step:
         impatient = r.random() < 0.7
     else:
         impatient = r.random() < 0.25
-    return Step(what, after, patience if impatient else None, _round(r.choice((0.0, 1.0, r.uniform(0, 20)))))  # fmt: skip
+    amount = _round(r.choice((0.0, 1.0, r.uniform(0, 20))))
+    return Step(what, after, patience if impatient else None, amount)
 
 
 def _draw_trouble(r: random.Random, horizon: float) -> Trouble:
     (where,) = r.choices(list(_WHERE_WEIGHTS), list(_WHERE_WEIGHTS.values()))
     what = r.choice(TROUBLES[where])
     at = _round(r.uniform(0, horizon))
+    if what == "lapse":
+        # It takes two at the same time to notice.
+        return Trouble(where, what, at, until=horizon, times=30, amount=0.0)
     return Trouble(
         where,
         what,
