@@ -334,7 +334,9 @@ class Judge:
                 self._wait_ended(stay, event)
             case events.LoggedIn():
                 if stay.logged_in:
-                    self.ledger.violate("P13", f"{stay.name}: a login began before the last one ended")
+                    self.ledger.violate(
+                        "P13", f"{stay.name}: a login began before the last one ended"
+                    )
                 stay.logged_in = True
                 stay.begun += 1
                 self._failures.pop(stay, None)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .ledger import Ledger, Stay
     from .weather import Weather
 
+# What each operation takes of a store whose lock has lapsed.
+_SLOW = 0.3
+
 
 @attrs.define(eq=False)
 class Store:
@@ -53,6 +56,9 @@ class Store:
         """Fail, hang or dawdle, if that is due."""
         kinds = (f"{operation}_raises", f"{operation}_slow", f"{operation}_hangs")
         trouble = self.weather.strike("store", kinds)
+        if self.lapsed and not self.weather.cleared.is_set():
+            # Time for another one to come in between.
+            await trio.sleep(_SLOW)
         if trouble is None:
             await trio.lowlevel.checkpoint()
             return
