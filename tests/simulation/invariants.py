@@ -267,7 +267,8 @@ class Judge:
         stay, policy = sent.stay, sent.stay.program.policy
         if sent.again and not sent.curable:
             stay.in_vain.clear()
-        elif sent.again and sent.issue is not None and sent.issue not in stay.in_vain:
+        elif sent.again and sent.issue is not None and sent.issue not in stay.counted:
+            stay.counted.add(sent.issue)
             stay.in_vain.append(sent.issue)
             stay.in_vain_at, stay.works = trio.current_time(), False
         elif not sent.again and not sent.curable:

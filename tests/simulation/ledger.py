@@ -138,6 +138,8 @@ class Stay:
     not_saved: int = 0
     in_vain: list[Issue] = attrs.field(factory=list)
     """What was refused again, just renewed, since that last helped."""
+    counted: set[Issue] = attrs.field(factory=set)
+    """What was ever among them: each counts once."""
     in_vain_at: float = 0.0
     works: bool = False
     """Other requests were not refused since."""
