@@ -35,6 +35,8 @@ class Store:
     troubled: int = 0
     """How often it failed anybody."""
     writes: int = 0
+    writer: Stay | None = None
+    """Who saved what there is."""
     ended_by: set[str] = attrs.field(factory=set)
     """The names of those who saved that they are logged out."""
     _lock: trio.Lock = attrs.field(factory=trio.Lock)
@@ -131,6 +133,7 @@ class Handle:
             ledger.violate("P7", f"{self.who.name} saves generation {record.generation} on {found}")
         self._check_winner(record)
         store.put(record)
+        store.writer = self.who
         self.seen = record.generation
         what = (
             "logged out"
@@ -155,7 +158,8 @@ class Handle:
         winner = ledger.by_access[before.tokens.access_token]
         if record.tokens is None:
             # One call of log_out() may end two logins, of which one had only just begun.
-            excused = self.who.not_saved or self.who.log_outs
+            own = store.writer is self.who and self.who.log_outs > 0
+            excused = self.who.not_saved or own
             if record.login != before.login and not excused:
                 ledger.violate("P5", f"{self.who.name} overwrites {winner.name} with a log-out")
             return
