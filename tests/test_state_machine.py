@@ -264,6 +264,9 @@ class World(RuleBasedStateMachine):
         login = books.generation.login if books.generation is not None and same else Login()
         generation = self.make(login, lifetime)
         self.state = on_adoption(self.state, generation)
+        if not same and books.generation is not None:
+            # The flight was for a login that is over.
+            books.flight = None
         if books.generation is not None or books.flight is not None:
             books.hold(generation, self.now)
         else:

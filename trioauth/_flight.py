@@ -67,6 +67,9 @@ class Login:
     newest: Tokens | None = attrs.field(default=None, init=False, repr=False)
     """The last tokens it got, even those that came when it was over: what there is to revoke."""
 
+    generation: int = attrs.field(default=0, init=False)
+    """Their number."""
+
     def end(self, outcome: LoggedOut | None) -> None:
         """Wake those who wait for the end, and cancel what lives no longer. Not a checkpoint."""
         if not self.over.is_set():
@@ -187,7 +190,7 @@ class Flight(Generic[ResultT]):
     """What it has in hand already, should the deadline cut it short before it is saved."""
 
     quiet_until: float = attrs.field(default=-math.inf, init=False)
-    """Until when no other flight may present its refresh token, should it be cut short."""
+    """Until when the next one may not present its refresh token, however this one ends (P5)."""
 
     grounded: str | None = attrs.field(default=None, init=False)
     """Why it was cancelled, if it was."""

@@ -196,6 +196,8 @@ class Keeper:
                 case Generation(number=landed):
                     login = login or landing.login
                 case Setback():
+                    if login is not None and login.outcome is not None:
+                        self.fail(login.outcome)
                     usable = self.usable(valid_for)
                     if usable is None or usable.login is not login:
                         self.fail(landing)
@@ -333,15 +335,30 @@ class Keeper:
     def _land(self, flight: Flight[Landing], landing: Landing) -> None:
         """Take in what a flight brought, and wake its passengers. Not a checkpoint."""
         if flight.cause is not None:
+            if isinstance(landing, Generation) and flight.landed:
+                # Its login is over: what it brought is nobody's.
+                landing = LoggedOut("replaced")
             landing = self._last_straw(landing)
             report = self._report(flight, landing)
             self.become(on_landing(self.state, flight, landing), report, landing=landing)
         elif isinstance(landing, Generation) and not flight.landed:
+            if landing.number < self.number:
+                # Cut short, or without a store, and meanwhile a refresh has landed.
+                self.number += 1
+                landing = attrs.evolve(landing, number=self.number)
             self.become(on_log_in(self.state, landing), landing=landing)
+            if isinstance(self.state, Closed):
+                self._supersede()
         elif isinstance(landing, LoggedOut):
             self.become(on_log_out(self.state, landing), landing=landing)
         # For those who did not wait for a state: it had changed without this flight.
         flight.land(landing)
+
+    def _supersede(self) -> None:
+        """Land the refreshes of an older login, which would overwrite the new one in the store."""
+        for flight in self._flights:
+            if flight.cause is not None:
+                flight.land(LoggedOut("replaced"))
 
     def _last_straw(self, landing: Landing) -> Landing:
         """Make a log-out of a setback, if the policy says so and nothing works any more."""
@@ -458,6 +475,7 @@ class Keeper:
         Cancellation:
           All or nothing, as `Session.log_in`.
         """
+        asked_at = self.clock.now()
         try:
             with trio.fail_after(self.policy.timeout):
                 record = await self.vault.look()
@@ -467,7 +485,7 @@ class Keeper:
                 "(RefreshPolicy.timeout); see why it hangs"
             ) from None
         if tokens is not None:
-            await self.begin(tokens, asked_at=self.clock.now())
+            await self.begin(tokens, asked_at=asked_at)
         elif record is not None and record.tokens is not None:
             self.become(on_log_in(self.state, restore(self, record, record.tokens)))
         elif record is not None and not self.unattended:
@@ -556,6 +574,7 @@ class Keeper:
           the old token.
         """
         self.state = on_close(self.state)
+        self._changed.set()
         if self.login is not None:
             self.login.end(None)
         with trio.CancelScope(shield=True):

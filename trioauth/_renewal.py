@@ -40,15 +40,18 @@ async def renew(keeper: Keeper, flight: Flight[Landing]) -> Landing:
     base = held(keeper.state)
     news: Generation | LoggedOut | None = None
     async with keeper.lock, keeper.vault.lock():
+        # Perhaps something newer was adopted meanwhile. (Closed, the state holds nothing.)
+        base = held(keeper.state) or base
         attempts, refusal = Attempts(keeper.policy), None
         # It lands without us when its login ends.
         while not flight.landed:
             # Before each attempt, and before a refusal counts: adopt what somebody else has.
-            news = await _news(keeper, refusal)
+            news = await _news(keeper, refusal, has_login=base is not None)
             if isinstance(news, LoggedOut) or flight.landed:
                 break
             if news is not None:
                 base, attempts, refusal = news, Attempts(keeper.policy), None
+                flight.quiet_until = attempts.quiet_until
                 if base.freshness(keeper.clock.now()) in ("fresh", "early"):
                     return base
             if refusal is not None:
@@ -65,18 +68,32 @@ async def renew(keeper: Keeper, flight: Flight[Landing]) -> Landing:
             if isinstance(answer, Setback):
                 return answer
             if isinstance(answer, Tokens):
-                login = Login() if base is None else base.login
-                generation = next_generation(keeper, answer, login, asked_at)
-                if flight.landed:
-                    # Logged out while the answer was on its way: nobody may use these any more,
-                    # and those of a first login nobody else knows of.
-                    if base is None:
-                        await _revoke(keeper, generation.tokens)
-                    break
-                flight.brought = generation
-                return await _secure(keeper, generation, generation)
+                return await _take_in(keeper, flight, base, answer, asked_at)
             refusal = answer
     return news if isinstance(news, LoggedOut) else LoggedOut("asked")
+
+
+async def _take_in(
+    keeper: Keeper,
+    flight: Flight[Landing],
+    base: Generation | None,
+    tokens: Tokens,
+    asked_at: float,
+) -> Landing:
+    """Make tokens the next generation, unless their login has ended while they were on the way."""
+    login = Login() if base is None else base.login
+    generation = next_generation(keeper, tokens, login, asked_at)
+    if not flight.landed:
+        flight.brought = generation
+        return await _secure(keeper, generation, generation)
+    if base is None:
+        # Nobody else knows of them.
+        await _revoke(keeper, tokens)
+    else:
+        # Before the lock is let go: others would present what is spent.
+        with _kept_in_memory(keeper, None, login):
+            await _tell_store(keeper, login)
+    return LoggedOut("asked")
 
 
 async def _ask(
@@ -89,9 +106,9 @@ async def _ask(
     try:
         answer = await keeper.grant(tokens, keeper.endpoint)
     except trio.Cancelled:
-        # By the deadline. To the next flight this answer is as lost as any other.
+        # By the deadline, say. To the next flight this answer is as lost as any other.
         if spends:
-            attempts.cut_short(now=keeper.clock.now())
+            attempts.lose(asked_at=asked_at, now=keeper.clock.now())
         flight.quiet_until = attempts.quiet_until
         raise
     except GrantRefusedError as exc:
@@ -144,7 +161,7 @@ async def _secure(keeper: Keeper, landing: Landing, base: Generation | None) -> 
             try:
                 await _save(keeper, _record(keeper, generation, base.login))
             except StoreConflictError:
-                news = await _news(keeper, None)
+                news = await _news(keeper, None, has_login=True)
                 if news is not None:
                     return news
             else:
@@ -153,7 +170,9 @@ async def _secure(keeper: Keeper, landing: Landing, base: Generation | None) -> 
     return landing
 
 
-async def _news(keeper: Keeper, refusal: GrantRefusedError | None) -> Generation | LoggedOut | None:
+async def _news(
+    keeper: Keeper, refusal: GrantRefusedError | None, *, has_login: bool
+) -> Generation | LoggedOut | None:
     try:
         record = await keeper.vault.news()
     except Exception:
@@ -165,7 +184,7 @@ async def _news(keeper: Keeper, refusal: GrantRefusedError | None) -> Generation
         return None
     if record.tokens is None:
         # For a session that waits for its first login it is no news that there is none.
-        return LoggedOut("elsewhere") if held(keeper.state) is not None else None
+        return LoggedOut("elsewhere") if has_login else None
     generation = restore(keeper, record, record.tokens)
     keeper.become(on_adoption(keeper.state, generation))
     return generation
@@ -181,7 +200,7 @@ async def log_in(
         async with _exclusively(keeper), keeper.vault.lock():
             # Whatever is there: a login is somebody's wish, and younger.
             await keeper.vault.look()
-            if max(keeper.number, keeper.vault.synced) > generation.number:
+            if keeper.number > generation.number or keeper.vault.synced >= generation.number:
                 generation = flight.brought = next_generation(keeper, tokens, login, asked_at)
             await _save(keeper, _record(keeper, generation, login))
     return generation
@@ -200,11 +219,14 @@ async def log_out(keeper: Keeper, login: Login, *, revoke: bool) -> Landing:
 
 async def _tell_store(keeper: Keeper, login: Login) -> None:
     news = await keeper.vault.news()
-    if news is not None and news.login != login.id:
-        return  # Somebody has logged in meanwhile; that is another login.
-    if news is not None and news.tokens is not None:
-        # Another process has refreshed this very login.
-        login.newest = news.tokens
+    stored = keeper.vault.stored
+    # A refresh may have seen the news before us, when it was none for it any more.
+    if stored is not None and (news is not None or stored.generation > login.generation):
+        if stored.login != login.id:
+            return  # Somebody has logged in meanwhile; that is another login.
+        if stored.tokens is not None:
+            # Another process has refreshed this very login.
+            login.newest = stored.tokens
     await _save(keeper, _record(keeper, None, login))
 
 
@@ -217,9 +239,14 @@ async def save_again(keeper: Keeper, _: Flight[Landing]) -> Landing | None:
         if pending.tokens is None and login is not None and pending.login == login.id:
             await _tell_store(keeper, login)
             return None
-        news = await _news(keeper, None)
-        if keeper.vault.pending is not None:
-            await _save(keeper, keeper.vault.pending)
+        news = await _news(keeper, None, has_login=held(keeper.state) is not None)
+        pending = keeper.vault.pending
+        if pending is not None:
+            if pending.generation <= keeper.vault.synced:
+                # Numbered before what is stored now was: others would not take it for news.
+                keeper.number = max(keeper.number, keeper.vault.synced) + 1
+                pending = attrs.evolve(pending, generation=keeper.number)
+            await _save(keeper, pending)
     return news if isinstance(news, LoggedOut) else None
 
 
@@ -261,7 +288,7 @@ def restore(keeper: Keeper, record: Record, tokens: Tokens) -> Generation:
 def _schedule(
     keeper: Keeper, number: int, tokens: Tokens, login: Login, asked_at: float
 ) -> Generation:
-    login.newest = tokens
+    login.newest, login.generation = tokens, number
     needs_refresh_token: bool = getattr(keeper.grant, "needs_refresh_token", False)
     return Generation.schedule(
         number,
@@ -299,6 +326,9 @@ def _not_saved(
 ) -> None:
     record = keeper.vault.pending
     tokens = None if generation is None else generation.tokens
+    if generation is not None and login.outcome is not None:
+        # Over meanwhile: what is to be saved is the next login, or that there is none.
+        return
     if record is None or (record.login, record.tokens) != (login.id, tokens):
         # It did not come to trying.
         record = keeper.vault.pending = _record(keeper, generation, login)

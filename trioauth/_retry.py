@@ -61,17 +61,17 @@ class Attempts:
         if self._lost_at is not None:
             self._repeats += 1
         elif spends and not (isinstance(error, RefreshUnavailableError) and error.safe_to_repeat):
-            self._spent_at, self._lost_at = asked_at, now
+            self.lose(asked_at=asked_at, now=now)
         if self.made >= self._policy.attempts:
             return None
         if self._repeats >= MOST_REPEATS or self.too_late(now + wait):
             return None
         return wait
 
-    def cut_short(self, *, now: float) -> None:
-        """Note that nobody waited for the answer to a refresh token that was presented."""
+    def lose(self, *, asked_at: float, now: float) -> None:
+        """Note that nobody knows any more what became of a refresh token that was presented."""
         if self._lost_at is None:
-            self._lost_at = now
+            self._spent_at, self._lost_at = asked_at, now
 
     def too_late(self, now: float) -> bool:
         """Whether a refresh token of unknown fate may not be presented any more."""

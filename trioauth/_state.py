@@ -270,9 +270,12 @@ def on_rejection(state: State, number: int) -> State:
 def on_adoption(state: State, generation: Generation) -> State:
     """Take over what somebody else has put into the store."""
     match state:
-        case Refreshing(_, flight) | LoggingIn(flight):
+        case Refreshing(former, flight) if former.login is generation.login:
             return Refreshing(generation, flight)
-        case Current() | Rejected():
+        case LoggingIn(flight):
+            return Refreshing(generation, flight)
+        case Refreshing() | Current() | Rejected():
+            # Whoever waits for a flight of a login that was replaced need not wait any longer.
             return Current(generation)
         case Vacant() | LoggedOut() | Closed():
             return state

@@ -25,8 +25,8 @@ class Vault:
 
     _store: TokenStore
 
-    synced: int = attrs.field(default=0, init=False)
-    """The generation that was in the store when we last looked; 0 if none was."""
+    stored: Record | None = attrs.field(default=None, init=False, repr=False)
+    """What was in the store when we last looked."""
 
     pending: Record | None = attrs.field(default=None, init=False)
     """What should be in the store, and could not be saved yet."""
@@ -35,11 +35,15 @@ class Vault:
         """Exclude all others who share the store."""
         return self._store.lock()
 
+    @property
+    def synced(self) -> int:
+        """The generation that was in the store when we last looked; 0 if none was."""
+        return 0 if self.stored is None else self.stored.generation
+
     async def look(self) -> Record | None:
         """Return what is in the store, whether it is news or not."""
-        record = await self._store.load()
-        self.synced = 0 if record is None else record.generation
-        return record
+        self.stored = await self._store.load()
+        return self.stored
 
     async def news(self) -> Record | None:
         """Return what others have saved since we last looked, or None.
@@ -64,7 +68,7 @@ class Vault:
             # The winner's record stays; ours is of no use to anybody.
             self.pending = None
             raise
-        self.synced = record.generation
+        self.stored = record
         self.pending = None
 
 

@@ -134,12 +134,12 @@ VARIANTS: Final = (
         (
             Edit(
                 "_renewal.py",
-                "                flight.brought = generation\n"
-                "                return await _secure(keeper, generation, generation)",
-                "                flight.brought = generation\n"
-                "                after = on_landing(keeper.state, flight, generation)\n"
-                "                keeper.become(after, landing=generation)\n"
-                "                return await _secure(keeper, generation, generation)",
+                "        flight.brought = generation\n"
+                "        return await _secure(keeper, generation, generation)",
+                "        flight.brought = generation\n"
+                "        after = on_landing(keeper.state, flight, generation)\n"
+                "        keeper.become(after, landing=generation)\n"
+                "        return await _secure(keeper, generation, generation)",
             ),
             Edit("_renewal.py", "held, on_adoption", "held, on_adoption, on_landing"),
         ),
@@ -224,7 +224,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "_renewal.py",
-                "            news = await _news(keeper, refusal)\n"
+                "            news = await _news(keeper, refusal, has_login=base is not None)\n"
                 "            if isinstance(news, LoggedOut) or flight.landed:",
                 "            news = None\n"
                 "            if isinstance(news, LoggedOut) or flight.landed:",
@@ -372,7 +372,7 @@ VARIANTS: Final = (
                 "        _not_saved(keeper, generation, login, exc)\n"
                 "        raise",
             ),
-            Edit("_renewal.py", "                flight.brought = generation\n", ""),
+            Edit("_renewal.py", "        flight.brought = generation\n", ""),
         ),
         STORE + "test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_tried_again",
     ),

@@ -1,0 +1,123 @@
+"""The command: run worlds, say what was covered, and how to see again what went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from .run import play
+from .shrink import describe, shrink
+from .world import draw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# What one process does before it reports.
+_CHUNK = 50
+_MOST_SHOWN = 20
+
+Failures: TypeAlias = dict[int, tuple[str, ...]]
+
+
+def run_range(seeds: range) -> tuple[Counter[str], Failures]:
+    """Play the worlds of some seeds; return what was covered, and what was violated."""
+    counts: Counter[str] = Counter()
+    failures: Failures = {}
+    for seed in seeds:
+        result = play(draw(seed))
+        counts.update(result.counts)
+        if result.violations:
+            failures[seed] = result.violations
+    return counts, failures
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 1 if a promise was broken."""
+    options = _parser().parse_args(arguments)
+    if options.seed is not None:
+        return _show(options.seed, verbose=options.verbose, smaller=options.shrink)
+    started = time.perf_counter()
+    counts, failures = _run(options.seeds, options.jobs)
+    seconds = time.perf_counter() - started
+    for line in _report(counts, failures, seconds):
+        print(line)
+    if options.json is not None:
+        covered = {"seconds": round(seconds, 1), "covered": dict(sorted(counts.items()))}
+        text = json.dumps({**covered, "failures": failures}, indent=1)
+        Path(options.json).write_text(text + "\n", encoding="utf-8")
+    return 1 if failures else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description="Simulate whole worlds from their seeds."
+    )
+    parser.add_argument("--seeds", type=_range, default=range(1000), metavar="A:B")
+    parser.add_argument("--seed", type=int, metavar="N", help="play this world only")
+    parser.add_argument("--verbose", action="store_true", help="print the log of that world")
+    parser.add_argument("--shrink", action="store_true", help="look for a smaller one that fails")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
+    parser.add_argument("--json", metavar="FILE", help="write what was covered")
+    return parser
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition(":")
+    return range(int(first or 0), int(last))
+
+
+def _run(seeds: range, jobs: int) -> tuple[Counter[str], Failures]:
+    chunks = [seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)]
+    if jobs == 1:
+        return _gather(map(run_range, chunks))
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        return _gather(pool.imap_unordered(run_range, chunks))
+
+
+def _gather(parts: Iterable[tuple[Counter[str], Failures]]) -> tuple[Counter[str], Failures]:
+    counts: Counter[str] = Counter()
+    failures: Failures = {}
+    for covered, failed in parts:
+        counts.update(covered)
+        failures |= failed
+        for seed, violations in sorted(failed.items()):
+            print(f"seed {seed}: {violations[0]}", file=sys.stderr)
+    return counts, dict(sorted(failures.items()))
+
+
+def _report(counts: Counter[str], failures: Failures, seconds: float) -> Iterable[str]:
+    width = max(map(len, counts), default=0)
+    for what, times in sorted(counts.items()):
+        yield f"{what:{width}}  {times:>9,}"
+    worlds, broken = counts["worlds"], len(failures)
+    yield f"{worlds:,} worlds in {seconds:.1f} s, {broken} in which a promise was broken"
+    for seed in list(failures)[:_MOST_SHOWN]:
+        for violation in failures[seed]:
+            yield f"  {violation}"
+        yield f"  to see it again: python -m tests.simulation --seed {seed} --verbose"
+
+
+def _show(seed: int, *, verbose: bool, smaller: bool) -> int:
+    world = draw(seed)
+    if smaller:
+        world = shrink(world)
+    result = play(world)
+    if verbose or smaller:
+        print(describe(world))
+    if verbose:
+        print(result.log)
+    for violation in result.violations:
+        print(violation)
+    if not result.violations:
+        print(f"seed {seed}: every promise was kept")
+    return 1 if result.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""Actors: what tasks do with a session, and what they must see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import httpx
+import httpx2
+import trio
+
+from trioauth import (
+    GrantMisconfiguredError,
+    LoggedOut,
+    LoggedOutError,
+    OriginError,
+    RefreshUnavailableError,
+    TokenEndpoint,
+    Tokens,
+)
+
+from .server import FOREIGN
+from .world import REQUESTS, Step
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from trioauth import Session
+
+    from .invariants import Judge
+    from .ledger import Ledger, Stay
+    from .server import Server
+
+_TINY: Final = 1e-6
+_OURS: Final = (
+    LoggedOutError,
+    RefreshUnavailableError,
+    GrantMisconfiguredError,
+    trio.ClosedResourceError,
+)
+_BROKEN: Final = (httpx.ReadError, httpx2.ReadError)
+_AT_ONCE: Final = frozenset(
+    {*REQUESTS, "token", "token_nowait", "refresh", "nursery"} - {"foreign"}
+)
+
+
+@attrs.define(eq=False)
+class Actor:
+    """One task, at one step."""
+
+    id: str
+    step: Step
+    stay: Stay
+    session: Session
+    client: Any
+    ledger: Ledger
+    judge: Judge
+    server: Server
+
+    async def act(self) -> None:
+        """Do the step, and check how it ends."""
+        what, patience, started = self.step.what, self.step.patience, trio.current_time()
+        held = self.ledger.issue_held_by(self.stay)
+        if held is not None:
+            self.judge.born[self.id] = held.login
+        self.judge.reading.pop(self.id.partition(".")[0], None)
+        out = isinstance(self.session.state, LoggedOut)
+        begun = self.stay.begun
+        self.ledger.count(f"did: {what}")
+        self.ledger.note(self.stay.name, self.id, what, "begins")
+        failure: Exception | None = None
+        with trio.CancelScope() as scope:
+            if patience is not None:
+                scope.deadline = started + patience
+            try:
+                await self._do(what)
+            except Exception as exc:
+                failure = exc
+                self._failed(what, exc)
+        took = trio.current_time() - started
+        self.ledger.note(
+            self.stay.name,
+            self.id,
+            what,
+            type(failure).__name__ if failure else "ends",
+            f"{took:.3f}",
+        )
+        if scope.cancelled_caught:
+            self.ledger.count(f"cancelled: {what}")
+        if patience is not None and took > patience + _TINY:
+            self.ledger.violate("P6", f"{self.id} ({what}) left {took - patience:.3f} s late")
+        if out and what in _AT_ONCE and not scope.cancelled_caught and begun == self.stay.begun:
+            if not isinstance(failure, LoggedOutError | trio.ClosedResourceError):
+                self.ledger.violate("P11", f"{self.id} ({what}) on a session that is logged out")
+            if took > 0:
+                self.ledger.violate("P11", f"{self.id} ({what}) learns late that it is logged out")
+
+    async def _do(self, what: str) -> None:
+        if what in REQUESTS:
+            await self._request(what)
+        else:
+            await getattr(self, f"_{what}")()
+
+    def _failed(self, what: str, exc: Exception) -> None:
+        allowed: tuple[type, ...] = _OURS
+        if what in REQUESTS:
+            allowed = (*_OURS, *_BROKEN)
+            last = self.judge.last.get(self.id)
+            if last is not None and isinstance(exc, _OURS):
+                last.kept = False
+        if what == "foreign":
+            allowed = (OriginError, trio.ClosedResourceError)
+        if what == "token_nowait":
+            allowed = (*_OURS, trio.WouldBlock)
+        if what in ("log_in", "log_out"):
+            allowed = (LoggedOutError, trio.ClosedResourceError)
+        if what == "wait_logged_out":
+            allowed = (trio.ClosedResourceError,)
+        self.judge.raised(self.stay, f"{self.id} ({what})", exc, allowed)
+        if isinstance(exc, RefreshUnavailableError) and what in (*REQUESTS, "token_nowait"):
+            self.judge.unavailable_although_good(self.stay, self.id)
+
+    # --- requests ------------------------------------------------------------------------------
+
+    async def _request(self, what: str) -> None:
+        headers = {"x-sim-id": self.id}
+        match what:
+            case "stream":
+                async with self.client.stream("GET", "/stream", headers=headers) as response:
+                    async for _ in response.aiter_bytes():
+                        pass
+            case "post":
+                content = b"0123456789"
+                response = await self._send("/ok", headers | {"x-sim-length": "10"}, content)
+            case "once":
+                response = await self._send("/ok", headers | {"x-sim-length": "30"}, _once())
+            case "form":
+                response = await self.client.post("/form", headers=headers, data={"a": "b"})
+            case "foreign":
+                response = await self.client.get(f"{FOREIGN}/other", headers=headers)
+            case "denied" | "away":
+                response = await self.client.get(f"/{what}", headers=headers)
+            case _:
+                response = await self.client.get("/ok", headers=headers)
+        self._answered(what, response)
+
+    async def _send(self, path: str, headers: dict[str, str], content: Any) -> Any:
+        return await self.client.post(path, headers=headers, content=content)
+
+    def _answered(self, what: str, response: Any) -> None:
+        last = self.judge.last[self.id]
+        said = response.extensions.get("trioauth")
+        if said is None:
+            self.ledger.violate("P4", f"{self.id} does not say how it was authenticated")
+            return
+        if response.status_code != 401 or not last.curable or response.url.host != "api.sim":
+            return
+        last.kept = said.not_resent in ("futile", "again")
+        self.ledger.count(f"handed back: {said.not_resent}")
+        if said.not_resent is None:
+            self.ledger.violate("P4", f"{self.id} got a 401 back for no reason")
+        if said.not_resent == "body" and what != "once":
+            self.ledger.violate("P4", f"{self.id} ({what}) could have been sent again")
+
+    # --- tokens --------------------------------------------------------------------------------
+
+    async def _token(self) -> None:
+        valid_for = self.step.amount
+        if valid_for <= self.judge.lifetime:
+            self.stay.most_wanted = max(self.stay.most_wanted, valid_for)
+        self.judge.given(self.stay, await self.session.token(valid_for), valid_for)
+
+    async def _token_nowait(self) -> None:
+        self.judge.given(self.stay, self.session.token_nowait(), 0.0)
+
+    async def _refresh(self) -> None:
+        self.stay.refresh_calls.append(trio.current_time())
+        await self.session.refresh()
+
+    async def _reject(self) -> None:
+        held = self.ledger.issue_held_by(self.stay)
+        generation = self.session.generation
+        if held is not None:
+            self.stay.rejected[held.name] = self.ledger.order()
+        self.session.reject(generation)
+        self.session.reject(generation - 1)
+
+    # --- logins --------------------------------------------------------------------------------
+
+    async def _nursery(self) -> None:
+        entered, running = 0, 0
+
+        async def child() -> None:
+            nonlocal running
+            running += 1
+            try:
+                await trio.sleep_forever()
+            finally:
+                running -= 1
+
+        try:
+            async with self.session.open_nursery() as nursery:
+                entered = self.ledger.order()
+                nursery.start_soon(child)
+                nursery.start_soon(child)
+                await trio.sleep(self.step.amount)
+                nursery.cancel_scope.cancel()
+        finally:
+            ended = self.judge.ended_at(self.stay, entered) if entered else None
+            if running:
+                self.ledger.violate("P12", f"{self.id}: tasks outlive the nursery")
+            if ended is not None and trio.current_time() > ended:
+                self.ledger.violate("P12", f"{self.id}: the nursery outlives the login")
+
+    async def _wait_logged_out(self) -> None:
+        began = self.ledger.order()
+        out = await self.session.wait_logged_out()
+        ended = self.judge.ended_at(self.stay, began)
+        if ended is not None and trio.current_time() != ended:
+            self.ledger.violate("P11", f"{self.id} learns late that the login is over")
+        if not isinstance(out, LoggedOut):
+            self.ledger.violate("P11", f"{self.id} was told {out}")
+
+    async def _log_out(self) -> None:
+        self.stay.log_outs += 1
+        self._changing(1)
+        try:
+            await self.session.log_out(revoke=self.step.amount < 5)
+        finally:
+            self._changing(-1)
+
+    async def _log_in(self) -> None:
+        begun = self.stay.begun
+        self.stay.log_ins += 1
+        self._changing(1)
+
+        async def human(_: TokenEndpoint) -> Tokens:
+            await trio.sleep(0.3)
+            return self.server.sign_in(took=0.3)
+
+        try:
+            await self.session.log_in(human if self.step.amount > 1 else self.server.sign_in())
+        finally:
+            self._changing(-1)
+        if self.stay.begun == begun:
+            self.ledger.violate("P13", f"{self.id}: no new login began")
+
+    def _changing(self, by: int) -> None:
+        self.stay.changing += by
+        self.stay.changed_at = trio.current_time()
+
+
+async def _once() -> AsyncGenerator[bytes, None]:
+    for _ in range(3):
+        await trio.lowlevel.checkpoint()
+        yield b"0123456789"
+
+
+async def final_request(actor: Actor) -> None:
+    """P14, and the sense of it all: when the weather is fair, every session works again."""
+    session, ledger = actor.session, actor.ledger
+    for number in range(4):
+        if isinstance(session.state, LoggedOut):
+            actor.stay.log_ins += 1
+            await session.log_in(actor.server.sign_in())
+        headers = {"x-sim-id": f"{actor.id}.{number}"}
+        try:
+            response = await actor.client.get("/ok", headers=headers)
+        except LoggedOutError:
+            continue
+        if response.status_code == 200:
+            ledger.count("final requests")
+            return
+        if response.extensions["trioauth"].not_resent == "futile":
+            # The API refused whatever the token, until the session gave up refreshing for it.
+            ledger.count("final: futile")
+            actor.stay.refresh_calls.append(trio.current_time())
+            try:
+                await session.refresh()
+            except LoggedOutError:
+                continue
+    ledger.violate("P14", f"{actor.stay.name} does not work although the weather is fair")

@@ -1,0 +1,521 @@
+"""The promises, checked as it happens and at the end, against the ledger alone.
+
+Each check names the promise that it is about. What it excuses, it excuses for a
+reason that the simulation knows to be true: a store that failed, a lock that
+lapsed, a clock that jumped, an answer that was lost.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import trio
+
+from trioauth import LoggedIn, LoggedOut, LoggedOutError, events
+
+from .ledger import FlightSeen, Issue, Ledger, Login, Presentation, Sent, Stay
+from .weather import EPOCH
+
+if TYPE_CHECKING:
+    from .store import Store
+    from .weather import Weather
+
+CANARY: Final = "t-canary-"
+_TINY: Final = 1e-6
+# P5: how often, and for how long, a refresh token of unknown fate is presented again.
+_REPEATS: Final = 2
+_REPEAT_WITHIN: Final = 10.0
+
+
+@attrs.define(eq=False)
+class Judge:
+    """Watches everything, and remembers what should not have been."""
+
+    ledger: Ledger
+    weather: Weather
+    lifetime: float
+    stores: dict[str, Store] = attrs.field(factory=dict)
+    """By the name of the stay."""
+    born: dict[str, Login] = attrs.field(factory=dict)
+    """The login that was current when a request was asked for."""
+    last: dict[str, Sent] = attrs.field(factory=dict)
+    """The last that was sent, by the name of the request."""
+    reading: dict[str, Sent] = attrs.field(factory=dict)
+    """The last that was sent, by the name of the task, in its present step."""
+    _raised: list[BaseException] = attrs.field(factory=list)
+    _waits: dict[tuple[Stay, int, str], list[tuple[float, int]]] = attrs.field(factory=dict)
+    _failures: dict[Stay, tuple[float, float, int]] = attrs.field(factory=dict)
+    _forward_at: dict[Presentation, float] = attrs.field(factory=dict)
+    _outs: dict[Stay, tuple[float, int]] = attrs.field(factory=dict)
+
+    # --- the token endpoint --------------------------------------------------------------------
+
+    def token_request(self, stay: Stay, request: Any) -> None:
+        """Check what every request for the token endpoint must be like."""
+        if request.headers.get("Accept-Encoding") != "identity":
+            self.ledger.violate("P16", "the token endpoint is asked for compression")
+        if stay.over:
+            self.ledger.violate("P8", f"{stay.name} was left, and asks the token endpoint")
+
+    def foreign_request(self, stay: Stay, request: Any, body: bytes) -> None:
+        """Check that strangers get no secret."""
+        if any(CANARY in value for value in request.headers.values()) or CANARY.encode() in body:
+            self.ledger.violate("P15", f"{stay.name} sends a secret to {request.url.host}")
+        if request.method == "POST":
+            self.ledger.violate("P16", "the token endpoint's redirect was followed")
+
+    def presented(self, shown: Presentation) -> None:
+        """Check everything about presenting a refresh token, at the moment it arrives."""
+        self._forward_at[shown] = self.weather.forward
+        store = self.stores[shown.stay.name]
+        if store.owner is not shown.stay and not store.lapsed:
+            self.ledger.violate("P5", f"{shown.stay.name} presents without the store's lock")
+        before = [
+            each for each in self.ledger.presentations if each.issue.login is shown.issue.login
+        ]
+        if any(each.ended is None for each in before) and not store.lapsed:
+            self.ledger.violate("P1", f"two presentations of {shown.issue.login.name} at once")
+        self._looked(shown, store)
+        again = [each for each in before if each.issue is shown.issue]
+        self._repeated(shown, [each for each in again if each.stay is shown.stay])
+        self._known_used(shown, again, store)
+        if not self._has_reason(shown):
+            self.ledger.violate(
+                "P2", f"{shown.stay.name} refreshes {shown.issue.name} for no reason"
+            )
+
+    def _looked(self, shown: Presentation, store: Store) -> None:
+        record, stay, issue = store.record, shown.stay, shown.issue
+        if record is None or store.lost or store.lapsed:
+            return
+        stored = (
+            None if record.tokens is None else self.ledger.by_access[record.tokens.access_token]
+        )
+        if stored is not None and stored.login is issue.login:
+            if stored.number > issue.number:
+                self.ledger.violate("P5", f"presents {issue.name}; the store has {stored.name}")
+        elif not stay.not_saved:
+            has = "a log-out" if stored is None else stored.name
+            self.ledger.violate("P5", f"{stay.name} presents {issue.name}; the store has {has}")
+
+    def _repeated(self, shown: Presentation, again: list[Presentation]) -> None:
+        """P5: at most twice more within 10 seconds of the loss; later, only after a long pause."""
+        now, since, repeats = trio.current_time(), None, 0
+        for each in again:
+            if since is not None and each.at <= since + _REPEAT_WITHIN + _TINY:
+                repeats += 1
+            elif not _known(each):
+                since, repeats = each.ended or each.at, 0
+            if each.not_before > now + self._forward_since(each) + _TINY:
+                self.ledger.violate("P20", f"{shown.stay.name} does not honour Retry-After")
+        if since is None:
+            return
+        self.ledger.count("refresh tokens presented again")
+        quiet = since + _REPEAT_WITHIN + shown.stay.program.policy.backoff
+        forward = self.weather.forward
+        if now <= since + _REPEAT_WITHIN + _TINY:
+            if repeats >= _REPEATS and forward == 0:
+                self.ledger.violate(
+                    "P5", f"{shown.issue.name} presented {repeats + 2} times in 10 s"
+                )
+        elif now + forward + _TINY < quiet:
+            self.ledger.violate(
+                "P5", f"{shown.issue.name} presented again {now - since:.2f} s later"
+            )
+
+    def _forward_since(self, each: Presentation) -> float:
+        return self.weather.forward - self._forward_at[each]
+
+    def _known_used(self, shown: Presentation, again: list[Presentation], store: Store) -> None:
+        for each in again:
+            if not (each.delivered and each.fate == "tokens"):
+                continue
+            if each.stay is shown.stay:
+                self.ledger.violate(
+                    "P1", f"{shown.stay.name} has seen the successor of {shown.issue.name}"
+                )
+            elif not store.troubled and not each.stay.over:
+                self.ledger.violate(
+                    "P7", f"the successor of {shown.issue.name} never got into the store"
+                )
+
+    def _has_reason(self, shown: Presentation) -> bool:
+        """P2: a 401 for this very generation, its age, or somebody's wish; no late 401."""
+        stay, issue = shown.stay, shown.issue
+        if self.weather.jumps or issue.name in stay.rejected:
+            return True
+        if any(
+            each.issue is issue and each.stay is stay and each.curable for each in self.ledger.sent
+        ):
+            return True
+        if any(called >= issue.made_at for called in stay.refresh_calls):
+            return True
+        policy = stay.program.policy
+        window = max(
+            min(policy.early, self.lifetime / 4),
+            min(policy.leeway, self.lifetime / 10),
+            stay.most_wanted,
+        )
+        return trio.current_time() + _TINY >= issue.expires - EPOCH - issue.slack - window
+
+    def presentation_cancelled(self, shown: Presentation) -> None:
+        """P6: only the deadline, a log-in, a log-out or leaving ends a refresh in the air."""
+        now, stay, policy = trio.current_time(), shown.stay, shown.stay.program.policy
+        due = any(
+            not flight.over and now + _TINY >= flight.at + policy.timeout
+            for flight in stay.flights.values()
+        )
+        closed = stay.closing_at is not None and now + _TINY >= stay.closing_at + policy.close_grace
+        if not (due or closed or stay.changing or now <= stay.changed_at + policy.timeout):
+            self.ledger.violate("P6", f"a refresh of {stay.name} was cancelled with a task")
+        self.ledger.count("refreshes cut short")
+
+    def delivered(self, shown: Presentation) -> None:
+        """Take in that an answer was read to its end."""
+        if shown.brought is not None:
+            took = (shown.ended or trio.current_time()) - shown.at
+            # An odd answer may have left out the fraction of its last second.
+            slack = took + shown.brought.odd
+            shown.brought.slack = max(shown.brought.slack, slack)
+
+    def reused(self, shown: Presentation) -> None:
+        """P5: what the server takes for theft comes only of a lost answer or a failing store."""
+        store = self.stores[shown.stay.name]
+        lost = any(
+            each.issue is shown.issue and each.fate in ("tokens", "lost") and not each.delivered
+            for each in self.ledger.presentations
+        )
+        if not lost and not store.troubled:
+            self.ledger.violate(
+                "P5", f"{shown.stay.name} reuses {shown.issue.name}, spent and answered"
+            )
+
+    # --- the API -------------------------------------------------------------------------------
+
+    def request(self, sent: Sent, authorizations: list[str]) -> None:
+        """Check a request at the moment it arrives."""
+        stay, issue, before = sent.stay, sent.issue, self.last.get(sent.id)
+        sent.hop = before is not None and before.status == 303
+        self.last[sent.id] = self.reading[sent.id.partition(".")[0]] = sent
+        if len(authorizations) != 1 or issue is None:
+            self.ledger.violate("P15", f"{stay.name} sends {len(authorizations)} tokens")
+            return
+        if before is not None and before.issue is not None:
+            if before.issue.login is not issue.login:
+                self.ledger.violate("P13", f"{sent.id} was {before.issue.name}, is {issue.name}")
+            if before.curable and not sent.hop:
+                before.kept = False
+                sent.again = True
+        if sent.hop:
+            return
+        if sent.born is not None and sent.born is not issue.login:
+            self.ledger.violate("P13", f"{sent.id} began in {sent.born.name}, sent as {issue.name}")
+        if sum(each.id == sent.id and not each.hop for each in self.ledger.sent) >= 2:
+            self.ledger.violate("P4", f"{sent.id} sent a third time")
+        if not stay.logged_in:
+            self.ledger.violate("P11", f"{sent.id} sent although {stay.name} is logged out")
+        if stay.over or (stay.closing_at is not None and sent.at > stay.closing_at):
+            self.ledger.violate("P8", f"{sent.id} sent although {stay.name} was left")
+        self._usable(sent, issue)
+
+    def _usable(self, sent: Sent, issue: Issue) -> None:
+        stay = sent.stay
+        if issue.access not in self.stores[stay.name].saved and not stay.not_saved:
+            self.ledger.violate("P7", f"{sent.id} sent with {issue.name}, which was not stored")
+        expired = self.weather.server_time() > issue.expires + _TINY
+        excused = self.weather.doubtful or issue.odd or stay.last_landed_at == sent.at
+        if expired and not excused:
+            self.ledger.violate("P3", f"{sent.id} sent with {issue.name}, known to be expired")
+
+    def given(self, stay: Stay, token: str, valid_for: float) -> None:
+        """Check a token that was handed to the program."""
+        issue = self.ledger.by_access[token]
+        if token not in self.stores[stay.name].saved and not stay.not_saved:
+            self.ledger.violate("P7", f"{stay.name} hands out {issue.name}, which was not stored")
+        if issue.name in stay.rejected:
+            self.ledger.violate("P3", f"{stay.name} hands out {issue.name}, known to be bad")
+        if self.weather.doubtful or issue.odd or stay.last_landed_at == trio.current_time():
+            return
+        left = issue.expires - self.weather.server_time()
+        if left + _TINY < (valid_for if valid_for <= self.lifetime / 2 else 0):
+            self.ledger.violate(
+                "P3", f"{stay.name} hands out {issue.name} with {left:.2f} s of life"
+            )
+
+    def ended_at(self, stay: Stay, order: int) -> float | None:
+        """Return when the login ended, if that was after ``order``."""
+        at, out_order = self._outs.get(stay, (0.0, 0))
+        return at if out_order > order else None
+
+    def quiet_until(self) -> float:
+        """Return when all sessions may ask again."""
+        return max((retry_at for retry_at, _, _ in self._failures.values()), default=0.0)
+
+    def answered(self, sent: Sent) -> None:
+        """Take in what the API said."""
+        self.ledger.count(f"status {sent.status}")
+        self._judge_use(sent)
+        if sent.curable and sent.stay.session is not None:
+            held = self.ledger.issue_held_by(sent.stay)
+            if held is not None and held is not sent.issue:
+                self.ledger.count("late 401s")
+
+    def _judge_use(self, sent: Sent) -> None:
+        """P4: note whether refreshing was of any use, and whether it is still worth trying."""
+        stay, policy = sent.stay, sent.stay.program.policy
+        if sent.again and not sent.curable:
+            stay.in_vain.clear()
+        elif sent.again and sent.issue is not None and sent.issue not in stay.counted:
+            stay.counted.add(sent.issue)
+            stay.in_vain.append(sent.issue)
+            stay.in_vain_at, stay.works = trio.current_time(), False
+        elif not sent.again and not sent.curable:
+            stay.works = True
+        elif not sent.again:
+            now = trio.current_time() + self.weather.forward
+            over = stay.works and now >= stay.in_vain_at + policy.cooldown - _TINY
+            sent.futile = len(stay.in_vain) >= policy.max_futile and not over
+
+    def _started_in_vain(self, stay: Stay) -> bool:
+        issue = self.ledger.issue_held_by(stay)
+        refusals = [
+            each
+            for each in self.ledger.sent
+            if each.stay is stay and each.issue is issue and each.curable and not each.again
+        ]
+        wished = issue is None or issue.name in stay.rejected
+        return bool(refusals) and not wished and all(each.futile for each in refusals)
+
+    def accepted(self, sent: Sent, request: Any, body: bytes) -> None:
+        """P4: nothing is done twice, and no body arrives cut short."""
+        expected = int(request.headers.get("x-sim-length", len(body)))
+        if not sent.hop and sent.path != "/landing" and len(body) != expected:
+            self.ledger.violate("P4", f"{sent.id}: {len(body)} bytes of {expected} arrived")
+        done = [
+            each
+            for each in self.ledger.sent
+            if each.id == sent.id and each.path == sent.path and each.status in (200, 302, 303)
+        ]
+        if done:
+            self.ledger.violate("P4", f"{sent.id} was done twice: {sent.path}")
+
+    # --- what observers are told -----------------------------------------------------------------
+
+    def event(self, stay: Stay, event: events.Event) -> None:
+        """Check an event against what is known and what is seen."""
+        self.ledger.note(stay.name, event)
+        if CANARY in repr(event):
+            self.ledger.violate("P17", f"a secret in {type(event).__name__}")
+        match event:
+            case events.RefreshStarted():
+                self._started(stay, event)
+            case events.RefreshLanded():
+                self._ended(stay, event.flight)
+                stay.last_landed_at = event.time
+                self._failures.pop(stay, None)
+                self._newer(stay, event.generation)
+                self.ledger.count("adoptions" if event.adopted else "landings")
+            case events.RefreshFailed():
+                self._ended(stay, event.flight)
+                self.ledger.count("failed flights")
+                if not stay.flights[event.flight].superseded:
+                    writes = self.stores[stay.name].writes
+                    retry_at = max(event.retry_at, event.time + stay.program.policy.cooldown)
+                    self._failures[stay] = (retry_at, self.weather.forward, writes)
+            case events.WaitStarted(flight=flight, task=task):
+                wait = trio.current_time(), self.ledger.order()
+                self._waits.setdefault((stay, flight, task), []).append(wait)
+                refused = self.reading.get(task)
+                if refused is not None and refused.curable and not refused.exhausted:
+                    self.ledger.violate("P10", f"{refused.id} waits with its 401 unread")
+                self.ledger.count("waits")
+            case events.WaitEnded():
+                self._wait_ended(stay, event)
+            case events.LoggedIn():
+                if stay.logged_in:
+                    self.ledger.violate(
+                        "P13", f"{stay.name}: a login began before the last one ended"
+                    )
+                stay.logged_in = True
+                stay.begun += 1
+                self._failures.pop(stay, None)
+                self._newer(stay, event.generation)
+                self.ledger.count("logins begun")
+            case events.LoggedOut():
+                self._logged_out(stay, event)
+            case events.NotSaved():
+                stay.not_saved += 1
+                self.ledger.count("not saved")
+                if event.error != "Cancelled" and not self.stores[stay.name].troubled:
+                    self.ledger.violate(
+                        "P7", f"{stay.name}: not saved, {event.error}, for no reason"
+                    )
+            case events.RequestResent():
+                self.ledger.count("requests resent")
+            case _:
+                pass
+
+    def _started(self, stay: Stay, event: events.RefreshStarted) -> None:
+        if any(not (flight.over or flight.superseded) for flight in stay.flights.values()):
+            self.ledger.violate("P1", f"{stay.name}: two flights at once")
+        if event.flight in stay.flights:
+            self.ledger.violate("P1", f"{stay.name}: flight {event.flight} started twice")
+        stay.flights[event.flight] = FlightSeen(
+            event.flight, event.cause, event.generation, event.time
+        )
+        self.ledger.count("flights")
+        self.ledger.count(f"flights: {event.cause}")
+        if event.cause == "rejected" and self._started_in_vain(stay):
+            self.ledger.violate("P4", f"{stay.name} refreshes once more, in vain")
+        retry_at, forward, writes = self._failures.pop(stay, (0.0, 0.0, -1))
+        early = event.time + (self.weather.forward - forward) + _TINY < retry_at
+        if early and writes == self.stores[stay.name].writes:
+            self.ledger.violate("P20", f"{stay.name} does not cool down until {retry_at:.2f}")
+
+    def _ended(self, stay: Stay, number: int) -> None:
+        flight = stay.flights[number]
+        if flight.over:
+            self.ledger.violate("P1", f"{stay.name}: flight {number} ended twice")
+        flight.over = True
+        if trio.current_time() > flight.at + stay.program.policy.timeout + _TINY:
+            self.ledger.violate("P20", f"{stay.name}: flight {number} took too long")
+        elif trio.current_time() >= flight.at + stay.program.policy.timeout - _TINY:
+            self.ledger.count("deadlines hit")
+
+    def _newer(self, stay: Stay, generation: int) -> None:
+        if generation < stay.generation:
+            self.ledger.violate(
+                "P1", f"{stay.name}: generation {generation} after {stay.generation}"
+            )
+        stay.generation = max(stay.generation, generation)
+        session = stay.session
+        if session is None or stay.closing_at is not None or not stay.logged_in:
+            return
+        if not isinstance(session.state, LoggedIn) or session.generation != generation:
+            self.ledger.violate("P11", f"{stay.name}: told {generation}, is {session.state}")
+
+    def _wait_ended(self, stay: Stay, event: events.WaitEnded) -> None:
+        since, order = self._waits[stay, event.flight, event.task].pop()
+        now = trio.current_time()
+        if now > since + stay.program.policy.timeout + _TINY:
+            self.ledger.violate("P20", f"{event.task} waited {now - since:.2f} s")
+        out_at, out_order = self._outs.get(stay, (0.0, 0))
+        if order < out_order and now > out_at:
+            self.ledger.violate(
+                "P11", f"{event.task} was told {now - out_at:.2f} s after the log-out"
+            )
+        flight = stay.flights[event.flight]
+        told = flight.over or out_order > order or stay.closing_at is not None
+        if not event.cancelled and not told:
+            self.ledger.violate("P11", f"{event.task} woke before the observers were told")
+        if event.cancelled:
+            self.ledger.count("cancelled: waiting for a flight")
+
+    def _logged_out(self, stay: Stay, event: events.LoggedOut) -> None:
+        stay.logged_in = False
+        for flight in stay.flights.values():
+            flight.superseded = True
+        self._outs[stay] = (event.time, self.ledger.order())
+        self._failures.pop(stay, None)
+        self.ledger.count(f"log-outs: {event.reason}")
+        session = stay.session
+        state = None if session is None else session.state
+        if (
+            stay.closing_at is None
+            and isinstance(state, LoggedOut)
+            and state.reason != event.reason
+        ):
+            self.ledger.violate("P11", f"{stay.name}: told {event.reason}, is {state.reason}")
+        if event.reason != "replaced" and isinstance(state, LoggedIn):
+            self.ledger.violate("P11", f"{stay.name}: told {event.reason}, is {state}")
+        if not self._may_end(stay, event.reason):
+            self.ledger.violate("P14", f"{stay.name} logged out, {event.reason}, for no reason")
+
+    def _may_end(self, stay: Stay, reason: str) -> bool:
+        others = [
+            each
+            for each in self.ledger.stays
+            if each is not stay and self.stores[each.name] is self.stores[stay.name]
+        ]
+        match reason:
+            case "refused":
+                return any(
+                    each.stay is stay and each.fate == "refused" and each.delivered
+                    for each in self.ledger.presentations
+                )
+            case "asked":
+                return stay.log_outs > 0
+            case "unavailable":
+                return stay.program.policy.when_unavailable == "log_out"
+            case "replaced":
+                return stay.log_ins > 0 or any(each.log_ins for each in others)
+            case "elsewhere":
+                return bool(self.stores[stay.name].ended_by - {stay.name})
+        return False
+
+    # --- what tasks see -------------------------------------------------------------------------
+
+    def raised(self, stay: Stay, what: str, exc: BaseException, allowed: tuple[type, ...]) -> None:
+        """Check an exception that came out of the library."""
+        name = type(exc).__name__
+        self.ledger.count(f"raised: {name}")
+        if type(exc) not in allowed:
+            self.ledger.violate("P19", f"{what} of {stay.name} raised {exc!r}")
+        if any(exc is each for each in self._raised):
+            self.ledger.violate("P11", f"{what} of {stay.name} raised somebody else's {name}")
+        self._raised.append(exc)
+        each: BaseException | None = exc
+        while each is not None:
+            if CANARY in f"{each} {each!r} {each.args!r} {getattr(each, '__notes__', '')}":
+                self.ledger.violate("P17", f"a secret in {type(each).__name__} of {what}")
+            each = each.__cause__ or each.__context__
+        if isinstance(exc, LoggedOutError) and stay.session is not None:
+            state = stay.session.state
+            same = isinstance(state, LoggedOut) and state.reason == exc.reason == "refused"
+            if same and exc.__cause__ is None:
+                self.ledger.violate("P11", f"{what}: a LoggedOutError without its cause")
+
+    def unavailable_although_good(self, stay: Stay, what: str) -> None:
+        """P14: while the token still works, requests go on."""
+        issue = self.ledger.issue_held_by(stay)
+        if issue is None or self.weather.jumps or issue.name in stay.rejected or issue.odd:
+            return
+        refused = any(
+            each.issue is issue and each.stay is stay and each.curable for each in self.ledger.sent
+        )
+        good = self.weather.server_time() + _TINY < issue.expires - issue.slack
+        if good and not refused:
+            self.ledger.violate("P14", f"{what} of {stay.name} failed although {issue.name} works")
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def at_end(self) -> None:
+        """Check what can be seen only when everything is known."""
+        by_token: dict[tuple[Stay, Issue], list[Sent]] = defaultdict(list)
+        for sent in self.ledger.sent:
+            if sent.issue is not None:
+                by_token[sent.stay, sent.issue].append(sent)
+        for (stay, issue), requests in by_token.items():
+            known = [each.told_order for each in requests if each.curable and not each.kept]
+            if issue.name in stay.rejected:
+                known.append(stay.rejected[issue.name])
+            if not known:
+                continue
+            for sent in requests:
+                if sent.order > min(known) and not sent.hop:
+                    self.ledger.violate("P3", f"{sent.id} sent with {issue.name}, known to be bad")
+        for store in set(self.stores.values()):
+            if store.owner is not None:
+                self.ledger.violate("P8", f"{store.owner.name} still has the store's lock")
+        for shown in self.ledger.presentations:
+            if shown.ended is None:
+                self.ledger.violate("P8", f"a refresh of {shown.stay.name} is still in the air")
+
+
+def _known(shown: Presentation) -> bool:
+    """Whether the client learned what became of the refresh token."""
+    if shown.fate in ("safe", "misconfigured"):
+        return True
+    return shown.delivered

@@ -1,0 +1,203 @@
+"""Ledger: what happened, as the servers and the observers saw it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from trioauth import Session
+
+    from .world import Program
+
+
+@attrs.define(eq=False)
+class Login:
+    """A login, as the authorization server knows it."""
+
+    name: str
+    alive: bool = True
+
+
+@attrs.define(eq=False)
+class Issue:
+    """One set of tokens that the server made."""
+
+    login: Login
+    number: int
+    """Within its login, from 1."""
+    access: str
+    refresh: str
+    expires: float
+    """In server time."""
+    successor: Issue | None = None
+    used_at: float = 0.0
+    """When the refresh token was used, in server time."""
+    killed: bool = False
+    made_at: float = 0.0
+    """On trio's clock."""
+    slack: float = 0.0
+    """How much earlier than `expires` a client may think it ends: it counts from asking."""
+    odd: bool = False
+    """Its lifetime was not understood."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+        return f"{self.login.name}.{self.number}"
+
+
+@attrs.define(eq=False)
+class Presentation:
+    """A refresh token, presented at the token endpoint."""
+
+    stay: Stay
+    issue: Issue
+    at: float
+    trouble: str
+    fate: str = "open"
+    """``tokens``, ``refused``, ``misconfigured``, ``safe`` (said to be unused) or ``lost``."""
+    brought: Issue | None = None
+    delivered: bool = False
+    """Its answer was read to the end."""
+    ended: float | None = None
+    cancelled: bool = False
+    not_before: float = 0.0
+    """What the server asked for with Retry-After, as a time of trio's clock."""
+
+
+@attrs.define(eq=False)
+class Sent:
+    """A request as it reached the API, or anybody else."""
+
+    stay: Stay
+    id: str
+    path: str
+    issue: Issue | None
+    at: float
+    born: Login | None
+    """The login that was current when the program asked for it."""
+    order: int
+    """Among all that was sent or told."""
+    hop: bool = False
+    """The second half of a redirect, which the library can't hold up."""
+    status: int = 0
+    told: float | None = None
+    """When the answer was handed over."""
+    curable: bool = False
+    """A 401 that says the token is at fault."""
+    exhausted: bool = False
+    told_order: int = 0
+    again: bool = False
+    """It was refused before, and is sent with a newer token."""
+    futile: bool = False
+    """Refreshing had been of no use so often that its 401 should be handed back."""
+    kept: bool = True
+    """Its 401 was handed to the caller rather than held against the token."""
+
+
+@attrs.define(eq=False)
+class FlightSeen:
+    """A flight, as the observers see it."""
+
+    number: int
+    cause: str
+    generation: int
+    at: float
+    over: bool = False
+    superseded: bool = False
+    """The login that it was for has ended; nobody waits for it any more."""
+
+
+@attrs.define(eq=False)
+class Stay:
+    """One session, from opening to leaving."""
+
+    name: str
+    program: Program
+    number: int
+    """Of the program."""
+    session: Session | None = None
+    closing_at: float | None = None
+    over: bool = False
+    flights: dict[int, FlightSeen] = attrs.field(factory=dict)
+    refresh_calls: list[float] = attrs.field(factory=list)
+    rejected: dict[str, int] = attrs.field(factory=dict)
+    """Issues that the program itself reported, and when, as `Ledger.order`."""
+    most_wanted: float = 0.0
+    """The longest life that anybody asked for."""
+    log_ins: int = 0
+    log_outs: int = 0
+    changing: int = 0
+    """Calls of `log_in` and `log_out` that are under way."""
+    changed_at: float = -1.0
+    """When the last of them began or ended."""
+    not_saved: int = 0
+    in_vain: list[Issue] = attrs.field(factory=list)
+    """What was refused again, just renewed, since that last helped."""
+    counted: set[Issue] = attrs.field(factory=set)
+    """What was ever among them: each counts once."""
+    in_vain_at: float = 0.0
+    works: bool = False
+    """Other requests were not refused since."""
+    logged_in: bool = False
+    last_landed_at: float = -1.0
+    begun: int = 0
+    """Logins that observers were told of."""
+    generation: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether one may ask anything of it."""
+        return self.session is not None and self.closing_at is None and not self.over
+
+
+@attrs.define(eq=False)
+class Ledger:
+    """Everything that happened in a world."""
+
+    presentations: list[Presentation] = attrs.field(factory=list)
+    sent: list[Sent] = attrs.field(factory=list)
+    issues: list[Issue] = attrs.field(factory=list)
+    logins: list[Login] = attrs.field(factory=list)
+    stays: list[Stay] = attrs.field(factory=list)
+    counts: Counter[str] = attrs.field(factory=Counter)
+    violations: list[str] = attrs.field(factory=list)
+    log: list[tuple[float, str, tuple[Any, ...]]] = attrs.field(factory=list)
+    by_access: dict[str, Issue] = attrs.field(factory=dict)
+    by_refresh: dict[str, Issue] = attrs.field(factory=dict)
+    _order: int = 0
+
+    def order(self) -> int:
+        """Return a number that is higher each time."""
+        self._order += 1
+        return self._order
+
+    def note(self, who: str, *what: Any) -> None:
+        """Write a line of the log; it is made into text only if somebody reads it."""
+        self.log.append((trio.current_time(), who, what))
+
+    def count(self, what: str, times: int = 1) -> None:
+        """Remember that something was covered."""
+        self.counts[what] += times
+
+    def violate(self, promise: str, what: str) -> None:
+        """Remember that a promise was broken."""
+        self.violations.append(f"{promise}: {what} (at {trio.current_time():.3f})")
+        self.note("!!!", promise, what)
+
+    def issue_held_by(self, stay: Stay) -> Issue | None:
+        """Return what a session has at hand: the one look that is taken into the library."""
+        from trioauth._state import held
+
+        generation = None if stay.session is None else held(stay.session._keeper.state)
+        return None if generation is None else self.by_access.get(generation.tokens.access_token)
+
+    def text(self) -> str:
+        """Return the log."""
+        return "\n".join(
+            f"{at:9.3f}  {who:8} {' '.join(map(str, what))}" for at, who, what in self.log
+        )
