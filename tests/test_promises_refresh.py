@@ -26,7 +26,7 @@ from trioauth import (
     open_session,
 )
 
-from .api import LIBRARIES, URL, FakeApi, open_api
+from .api import LIBRARIES, URL, FakeApi, any_token, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens
 
 if TYPE_CHECKING:
@@ -456,11 +456,27 @@ async def test_p04_an_api_that_refuses_every_token_causes_a_bounded_number_of_re
         for _ in range(50):
             response = await http.get("/notes")
             assert response.status_code == 401
-            await trio.sleep(10)
+            await trio.sleep(1)
         assert response.extensions["trioauth"].not_resent == "futile"
         assert response.extensions["trioauth"].attempts == 1
     assert len(grant.presented) == max_futile
     assert len(api.seen) == 50 + max_futile
+
+
+@both
+async def test_p04_an_api_that_refuses_every_token_gets_a_chance_after_longer_and_longer_pauses(
+    library: ModuleType, autojump_clock: MockClock
+) -> None:
+    """Or a session whose token has died meanwhile would get 401s until it expires."""
+    grant, api = FakeGrant(lifetime=None), FakeApi(nobody)
+    async with open_api(library, grant, api) as (_, http):
+        # For a day, a request a minute.
+        for _ in range(24 * 60):
+            await http.get("/notes")
+            await trio.sleep(60)
+        assert len(grant.presented) == 2 + 10
+        api.accepts = any_token
+        assert (await http.get("/notes")).status_code == 200
 
 
 @both

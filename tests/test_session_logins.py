@@ -18,6 +18,7 @@ from trioauth import (
     RefreshPolicy,
     RefreshUnavailableError,
     TokenEndpoint,
+    TokenRequest,
     Tokens,
     events,
 )
@@ -33,17 +34,33 @@ async def test_log_in_with_a_function_that_obtains_the_tokens_from_a_human(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def ask(endpoint: TokenEndpoint) -> Tokens:
-        assert isinstance(endpoint, TokenEndpoint)
         # Nothing has happened yet.
         assert session.generation == 1
         await trio.sleep(50)
+        await endpoint.send(TokenRequest("https://id.test/token"))
+        return Tokens("access-7", "refresh-7", 100)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await trio.sleep(10)
+        return httpx.Response(200)
+
+    async with opened(transport=httpx.MockTransport(answer)) as session:
+        await session.log_in(ask)
+        assert session.token_nowait() == "access-7"
+        # Counted from before it was asked for, but not from before the human.
+        assert session.statistics().seconds_until_expiry == 90
+
+
+async def test_tokens_that_came_another_way_count_from_when_they_came(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def ask(endpoint: TokenEndpoint) -> Tokens:
+        await trio.sleep(500)
         return Tokens("access-7", "refresh-7", 100)
 
     async with opened() as session:
         await session.log_in(ask)
-        assert session.token_nowait() == "access-7"
-        # Counted from before it was asked for.
-        assert session.statistics().seconds_until_expiry == 50
+        assert session.statistics().seconds_until_expiry == 100
 
 
 async def test_log_in_that_fails_or_is_cancelled_leaves_the_session_as_it_was(

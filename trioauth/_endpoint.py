@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import aclosing
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, final
@@ -105,6 +106,8 @@ class TokenEndpoint:
     _make_client: Callable[[], httpx.AsyncClient]
     _client: httpx.AsyncClient | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
+    asked_at: float = attrs.field(default=-math.inf, init=False)
+    """When a request was sent last, on trio's clock: the life of tokens counts from there."""
 
     async def send(self, request: TokenRequest) -> Answer:
         """Send a request and return the whole answer, whatever its status.
@@ -140,6 +143,7 @@ class TokenEndpoint:
     async def _exchange(self, message: httpx.Request, where: str) -> Answer:
         if self._closed:
             raise trio.ClosedResourceError("this session is closed")
+        self.asked_at = trio.current_time()
         if self._client is None:
             # Not before it is needed: it costs 50 ms to build its SSL context.
             self._client = self._make_client()

@@ -55,8 +55,8 @@ class RefreshPolicy:
 
     max_futile: int = attrs.field(default=2, validator=_at_least_one)
     """After so many refreshes in a row that did not help the request they were for, a 401 is handed
-    back as it is (the API refuses whatever the token), until a request shows that the token works
-    and ``cooldown`` is over, or a refused request succeeds after its refresh."""
+    back as it is: the API refuses whatever the token. The next try is after ``cooldown`` if other
+    requests show that the token works, else after one minute, then two, then four, and so on."""
 
     keep_fresh: bool = attrs.field(default=False, kw_only=True)
     """Refresh by a timer, too, so that a session that is seldom used never waits."""

@@ -20,6 +20,9 @@ REPEAT_WITHIN = 10.0
 # A Retry-After beyond this is a mistake, or a maintenance that a person should decide about.
 LONGEST_RETRY_AFTER = 300.0
 
+# An API that has refused every token gets another chance after so many seconds.
+_FUTILE_PAUSE = 60.0
+
 
 def retry_after(error: Exception) -> float:
     """Return the seconds for which a server asked to be left alone; 0 if it did not."""
@@ -92,8 +95,9 @@ class Futility:
 
     An API may answer 401 whatever the token. So the refreshes are counted whose
     request was refused again, and when there were ``max_futile`` in a row, 401s
-    are handed back, until a refused request succeeds after its refresh, or until
-    other requests show that the token works and ``cooldown`` is over.
+    are handed back, until a refused request succeeds after its refresh. If other
+    requests show that the token works, the next try is after ``cooldown``; if not,
+    after a minute, and then after twice as long each time.
     """
 
     _policy: RefreshPolicy
@@ -123,4 +127,5 @@ class Futility:
         """Whether a 401 should be handed back rather than refreshed."""
         if self._count < self._policy.max_futile:
             return False
-        return not (self._token_works and now >= self._at + self._policy.cooldown)
+        pause = math.ldexp(_FUTILE_PAUSE, self._count - self._policy.max_futile)
+        return now < self._at + (self._policy.cooldown if self._token_works else pause)

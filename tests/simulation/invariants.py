@@ -275,7 +275,9 @@ class Judge:
             stay.works = True
         elif not sent.again:
             now = trio.current_time() + self.weather.forward
-            over = stay.works and now >= stay.in_vain_at + policy.cooldown - _TINY
+            long = 60 * 2 ** (len(stay.in_vain) - policy.max_futile)
+            pause = policy.cooldown if stay.works else long
+            over = now >= stay.in_vain_at + pause - _TINY
             sent.futile = len(stay.in_vain) >= policy.max_futile and not over
 
     def _started_in_vain(self, stay: Stay) -> bool:
