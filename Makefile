@@ -12,6 +12,12 @@ PYTHON ?=
 ARGS ?=
 # How long `make soak` takes.
 MINUTES := 10
+# How many simulated worlds `make proof` tries.
+WORLDS := 100000
+# The tests that `make proof` runs longer than `make test` does, and where they say what they tried.
+PROVING := tests/test_cancel_everywhere.py tests/faults tests/test_fuzz.py tests/test_state_machine.py \
+	tests/test_schedules.py
+proof: export PROOF_RECORD := $(CURDIR)/build/proof/record.jsonl
 # What `make test-all` tries.
 VERSIONS := 3.11 3.12 3.13
 
@@ -88,6 +94,16 @@ check: .venv/.check ## Run the linters, the type checkers and the check of the d
 .PHONY: bench
 bench: .venv/.test ## Measure what a session costs, against a fixed header
 	$(BIN)/python benchmarks/fresh_token.py --rounds 200
+
+.PHONY: proof
+proof: .venv/.test interop ## Try to break every promise, for an hour; write the figures into docs/proof.md
+	rm -rf build/proof
+	mkdir -p build/proof
+	PROOF=1 $(BIN)/python -m pytest -o faulthandler_timeout=0 $(PROVING)
+	$(BIN)/python -m tests.simulation --seeds 0:$(WORLDS) --jobs 2 --json build/proof/worlds.json
+	$(BIN)/python -m tests.broken --worlds 2000
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+	$(BIN)/python scripts/write_proof.py $(PROOF_RECORD) build/proof/worlds.json
 
 .PHONY: soak
 soak: .venv/.test ## Run sessions on real sockets while everything goes wrong: make soak MINUTES=480

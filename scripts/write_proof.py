@@ -1,8 +1,9 @@
 """Write docs/proof.md: what was tried, how many cases, and what broke.
 
-    python scripts/write_proof.py RECORD.jsonl
+    python scripts/write_proof.py RECORD.jsonl WORLDS.json
 
-`make proof` makes the record, one JSON object a line: see tests/proof.py.
+`make proof` makes both: a record with one JSON object a line (see tests/proof.py), and what the
+simulated worlds have covered.
 """
 
 from __future__ import annotations
@@ -41,12 +42,27 @@ def table(record: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def covered(worlds: Path) -> str:
+    """Return what the simulated worlds have covered, in groups, as one line each."""
+    counts: dict[str, int] = json.loads(worlds.read_text(encoding="utf-8"))["covered"]
+    groups: dict[str, list[str]] = {}
+    for name, count in counts.items():
+        group, colon, what = name.partition(":")
+        key = group.strip() if colon else "in all"
+        groups.setdefault(key, []).append(f"{(what or name).strip()} {count:,}")
+    lines = ["", "What happened in the simulated worlds:", ""]
+    lines += [f"- {group}: {', '.join(whats)}" for group, whats in groups.items()]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Replace the generated part of the page."""
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(before + BEGIN + table(Path(sys.argv[1])) + END + after, encoding="utf-8")
+    record, worlds = map(Path, sys.argv[1:])
+    generated = table(record) + covered(worlds)
+    PAGE.write_text(before + BEGIN + generated + END + after, encoding="utf-8")
     return 0
 
 

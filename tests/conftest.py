@@ -7,16 +7,16 @@ examples each time, so that a change is judged by what it changes.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from .canary import Canary
-from .proof import LONG
+from .proof import LONG, record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 settings.register_profile(
     "proof", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -24,6 +24,19 @@ settings.register_profile(
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 if LONG or os.environ.get("CI"):
     settings.load_profile("proof" if LONG else "ci")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Count for the proof what was tried: the faults on sockets, and the examples of Hypothesis."""
+    report = yield
+    test = getattr(item, "obj", None)
+    if report.when == "call" and "faults" in item.path.parts:
+        record("faults over real sockets", cases=1, violations=report.failed)
+    elif report.when == "call" and is_hypothesis_test(test):
+        tried: settings = test._hypothesis_internal_use_settings  # type: ignore[union-attr]
+        record("examples of Hypothesis", cases=tried.max_examples, violations=report.failed)
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trioauth import GrantRefusedError, LoggedIn, LoggedOut, LoggedOutError, events
+from trioauth.testing._scheduler import seeded
 
 from .api import LIBRARIES, FakeApi, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens
@@ -75,12 +76,8 @@ class Crowd:
 
 def run(seed: int, main: Callable[[], Awaitable[None]]) -> None:
     """Run in virtual time, and in an order of its own."""
-
-    async def seeded() -> None:
-        trio._core._run._r.seed(seed)  # there is no public way
-        await main()
-
-    trio.run(seeded, clock=MockClock(autojump_threshold=0))
+    with seeded(seed):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
 @examples(150)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
-from .simulation.__main__ import main, run_range
+from .simulation.__main__ import main, play_range
 from .simulation.ledger import Ledger
 from .simulation.run import play
 from .simulation.shrink import shrink
@@ -16,7 +19,6 @@ from .simulation.world import STEPS, SUDDEN, TROUBLES, draw
 
 if TYPE_CHECKING:
     from collections import Counter
-    from pathlib import Path
 
 SEEDS = range(300)
 
@@ -28,7 +30,7 @@ def canary() -> None:
 
 @pytest.fixture(scope="module")
 def covered() -> tuple[Counter[str], dict[int, tuple[str, ...]]]:
-    return run_range(SEEDS)
+    return play_range(SEEDS)
 
 
 def test_in_some_hundreds_of_worlds_every_promise_is_kept(
@@ -88,6 +90,16 @@ def test_the_same_seed_gives_the_same_world_to_the_letter() -> None:
         random.seed(seed + 1)
         assert play(world).log == first
         assert len(first.splitlines()) > 3
+
+
+def test_two_processes_find_what_one_finds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "0:60", "--jobs", "2"]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=root)
+    assert main(["--seeds", "0:60", "--stop-at-first"]) == done.returncode == 0
+    assert done.stdout.splitlines()[:-1] == capsys.readouterr().out.splitlines()[:-1]
 
 
 def test_a_broken_promise_is_shown_with_the_command_that_repeats_it(

@@ -23,6 +23,5 @@ To read it, begin with `world` (what is drawn), then `invariants` (what must hol
 ``ledger``          what happened, as the servers and the observers saw it
 ``invariants``      the promises, checked as it happens and at the end
 ``shrink``          makes a failing world smaller
-``determinism``     trio's scheduler, from the seed
 ==================  =============================================================
 """

@@ -9,9 +9,11 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from .run import play
+from tests.proof import record
+
+from .run import Failures, play, play_range
 from .shrink import describe, shrink
 from .world import draw
 
@@ -22,20 +24,6 @@ if TYPE_CHECKING:
 _CHUNK = 50
 _MOST_SHOWN = 20
 
-Failures: TypeAlias = dict[int, tuple[str, ...]]
-
-
-def run_range(seeds: range) -> tuple[Counter[str], Failures]:
-    """Play the worlds of some seeds; return what was covered, and what was violated."""
-    counts: Counter[str] = Counter()
-    failures: Failures = {}
-    for seed in seeds:
-        result = play(draw(seed))
-        counts.update(result.counts)
-        if result.violations:
-            failures[seed] = result.violations
-    return counts, failures
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 1 if a promise was broken."""
@@ -43,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.seed is not None:
         return _show(options.seed, verbose=options.verbose, smaller=options.shrink)
     started = time.perf_counter()
-    counts, failures = _run(options.seeds, options.jobs)
+    counts, failures = _run(options.seeds, options.jobs, stop_at_first=options.stop_at_first)
     seconds = time.perf_counter() - started
     for line in _report(counts, failures, seconds):
         print(line)
@@ -51,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         covered = {"seconds": round(seconds, 1), "covered": dict(sorted(counts.items()))}
         text = json.dumps({**covered, "failures": failures}, indent=1)
         Path(options.json).write_text(text + "\n", encoding="utf-8")
+    record("simulated worlds", cases=counts["worlds"], violations=len(failures))
     return 1 if failures else 0
 
 
@@ -63,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verbose", action="store_true", help="print the log of that world")
     parser.add_argument("--shrink", action="store_true", help="look for a smaller one that fails")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
+    parser.add_argument("--stop-at-first", action="store_true", help="stop where one fails")
     parser.add_argument("--json", metavar="FILE", help="write what was covered")
     return parser
 
@@ -72,15 +62,18 @@ def _range(text: str) -> range:
     return range(int(first or 0), int(last))
 
 
-def _run(seeds: range, jobs: int) -> tuple[Counter[str], Failures]:
+def _run(seeds: range, jobs: int, *, stop_at_first: bool) -> tuple[Counter[str], Failures]:
     chunks = [seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)]
     if jobs == 1:
-        return _gather(map(run_range, chunks))
+        return _gather(map(play_range, chunks), stop_at_first=stop_at_first)
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        return _gather(pool.imap_unordered(run_range, chunks))
+        parts = pool.imap_unordered(play_range, chunks)
+        return _gather(parts, stop_at_first=stop_at_first)
 
 
-def _gather(parts: Iterable[tuple[Counter[str], Failures]]) -> tuple[Counter[str], Failures]:
+def _gather(
+    parts: Iterable[tuple[Counter[str], Failures]], *, stop_at_first: bool
+) -> tuple[Counter[str], Failures]:
     counts: Counter[str] = Counter()
     failures: Failures = {}
     for covered, failed in parts:
@@ -88,6 +81,8 @@ def _gather(parts: Iterable[tuple[Counter[str], Failures]]) -> tuple[Counter[str
         failures |= failed
         for seed, violations in sorted(failed.items()):
             print(f"seed {seed}: {violations[0]}", file=sys.stderr)
+        if failures and stop_at_first:
+            break
     return counts, dict(sorted(failures.items()))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import httpx
@@ -11,21 +12,22 @@ import trio
 import trio.testing
 
 from trioauth import Record, RefreshTokenGrant, StoreError, open_session
+from trioauth.testing._scheduler import seeded
 
 from .actors import Actor, final_request
-from .determinism import seeded
 from .invariants import Judge
 from .ledger import Ledger, Stay
 from .server import API, ID, Server
 from .store import Handle, Store
 from .weather import Weather, clocks_of
 from .wire import Httpx2Transport, HttpxTransport
-from .world import Step, Task, Visit, World
+from .world import Step, Task, Visit, World, draw
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from trioauth import Session
+
+Failures: TypeAlias = dict[int, tuple[str, ...]]
+"""What was violated, by the seed of the world."""
 
 # Beyond this, something hangs: the longest Retry-After is 300 s, the longest deadline 30 s.
 _LONGEST = 1000.0
@@ -281,3 +283,15 @@ class _Stage:
             self.ledger.violate("P8", f"{stay.name} left a refresh running")
         if self.stores[stay.number].owner is stay:
             self.ledger.violate("P8", f"{stay.name} was left with the store's lock")
+
+
+def play_range(seeds: range) -> tuple[Counter[str], Failures]:
+    """Play the worlds of some seeds; return what was covered, and what was violated."""
+    counts: Counter[str] = Counter()
+    failures: Failures = {}
+    for seed in seeds:
+        result = play(draw(seed))
+        counts.update(result.counts)
+        if result.violations:
+            failures[seed] = result.violations
+    return counts, failures

@@ -7,6 +7,8 @@ import sys
 
 import trio
 
+from tests.proof import record
+
 from .run import Options, soak
 
 
@@ -41,6 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     report = trio.run(soak, options, lambda line: print(line, flush=True))
     for line in report.lines():
         print(line)
+    record(
+        f"minutes on real sockets, {options.tasks} tasks, everything going wrong",
+        cases=round(options.seconds / 60),
+        violations=len(report.broken),
+    )
     if report.broken:
         print(f"broken: {', '.join(report.broken)}", file=sys.stderr)
     return 1 if report.broken else 0
