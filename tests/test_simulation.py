@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from .simulation.__main__ import main, play_range
+from .simulation.__main__ import main
 from .simulation.ledger import Ledger
-from .simulation.run import play
+from .simulation.run import play, play_range
 from .simulation.shrink import shrink
 from .simulation.world import STEPS, SUDDEN, TROUBLES, draw
 
@@ -97,7 +97,9 @@ def test_two_processes_find_what_one_finds(
 ) -> None:
     command = [sys.executable, "-m", "tests.simulation", "--seeds", "0:60", "--jobs", "2"]
     root = Path(__file__).parents[1]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=root)
+    done = subprocess.run(
+        command, cwd=root, capture_output=True, text=True, timeout=100, check=False
+    )
     assert main(["--seeds", "0:60", "--stop-at-first"]) == done.returncode == 0
     assert done.stdout.splitlines()[:-1] == capsys.readouterr().out.splitlines()[:-1]
 
