@@ -243,6 +243,7 @@ VARIANTS: Final = (
             Edit("_auth.py", "import sys\n", "import sys\nimport trio\n"),
         ),
         CANCELLATION + "test_p09_no_scope_and_no_nursery_is_open_while_a_request_is_out",
+        seen_by_simulation=False,
     ),
     Variant(
         "a 401 is closed instead of read",
@@ -398,6 +399,7 @@ VARIANTS: Final = (
             ),
         ),
         MANNERS + "test_p15_a_foreign_url_is_refused_before_anything_is_sent",
+        seen_by_simulation=False,
     ),
     Variant(
         "a foreign server's 401 counts",
