@@ -10,6 +10,9 @@ SHELL := bash
 PYTHON ?=
 # Arguments for pytest, as in: make test ARGS="-k refresh"
 ARGS ?=
+# For `make mutation`: which modules, and how many mutants of each. By default all.
+FILES ?=
+SAMPLE ?=
 # What `make test-all` tries.
 VERSIONS := 3.11 3.12 3.13
 
@@ -85,6 +88,10 @@ check: .venv/.check ## Run the linters, the type checkers and the check of the d
 .PHONY: bench
 bench: .venv/.test ## Measure what a session costs, against a fixed header
 	$(BIN)/python benchmarks/fresh_token.py --rounds 200
+
+.PHONY: mutation
+mutation: .venv/.test ## Break the package in small ways: do the tests notice? (FILES="_state _retry" SAMPLE=50)
+	$(BIN)/python scripts/mutate.py $(FILES) $(if $(SAMPLE),--sample $(SAMPLE))
 
 .PHONY: check-build
 check-build: .venv/.check ## Build the sdist and the wheel, and try the wheel in a clean environment

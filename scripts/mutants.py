@@ -236,7 +236,7 @@ def _of_statements(node: ast.stmt) -> Iterator[ast.AST]:
     match node:
         case ast.If(test=test, body=body, orelse=orelse) if not isinstance(test, ast.UnaryOp):
             yield ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)
-        case ast.Return(value=value) if value is not None and not _is_none(value):
+        case ast.Return(value=value) if value is not None and not _is_nothing(value):
             yield ast.Return(ast.Constant(None))
         case ast.Raise(exc=exc, cause=cause):
             yield ast.Pass()
@@ -272,5 +272,5 @@ def _is_flag(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, bool)
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_nothing(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)

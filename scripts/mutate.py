@@ -3,7 +3,8 @@
 python scripts/mutate.py                     all files
 python scripts/mutate.py _state _retry       some
 python scripts/mutate.py --sample 50         at most so many mutants of each file
-python scripts/mutate.py --only "Vault.news" mutants with this in their name, and the tests they met
+python scripts/mutate.py --only "Vault.news" mutants with this in their name, and what killed them
+python scripts/mutate.py --again             those that survived the last time
 python scripts/mutate.py --write             put the result into docs/mutation.md
 
 How it works: the tests are collected once and run once, to learn which of them touch which line.
@@ -22,6 +23,7 @@ import gc
 import importlib
 import importlib.machinery
 import importlib.util
+import json
 import multiprocessing
 import os
 import pickle
@@ -32,7 +34,7 @@ import signal
 import sys
 import time
 import tomllib
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,12 +53,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "trioauth"
 PAGE = ROOT / "docs" / "mutation.md"
 KEPT = ROOT / ".pytest_cache" / "mutation_baseline"
+FATES = ROOT / ".pytest_cache" / "mutation_fates.json"
 EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 
 # fmt: off
 FILES = [
-    "_state", "_retry", "_flight", "_tokens", "_origins", "_challenge", "_clock", "_store", "_vault",
-    "_auth", "_keeper", "_renewal", "_session", "_endpoint", "_client",
+    "_state", "_retry", "_flight", "_tokens", "_origins", "_challenge", "_clock", "_store",
+    "_vault", "_auth", "_keeper", "_renewal", "_session", "_endpoint", "_client",
 ]
 
 # Whatever starts processes (they would not be mutated), opens sockets, or takes long.
@@ -72,6 +75,7 @@ HANGS_AFTER = (10, 3.0)
 MOST_MEMORY = 4 << 30
 
 Fate = Literal["killed", "hung", "survived", "untouched"]
+ALIVE = ("survived", "untouched")
 fork: Any = multiprocessing.get_context("fork")
 
 
@@ -361,40 +365,56 @@ def main() -> int:
         with suppress(Exception):
             importlib.import_module(name)
 
-    work = list(_controls((options.files or FILES)[0]))
-    for file in options.files or FILES:
-        path = PACKAGE / f"{file}.py"
-        found = [m for m in mutants(path.read_text(), str(path)) if options.only in m.name]
-        if options.sample and len(found) > options.sample:
-            found = random.Random(file).sample(found, options.sample)  # noqa: S311
-        work += [(file, mutant) for mutant in found]
-
+    fates: dict[str, dict[str, Fate]] = json.loads(FATES.read_text()) if FATES.exists() else {}
+    wanted = options.files or FILES
+    work = list(_controls(wanted[0]))
+    for file in wanted:
+        work += [(file, mutant) for mutant in _chosen(file, fates.setdefault(file, {}), options)]
     known = tomllib.loads(EQUIVALENT.read_text())
-    table: dict[str, Counter[str]] = defaultdict(Counter)
-    news, missing = 0, len(work)
-    for file, name, fate, test in results(work, baseline, options.seconds):
-        missing -= 1
-        alive = fate in ("survived", "untouched")
-        if name.startswith(ORIGINAL):
-            if not alive:
-                return _broken(f"{test} fails on {name}")
-            continue
-        reason = known.get(file, {}).get(name)
-        table[file]["equivalent" if alive and reason else fate] += 1
-        if alive and not reason:
-            news += 1
-            print(f"{fate}: {file} {name}", flush=True)
-        elif not alive and reason:
-            print(f"not equivalent, {test} kills it: {file} {name}", flush=True)
-        elif options.only:
-            print(f"{fate}: {file} {name} ({test})", flush=True)
+    missing = len(work)
+    try:
+        for file, name, fate, test in results(work, baseline, options.seconds):
+            missing -= 1
+            if name.startswith(ORIGINAL):
+                if fate != "survived":
+                    return _broken(f"{test} fails on {name}")
+                continue
+            fates[file][name] = fate
+            _tell(file, name, fate, test, known=name in known.get(file, {}), all_=options.only)
+    finally:
+        FATES.write_text(json.dumps(fates))
     if missing:
         return _broken(f"{missing} mutants have not been tried")
-    rows = {file: _row(file, count) for file, count in table.items()}
-    print("\n".join(rows.values()))
+    rows = {file: _row(file, fates[file], known.get(file, {})) for file in wanted}
+    print(*rows.values(), sep="\n")
     if options.write:
         _write(rows)
-    return 1 if news else 0
+    alive = {(f, name) for f in wanted for name, fate in fates[f].items() if fate in ALIVE}
+    return 1 if any(name not in known.get(file, {}) for file, name in alive) else 0
+
+
+def _chosen(file: str, fates: dict[str, Fate], options: argparse.Namespace) -> list[Mutant]:
+    """Make the mutants of a file that were asked for."""
+    path = PACKAGE / f"{file}.py"
+    everything = list(mutants(path.read_text(), str(path)))
+    names = {mutant.name for mutant in everything}
+    for name in [name for name in fates if name not in names]:
+        del fates[name]
+    found = [mutant for mutant in everything if options.only in mutant.name]
+    if options.again:
+        return [mutant for mutant in found if fates.get(mutant.name) in ALIVE]
+    if options.sample and len(found) > options.sample:
+        found = random.Random(file).sample(found, options.sample)  # noqa: S311
+    return found
+
+
+def _tell(file: str, name: str, fate: Fate, test: str, *, known: bool, all_: bool) -> None:
+    if fate in ALIVE and not known:
+        print(f"{fate}: {file} {name}", flush=True)
+    elif fate not in ALIVE and known:
+        print(f"not equivalent, {test} notices: {file} {name}", flush=True)
+    elif all_:
+        print(f"{fate}: {file} {name} ({test})", flush=True)
 
 
 def _controls(file: str) -> Iterator[tuple[str, Mutant]]:
@@ -414,6 +434,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("files", nargs="*", help="module names, such as _state")
     parser.add_argument("--sample", type=int, default=0, help="at most so many mutants of a file")
+    parser.add_argument("--again", action="store_true", help="those that survived the last time")
     parser.add_argument("--only", default="", help="mutants with this in their name")
     parser.add_argument("--write", action="store_true", help="put the result into docs/mutation.md")
     parser.add_argument(
@@ -422,11 +443,12 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _row(file: str, count: Counter[str]) -> str:
-    equivalent, tried = count["equivalent"], count.total()
-    killed = count["killed"] + count["hung"]
+def _row(file: str, fates: dict[str, Fate], known: dict[str, str]) -> str:
+    alive = [name for name, fate in fates.items() if fate in ALIVE]
+    equivalent = sum(name in known for name in alive)
+    tried, killed = len(fates), len(fates) - len(alive)
     score = 100 * killed / max(1, tried - equivalent)
-    survived = count["survived"] + count["untouched"]
+    survived = len(alive) - equivalent
     return f"| `{file}.py` | {tried} | {killed} | {survived} | {equivalent} | {score:.1f} % |"
 
 

@@ -21,6 +21,7 @@ from trioauth import (
     Tokens,
     events,
 )
+from trioauth._vault import Vault
 
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import only, opened
@@ -407,3 +408,32 @@ async def test_what_the_next_refresh_has_saved_is_not_saved_again(
         assert session.statistics().saved
         saved = [event.generation for event in only(events.Saved, told)]
     assert saved == [1, 3]
+
+
+async def test_a_store_that_was_never_looked_into_is_all_news() -> None:
+    record = Record(1, first_tokens(), login="other")
+    vault = Vault(FakeStore(record))
+    assert vault.pending is None
+    assert await vault.news() == record
+    assert await vault.news() is None
+
+
+async def test_a_record_is_pending_from_a_save_that_failed_to_one_that_did_not() -> None:
+    store, record = FakeStore(fail_save=OSError("disk full")), Record(1, first_tokens())
+    vault = Vault(store)
+    async with vault.lock():
+        with pytest.raises(OSError, match="disk full"):
+            await vault.save(record)
+        assert vault.pending == record
+        store.fail_save = None
+        await vault.save(record)
+    assert vault.pending is None
+    assert vault.synced == 1
+
+
+async def test_a_record_that_lost_to_another_is_not_pending() -> None:
+    vault = Vault(FakeStore(Record(7, first_tokens())))
+    async with vault.lock():
+        with pytest.raises(StoreConflictError):
+            await vault.save(Record(1, first_tokens()))
+    assert vault.pending is None
