@@ -437,3 +437,99 @@ async def test_a_record_that_lost_to_another_is_not_pending() -> None:
         with pytest.raises(StoreConflictError):
             await vault.save(Record(1, first_tokens()))
     assert vault.pending is None
+
+
+async def test_a_log_out_elsewhere_that_is_found_while_saving_ends_the_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        assert store.record is not None
+        store.record = Record(9, None, login=store.record.login)
+        store.fail_save = None
+        await trio.sleep(6)
+        assert session.state == LoggedOut("elsewhere")
+        assert session.statistics().saved
+
+
+async def test_a_second_failure_to_save_is_made_good_like_the_first(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        for _ in range(2):
+            store.fail_save = OSError("disk full")
+            await session.refresh()
+            assert not session.statistics().saved
+            store.fail_save = None
+            await trio.sleep(6)
+            assert session.statistics().saved
+
+
+async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_meanwhile(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        assert store.record is not None
+        store.record = Record(9, Tokens("theirs", "x"), login=store.record.login)
+        await session.log_out()
+        assert (store.record.generation, store.record.tokens) == (10, None)
+
+
+async def test_a_log_out_revokes_what_others_have_refreshed_meanwhile(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    revoked: list[Tokens] = []
+
+    class Grant(FakeGrant):
+        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
+            revoked.append(tokens)
+
+    store = FakeStore()
+    async with opened(Grant(), store=store) as session:
+        assert store.record is not None
+        store.record = Record(9, Tokens("theirs", "x"), login=store.record.login)
+        await session.log_out()
+    assert revoked == [Tokens("theirs", "x")]
+
+
+async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_later(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        store.fail_save, store.fail_lock = None, OSError("no lock")
+        await session.log_in(Tokens("access-7", "refresh-7"))
+        store.fail_lock = None
+        await trio.sleep(6)
+        assert store.record is not None
+        assert store.record.tokens == Tokens("access-7", "refresh-7")
+
+
+@pytest.mark.parametrize(
+    ("needs", "refresh_token", "asked"),
+    [(True, None, 0), (True, "refresh-0", 1), (False, None, 1), (None, None, 1)],
+)
+async def test_an_early_token_is_renewed_only_if_that_is_possible(
+    *,
+    needs: bool | None,
+    refresh_token: str | None,
+    asked: int,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Grant(FakeGrant):
+        pass
+
+    if needs is not None:
+        Grant.needs_refresh_token = needs  # type: ignore[attr-defined]  # what grants may say
+    grant = Grant()
+    async with opened(grant, tokens=Tokens("access-0", refresh_token, 100)) as session:
+        await trio.sleep(90)
+        assert await session.token() == "access-0"
+        await trio.sleep(1)
+        assert len(grant.presented) == asked
