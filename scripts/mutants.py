@@ -63,7 +63,7 @@ class Place:
     in_function: bool = False
     statement: ast.stmt | None = None
     message: bool = False
-    """Whether texts in it are for people."""
+    """Whether texts in it are for people (as are all of three words and more)."""
 
     def put(self, node: Any) -> None:
         """Replace the node."""
@@ -179,7 +179,7 @@ def _of_values(node: ast.AST, place: Place) -> Iterator[ast.AST]:
             yield ast.Constant(not value)
         case ast.Constant(value=int(value) | float(value)):
             yield ast.Constant(value + 1)
-        case ast.Constant(value=str(value)) if not place.message:
+        case ast.Constant(value=str(value)) if not place.message and value.count(" ") < 2:
             yield ast.Constant(f"x{value}")
         case ast.Constant(value=bytes(value)):
             yield ast.Constant(b"x" + value)

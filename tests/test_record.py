@@ -167,6 +167,11 @@ def test_text_of_a_newer_version_is_refused_as_such() -> None:
     assert "newer" in refusal(text_with(version=2))
 
 
+def test_several_scopes_and_the_last_generation_there_can_be_are_read_back() -> None:
+    record = Record(2**63 - 1, Tokens("access", scope="read write"))
+    assert Record.from_text(record.to_text()) == record
+
+
 def test_byte_order_mark_does_no_harm() -> None:
     assert Record.from_text(b"\xef\xbb\xbf" + text_with().encode()).generation == 3
 
