@@ -143,7 +143,10 @@ def _walk(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
 
 def _is_typing(node: ast.AST) -> bool:
     match node:
-        case ast.keyword(arg="init") | ast.Assign(value=ast.Call(func=ast.Name("TypeVar"))):
+        case (
+            ast.keyword(arg="init")
+            | ast.Assign(value=ast.Call(func=ast.Name("TypeVar" | "ParamSpec")))
+        ):
             return True
         case ast.If(test=ast.Name("TYPE_CHECKING")) | ast.Import() | ast.ImportFrom():
             return True

@@ -68,7 +68,8 @@ LEFT_OUT = [
     "test_readme.py", "test_store_processes.py", "test_timeline.py",
 ]
 # fmt: on
-ORIGINAL = "the code as it is"
+CONTROLS = {"the code as it is, in place": True, "the code as it is, imported": False}
+NOT_SO = 3  # the exit code of a process that can't try a mutant in this way
 LONGEST_TEST = 1.0
 # A test that takes so many times as long as it should, and so many seconds at least, hangs.
 HANGS_AFTER = (10, 3.0)
@@ -100,8 +101,9 @@ class Baseline:
     def relevant(self, file: str, mutant: Mutant) -> list[str]:
         """Return the tests that could notice a mutant, the quickest first."""
         lines = self.touched.get(file, {})
-        wanted: Iterable[int] = mutant.lines if mutant.in_function else lines
-        found = {test for line in wanted for test in lines.get(line, ())}
+        found = {test for line in mutant.lines for test in lines.get(line, ())}
+        if not (mutant.in_function and found):
+            found = {test for tests in lines.values() for test in tests}
         return sorted(found, key=self.seconds.__getitem__)
 
 
@@ -209,7 +211,7 @@ def try_tests(
         signal.setitimer(signal.ITIMER_REAL, max(HANGS_AFTER[0] * usual, HANGS_AFTER[1]))
         try:
             passed, _ = run_one(items[name])
-        except BaseException:  # noqa: BLE001  # a test that ends pytest has noticed something
+        except BaseException:  # noqa: ASYNC103, BLE001  # a test that ends pytest has noticed something
             passed = False
         if not passed:
             os._exit(1)
@@ -219,15 +221,23 @@ def try_tests(
 # --- what a mutant is put into ----------------------------------------------------------------
 
 
-def exchange(path: Path, mutated: CodeType) -> None:
-    """Give the living functions of a file the code they have in a mutant."""
+def exchange(path: Path, mutated: CodeType) -> bool:
+    """Give the living functions of a file the code they have in a mutant; return whether it went.
+
+    Not with one that uses other variables of the function around it than before.
+    """
+    different = 0
     codes = {(code.co_qualname, code.co_firstlineno): code for code in _codes(mutated)}
     for each in gc.get_objects():
         if isinstance(each, FunctionType) and each.__code__.co_filename == str(path):
             code = each.__code__
             new = codes.get((code.co_qualname, code.co_firstlineno), code)
-            if new != code and len(new.co_freevars) == len(code.co_freevars):
+            if new != code:
+                if new.co_freevars != code.co_freevars:
+                    return False
                 each.__code__ = new
+                different += 1
+    return different > 0
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -272,8 +282,6 @@ class Run:
     def fate(self, file: str, mutant: Mutant, start: Callable[[list[str], Any], Any]) -> Fate:
         """Find out what becomes of a mutant."""
         tests = self.baseline.relevant(file, mutant)
-        if not tests:
-            return "untouched"
         # Who has killed before kills again.
         tests.sort(key=lambda test: (-self.kills[test], self.baseline.seconds[test]))
         ours, theirs = fork.Pipe(duplex=False)
@@ -286,6 +294,8 @@ class Run:
         process.join()
         if process.exitcode == 0:
             return "survived"
+        if process.exitcode == NOT_SO:
+            return "untouched"
         self.kills[self.last] += 1
         return "hung" if process.exitcode == -signal.SIGALRM else "killed"
 
@@ -298,7 +308,9 @@ class Run:
 
             def start(tests: list[str], sender: Any) -> Any:
                 def child() -> None:
-                    exchange(path, mutant.compile())  # noqa: B023  # called at once
+                    # Both are called at once.
+                    if not exchange(path, mutant.compile()) and mutant.name not in CONTROLS:  # noqa: B023
+                        os._exit(NOT_SO)
                     try_tests(items, tests, self.baseline, self.seconds, sender)
 
                 return started(child)
@@ -350,12 +362,17 @@ def results(
 
     process = started(warm)
     theirs.close()
+    done = set()
     with suppress(EOFError):
         while True:
-            yield ours.recv()
+            file, name, fate, test = ours.recv()
+            # What no test calls may have been called by an import.
+            if fate != "untouched":
+                done.add((file, name))
+                yield file, name, fate, test
     process.join()
     for file, mutant in work:
-        if not mutant.in_function:
+        if (file, mutant.name) not in done:
             yield file, mutant.name, run.outside(file, mutant), run.last
 
 
@@ -379,7 +396,7 @@ def main() -> int:
     try:
         for file, name, fate, test in results(work, baseline, options.seconds):
             missing -= 1
-            if name.startswith(ORIGINAL):
+            if name in CONTROLS:
                 if fate != "survived":
                     return _broken(f"{test} fails on {name}")
                 continue
@@ -434,8 +451,8 @@ def _controls(file: str) -> Iterator[tuple[str, Mutant]]:
     """Make "mutants" that must survive, or all the others die of something else."""
     path = PACKAGE / f"{file}.py"
     same = partial(compile, path.read_text(), str(path), "exec")
-    for way, in_function in ("in place", True), ("imported", False):
-        yield file, Mutant(f"{ORIGINAL}, {way}", same, in_function, range(9999))
+    for name, in_function in CONTROLS.items():
+        yield file, Mutant(name, same, in_function, range(9999))
 
 
 def _broken(why: str) -> int:

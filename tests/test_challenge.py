@@ -358,3 +358,8 @@ def test_no_line_beyond_64_kilobytes_is_looked_at() -> None:
 def test_what_looks_like_a_space_is_part_of_no_challenge() -> None:
     assert read("\xa0Bearer") == []
     assert read("\x0bBearer, Basic") == [("Basic", None)]
+
+
+def test_a_line_break_in_a_quoted_string_ends_neither_it_nor_the_challenge() -> None:
+    assert read('Bearer realm="a\nb", x="\\\n"') == [("Bearer", {"realm": "a\nb", "x": "\n"})]
+    assert read('Bearer realm="\\\n"') == [("Bearer", {"realm": "\n"})]

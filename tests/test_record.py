@@ -209,3 +209,11 @@ def test_repr_hides_the_tokens() -> None:
 def test_record_cannot_be_pickled() -> None:
     with pytest.raises(TypeError, match="use to_text"):
         pickle.dumps(Record(1))
+
+
+def test_what_is_not_said_of_a_record_is_unknown_and_all_but_the_tokens_is_named() -> None:
+    record = Record(1)
+    assert (record.tokens, record.login, record.expires_at_unix) == (None, "", None)
+    for extra in (("login",), ("login", 1.0)):
+        with pytest.raises(TypeError, match="positional"):
+            Record(1, None, *extra)  # type: ignore[call-arg, misc, unused-ignore]

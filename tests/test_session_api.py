@@ -617,3 +617,33 @@ async def test_a_file_of_unknown_length_is_not_sent_again_whatever_it_says_of_it
         assert response.status_code == 401
         assert response.extensions["trioauth"] == Authentication(1, not_resent="body")
         assert api.tokens == ["access-0"]
+
+
+async def test_a_block_that_is_cancelled_at_its_end_leaves_nothing_but_the_cancellation(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.CancelScope() as scope:
+        async with opened() as session:
+            scope.cancel()
+    with pytest.raises(trio.ClosedResourceError):
+        session.token_nowait()
+
+
+@pytest.mark.parametrize("seconds", [True, "1", None])
+async def test_seconds_that_are_no_number_are_refused_by_name(seconds: Any) -> None:
+    async with opened() as session:
+        with pytest.raises(TypeError, match="^valid_for must be seconds"):
+            await session.token(seconds)
+
+
+async def test_a_human_may_log_in_where_the_grant_needs_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def ask(_: object) -> Tokens:
+        return Tokens("access-7")
+
+    grant = FakeGrant(unattended=True)
+    async with opened(grant, tokens=None) as session:
+        await session.log_in(ask)
+        assert session.token_nowait() == "access-7"
+    assert grant.presented == []
