@@ -622,11 +622,12 @@ async def test_a_file_of_unknown_length_is_not_sent_again_whatever_it_says_of_it
 async def test_a_block_that_is_cancelled_at_its_end_leaves_nothing_but_the_cancellation(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    with trio.CancelScope() as scope:
-        async with opened() as session:
-            scope.cancel()
-    with pytest.raises(trio.ClosedResourceError):
-        session.token_nowait()
+    for policy in (RefreshPolicy(), RefreshPolicy(keep_fresh=True)):
+        with trio.CancelScope() as scope:
+            async with opened(policy=policy) as session:
+                scope.cancel()
+        with pytest.raises(trio.ClosedResourceError):
+            session.token_nowait()
 
 
 @pytest.mark.parametrize("seconds", [True, "1", None])
@@ -647,3 +648,28 @@ async def test_a_human_may_log_in_where_the_grant_needs_none(
         await session.log_in(ask)
         assert session.token_nowait() == "access-7"
     assert grant.presented == []
+
+
+@both
+async def test_a_request_whose_refusal_was_still_being_read_when_its_login_ended_is_not_sent_again(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slowly() -> AsyncGenerator[bytes, None]:
+        await trio.sleep(5)
+        yield b"no"
+
+    def answer(request: Any) -> Any:
+        return library.Response(401, content=slowly()) if token_of(request) == "access-0" else None
+
+    grant, api = FakeGrant(), FakeApi(answer=answer)
+    async with opened(grant) as session, api.client(session, library) as http:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send() -> None:
+                with pytest.raises(LoggedOutError):
+                    await http.get("/")
+
+            await trio.sleep(1)
+            await session.log_in(Tokens("access-7", "refresh-7"))
+    assert api.tokens == ["access-0"]

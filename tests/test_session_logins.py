@@ -584,3 +584,37 @@ async def test_an_error_without_a_text_is_called_by_its_name_alone(
         with pytest.raises(RefreshUnavailableError, match=message):
             await session.refresh()
         assert session.statistics().last_failure == "TimeoutError"
+
+
+async def test_a_log_in_that_the_end_of_the_session_overtakes_says_that_it_is_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with trio.open_nursery() as nursery:
+        async with opened(store=store) as session:
+            store.latency = 1
+
+            @nursery.start_soon
+            async def log_in() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await session.log_in(Tokens("access-7", "refresh-7"))
+
+            await trio.sleep(0.5)
+    # It was completed, and is there when the session is opened the next time.
+    assert store.record is not None
+    assert store.record.tokens == Tokens("access-7", "refresh-7")
+
+
+async def test_when_the_session_is_closed_its_token_endpoint_is_closed_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    seen: list[TokenEndpoint] = []
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        seen.append(endpoint)
+        return Tokens("access-1", "refresh-1")
+
+    async with opened(grant) as session:
+        await session.refresh()
+    with pytest.raises(trio.ClosedResourceError):
+        await seen[0].send(trioauth.TokenRequest("https://id.test/token"))

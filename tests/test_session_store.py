@@ -533,3 +533,13 @@ async def test_an_early_token_is_renewed_only_if_that_is_possible(
         assert await session.token() == "access-0"
         await trio.sleep(1)
         assert len(grant.presented) == asked
+
+
+async def test_a_log_out_elsewhere_is_no_news_to_who_waits_for_the_first_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(FakeGrant(unattended=True), store=store, tokens=None) as session:
+        store.record = Record(3, None)
+        assert await session.token() == "access-1"
+        assert session.generation == 4

@@ -349,6 +349,11 @@ def test_the_best_there_is_counts_up_to_its_end_for_who_wants_more_than_a_lifeti
     assert found == ["fresh", "fresh", "stale", "stale", "stale", "stale", "expired"]
 
 
+def test_a_token_is_fresh_then_early_then_stale_then_expired() -> None:
+    found = [GEN.freshness(now) for now in (0, 39.9, 40, 94.9, 95, 99.9, 100)]
+    assert found == ["fresh", "fresh", "early", "early", "stale", "stale", "expired"]
+
+
 def test_a_whole_lifetime_is_not_more_than_there_is() -> None:
     assert GEN.freshness(0, valid_for=99.9) == "fresh"
     assert GEN.freshness(0, valid_for=100) == "expired"
