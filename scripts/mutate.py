@@ -99,11 +99,16 @@ class Baseline:
             for names in lines.values():
                 names.difference_update(gone)
 
+    def callers(self, file: str, mutant: Mutant) -> set[str]:
+        """Return the tests that run the lines of a mutant, if it is in a function."""
+        lines = self.touched.get(file, {}) if mutant.in_function else {}
+        return {test for line in mutant.lines for test in lines.get(line, ())}
+
     def relevant(self, file: str, mutant: Mutant) -> list[str]:
         """Return the tests that could notice a mutant, the quickest first."""
         lines = self.touched.get(file, {})
-        found = {test for line in mutant.lines for test in lines.get(line, ())}
-        if not (mutant.in_function and found):
+        found = self.callers(file, mutant)
+        if not found:
             # What a class looks like, a test may see without running any line of it.
             near = {test.partition("::")[0] for tests in lines.values() for test in tests}
             found = {test for test in self.seconds if test.partition("::")[0] in near}
@@ -324,7 +329,9 @@ class Run:
 
                 return started(child)
 
-            pipe.send((file, mutant.name, self.fate(file, mutant, start), self.last))
+            called = self.baseline.callers(file, mutant)
+            fate: Fate = self.fate(file, mutant, start) if called else "untouched"
+            pipe.send((file, mutant.name, fate, self.last))
 
     def outside(self, file: str, mutant: Mutant) -> Fate:
         """Try a mutant in a process that has imported nothing of ours."""

@@ -251,3 +251,16 @@ async def test_an_option_that_says_how_to_reach_the_network_holds_for_the_token_
         used = dict(make_client.keywords)
         assert used.pop("limits").max_keepalive_connections == 0
         assert used == {name: value}
+
+
+async def test_what_is_said_of_one_request_is_heard_behind_the_limiter() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/old":
+            return httpx.Response(301, headers={"Location": "/new"})
+        return httpx.Response(200, text=request.headers.get("Authorization", "unsigned"))
+
+    mounts = {"all://": httpx.MockTransport(handle)}
+    async with open_client("https://api.test", mounts=mounts) as session:
+        assert (await session.get("/old", follow_redirects=True)).text == "Bearer access-0"
+        assert (await session.get("/old", follow_redirects=False)).status_code == 301
+        assert (await session.get("/new", auth=None)).text == "unsigned"

@@ -673,3 +673,26 @@ async def test_a_request_whose_refusal_was_still_being_read_when_its_login_ended
             await trio.sleep(1)
             await session.log_in(Tokens("access-7", "refresh-7"))
     assert api.tokens == ["access-0"]
+
+
+async def test_of_an_error_and_a_cancelled_timer_the_error_comes_out_as_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.CancelScope() as scope, pytest.raises(ValueError, match="mine"):
+        async with opened(policy=RefreshPolicy(keep_fresh=True)):
+            scope.cancel()
+            raise ValueError("mine")
+
+
+async def test_an_interrupt_is_not_lost_behind_a_cancelled_timer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def grant(*_: object) -> Tokens:
+        await trio.sleep(1)
+        raise KeyboardInterrupt
+
+    with trio.CancelScope() as scope, pytest.raises(KeyboardInterrupt):
+        async with opened(grant, policy=RefreshPolicy(keep_fresh=True)) as session:
+            session.reject(1)
+            await trio.sleep(1.2)
+            scope.cancel()

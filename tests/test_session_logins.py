@@ -618,3 +618,15 @@ async def test_when_the_session_is_closed_its_token_endpoint_is_closed_too(
         await session.refresh()
     with pytest.raises(trio.ClosedResourceError):
         await seen[0].send(trioauth.TokenRequest("https://id.test/token"))
+
+
+async def test_a_grant_that_says_nothing_of_itself_is_not_asked_for_a_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        raise AssertionError
+
+    async with opened(grant, tokens=None) as session:
+        with pytest.raises(LoggedOutError) as info:
+            await session.token()
+        assert info.value.reason == "never_logged_in"

@@ -543,3 +543,23 @@ async def test_a_log_out_elsewhere_is_no_news_to_who_waits_for_the_first_login(
         store.record = Record(3, None)
         assert await session.token() == "access-1"
         assert session.generation == 4
+
+
+async def test_however_much_could_not_be_saved_it_is_tried_once_a_cool_down(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    tried: list[float] = []
+
+    class Store(FakeStore):
+        async def save(self, record: Record, *, expected: int) -> None:
+            tried.append(trio.current_time())
+            await FakeStore.save(self, record, expected=expected)
+
+    store = Store()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        for _ in range(3):
+            await session.refresh()
+        await trio.sleep(14)
+    # The login; a refresh a second; every five seconds from the first failure on; and at the end.
+    assert tried == [0, 1, 2, 3, 6, 11, 16, 17]
