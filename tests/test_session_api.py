@@ -678,7 +678,7 @@ async def test_a_request_whose_refusal_was_still_being_read_when_its_login_ended
 async def test_of_an_error_and_a_cancelled_timer_the_error_comes_out_as_itself(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    with trio.CancelScope() as scope, pytest.raises(ValueError, match="mine"):
+    with pytest.raises(ValueError, match="mine"), trio.CancelScope() as scope:
         async with opened(policy=RefreshPolicy(keep_fresh=True)):
             scope.cancel()
             raise ValueError("mine")
@@ -691,7 +691,7 @@ async def test_an_interrupt_is_not_lost_behind_a_cancelled_timer(
         await trio.sleep(1)
         raise KeyboardInterrupt
 
-    with trio.CancelScope() as scope, pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), trio.CancelScope() as scope:
         async with opened(grant, policy=RefreshPolicy(keep_fresh=True)) as session:
             session.reject(1)
             await trio.sleep(1.2)

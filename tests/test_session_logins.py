@@ -630,3 +630,17 @@ async def test_a_grant_that_says_nothing_of_itself_is_not_asked_for_a_login(
         with pytest.raises(LoggedOutError) as info:
             await session.token()
         assert info.value.reason == "never_logged_in"
+
+
+async def test_with_log_out_when_unavailable_nobody_is_logged_out_while_the_token_works(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    policy = RefreshPolicy(when_unavailable="log_out", attempts=1, cooldown=0)
+    grant = FakeGrant(0, script=[down(), down()])
+    async with opened(grant, tokens=first_tokens(100), policy=policy) as session:
+        await trio.sleep(99.5)
+        assert await session.token() == "access-0"
+        await trio.sleep(0.5)
+        with pytest.raises(LoggedOutError) as info:
+            await session.token()
+        assert info.value.reason == "unavailable"
