@@ -18,6 +18,9 @@ WORLDS := 100000
 PROVING := tests/test_cancel_everywhere.py tests/faults tests/test_fuzz.py tests/test_state_machine.py \
 	tests/test_schedules.py
 proof: export PROOF_RECORD := $(CURDIR)/build/proof/record.jsonl
+# For `make mutation`: which modules, and how many mutants of each. By default all.
+FILES ?=
+SAMPLE ?=
 # What `make test-all` tries.
 VERSIONS := 3.11 3.12 3.13
 
@@ -108,6 +111,10 @@ proof: .venv/.test interop ## Try to break every promise, for an hour; write the
 .PHONY: soak
 soak: .venv/.test ## Run sessions on real sockets while everything goes wrong: make soak MINUTES=480
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+.PHONY: mutation
+mutation: .venv/.test ## Break the package in small ways: do the tests notice? (FILES="_state _retry" SAMPLE=50)
+	$(BIN)/python scripts/mutate.py $(FILES) $(if $(SAMPLE),--sample $(SAMPLE))
 
 .PHONY: check-build
 check-build: .venv/.check ## Build the sdist and the wheel, and try the wheel in a clean environment

@@ -348,3 +348,18 @@ def _written(draw: st.DrawFn) -> tuple[str, list[tuple[str, dict[str, str] | str
 def test_what_was_written_is_what_is_read(written: tuple[str, object]) -> None:
     line, meant = written
     assert read(line) == meant
+
+
+def test_no_line_beyond_64_kilobytes_is_looked_at() -> None:
+    assert read("Basic".ljust(65536), "Bearer", "Bearer") == [("Basic", None)]
+    assert read("Basic".ljust(65530), "Bearer", "Digest") == [("Basic", None), ("Bearer", None)]
+
+
+def test_what_looks_like_a_space_is_part_of_no_challenge() -> None:
+    assert read("\xa0Bearer") == []
+    assert read("\x0bBearer, Basic") == [("Basic", None)]
+
+
+def test_a_line_break_in_a_quoted_string_ends_neither_it_nor_the_challenge() -> None:
+    assert read('Bearer realm="a\nb", x="\\\n"') == [("Bearer", {"realm": "a\nb", "x": "\n"})]
+    assert read('Bearer realm="\\\n"') == [("Bearer", {"realm": "\n"})]

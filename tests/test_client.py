@@ -210,3 +210,57 @@ async def test_without_a_pool_of_known_size_there_is_no_limiter(options: Any) ->
     if "transport" in options:
         assert (await client.get("/")).status_code == 200
     await client.aclose()
+
+
+async def test_there_are_as_many_slots_as_the_pool_has_connections_by_default() -> None:
+    async with LimitedClient(base_url="", auth=httpx.Auth()) as client:
+        assert client._slots is not None
+        pool: Any = client._transport
+        assert client._slots.total_tokens == pool._pool._max_connections
+
+
+async def test_a_response_that_is_left_early_closes_its_connection_and_gives_its_slot_back() -> (
+    None
+):
+    class Body(httpx.AsyncByteStream):
+        closed = 0
+
+        async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+            yield b"part"
+            yield b"part"
+
+        async def aclose(self) -> None:
+            self.closed += 1
+
+    body = Body()
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=body))
+    async with open_client("https://api.test", mounts={"all://": transport}) as session:
+        async with session.stream("GET", "/"):
+            assert (body.closed, slots_taken(session)) == (0, 1)
+        assert (body.closed, slots_taken(session)) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["transport", "mounts", "proxy", "verify", "cert", "trust_env"])
+async def test_an_option_that_says_how_to_reach_the_network_holds_for_the_token_endpoint(
+    name: str,
+) -> None:
+    value: Any = object()
+    options: Any = {name: value, "timeout": 7, "follow_redirects": True, "headers": {"A": "b"}}
+    async with open_session(FakeGrant(), base_url="https://api.test", **options) as session:
+        make_client: Any = session._keeper.endpoint._make_client
+        used = dict(make_client.keywords)
+        assert used.pop("limits").max_keepalive_connections == 0
+        assert used == {name: value}
+
+
+async def test_what_is_said_of_one_request_is_heard_behind_the_limiter() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/old":
+            return httpx.Response(301, headers={"Location": "/new"})
+        return httpx.Response(200, text=request.headers.get("Authorization", "unsigned"))
+
+    mounts = {"all://": httpx.MockTransport(handle)}
+    async with open_client("https://api.test", mounts=mounts) as session:
+        assert (await session.get("/old", follow_redirects=True)).text == "Bearer access-0"
+        assert (await session.get("/old", follow_redirects=False)).status_code == 301
+        assert (await session.get("/new", auth=None)).text == "unsigned"

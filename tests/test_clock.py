@@ -51,6 +51,15 @@ async def test_the_clock_adds_the_time_asleep(autojump_clock: trio.testing.MockC
     assert clock.now() == 5400
 
 
+async def test_a_sleep_before_the_first_look_at_the_clock_counts_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    watches = Watches()
+    clock = watches.clock()
+    watches.wall += 3600
+    assert clock.now() == 3600
+
+
 async def test_a_wall_clock_that_is_set_back_is_never_believed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -589,3 +589,8 @@ async def test_a_redirect_over_sockets_reaches_nobody(nursery: trio.Nursery) -> 
     assert answer.status == 307
     assert visitors == 0
     nursery.cancel_scope.cancel()
+
+
+def test_an_answer_has_no_body_unless_it_has_one() -> None:
+    answer = Answer(204)
+    assert (answer.body, dict(answer.headers), answer.is_success) == (b"", {}, True)

@@ -239,6 +239,8 @@ def test_the_error_says_when_it_is_for_want_of_tls(url_class: Any) -> None:
 def test_the_error_of_a_relative_url_says_so(url_class: Any) -> None:
     with pytest.raises(OriginError, match="^a URL without scheme or host is not .*origins="):
         API.check(url_class("/s3cret"))
+    with pytest.raises(OriginError, match="^a URL without scheme or host is not .*origins="):
+        API.check(url_class("mailto:s3cret"))
 
 
 def test_the_error_is_not_as_long_as_a_host_may_be(url_class: Any) -> None:

@@ -167,6 +167,11 @@ def test_text_of_a_newer_version_is_refused_as_such() -> None:
     assert "newer" in refusal(text_with(version=2))
 
 
+def test_several_scopes_and_the_last_generation_there_can_be_are_read_back() -> None:
+    record = Record(2**63 - 1, Tokens("access", scope="read write"))
+    assert Record.from_text(record.to_text()) == record
+
+
 def test_byte_order_mark_does_no_harm() -> None:
     assert Record.from_text(b"\xef\xbb\xbf" + text_with().encode()).generation == 3
 
@@ -204,3 +209,11 @@ def test_repr_hides_the_tokens() -> None:
 def test_record_cannot_be_pickled() -> None:
     with pytest.raises(TypeError, match="use to_text"):
         pickle.dumps(Record(1))
+
+
+def test_what_is_not_said_of_a_record_is_unknown_and_all_but_the_tokens_is_named() -> None:
+    record = Record(1)
+    assert (record.tokens, record.login, record.expires_at_unix) == (None, "", None)
+    for extra in (("login",), ("login", 1.0)):
+        with pytest.raises(TypeError, match="positional"):
+            Record(1, None, *extra)  # type: ignore[call-arg, misc, unused-ignore]

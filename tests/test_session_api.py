@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import httpx
@@ -25,12 +26,12 @@ from trioauth import (
     open_session,
 )
 
-from .both import API, LIBRARIES, FakeApi
+from .both import API, FOREIGN, LIBRARIES, FakeApi, token_of
 from .fakes import FakeGrant, first_tokens
 from .sessions import down, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from types import ModuleType
 
 both = pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
@@ -497,3 +498,201 @@ async def test_a_request_that_is_answered_after_the_session_closed_is_answered(
             await trio.sleep(1)
     assert [answer.status_code for answer in answers] == [200]
     await client.aclose()
+
+
+async def test_a_token_that_can_not_be_renewed_works_up_to_its_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    api = FakeApi(latency=0)
+    grant, policy = FakeGrant(0, script=[down() for _ in range(9)]), RefreshPolicy(attempts=1)
+    transport = httpx.MockTransport(api)
+    async with opened(
+        grant, tokens=first_tokens(100), policy=policy, transport=transport
+    ) as session:
+        await trio.sleep(99.5)
+        for _ in range(2):
+            await session.get("/")
+        assert api.tokens == ["access-0"] * 2
+        await trio.sleep(0.5)
+        with pytest.raises(RefreshUnavailableError):
+            await session.get("/")
+
+
+async def test_what_is_no_client_is_not_attached_and_called_by_its_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened() as session:
+        for present in (True, False):
+            if not present:
+                monkeypatch.delitem(sys.modules, "httpx2")
+            with pytest.raises(TypeError, match=r"not object$"):
+                session.attach(cast("httpx.AsyncClient", object()))
+            async with httpx.AsyncClient() as client:
+                assert session.attach(client) is client
+
+
+@both
+async def test_a_refusal_of_somebody_else_says_nothing_about_the_token(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    def answer(request: Any) -> Any:
+        match request.url.host, request.url.path:
+            case "api.test", "/away":
+                return library.Response(302, headers={"Location": f"{FOREIGN}/"})
+            case "api.test", "/there-and-back":
+                return library.Response(302, headers={"Location": f"{FOREIGN}/back"})
+            case "foreign.test", "/back":
+                return library.Response(302, headers={"Location": f"{API}/open"})
+            case _:
+                return library.Response(401)
+
+    grant, api = FakeGrant(), FakeApi(answer=answer)
+    async with opened(grant) as session:
+        async with api.client(session, library, follow_redirects=True) as http:
+            # Refused without having been given the token.
+            for path in ("/away", "/there-and-back"):
+                assert (await http.get(path)).status_code == 401
+            assert grant.presented == []
+            for _ in range(3):
+                assert (await http.get("/")).status_code == 401
+            assert len(grant.presented) == 2
+            # Neither does it show that the token works.
+            assert (await http.get("/away")).status_code == 401
+            await trio.sleep(10)
+            assert (await http.get("/")).status_code == 401
+            assert len(grant.presented) == 2
+
+
+@both
+async def test_who_is_sent_elsewhere_the_second_time_was_not_refused_again(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    def answer(request: Any) -> Any:
+        if token_of(request) == "access-1":
+            return library.Response(302, headers={"Location": f"{FOREIGN}/"})
+        return library.Response(401)
+
+    grant, api = FakeGrant(), FakeApi(answer=answer)
+    async with opened(grant) as session:
+        async with api.client(session, library, follow_redirects=True) as http:
+            response = await http.get("/")
+            assert str(response.url) == f"{FOREIGN}/"
+            assert response.extensions["trioauth"] == Authentication(2, attempts=2)
+
+
+@both
+async def test_a_one_shot_body_causes_no_refresh_once_refreshing_is_futile(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield b"once"
+
+    grant, api = FakeGrant(), FakeApi(refuses_all=True)
+    async with opened(grant) as session, api.client(session, library) as http:
+        for _ in range(2):
+            await http.get("/")
+        response = await http.post("/", content=body())
+        await trio.sleep(2)
+        assert response.extensions["trioauth"] == Authentication(3, not_resent="futile")
+        assert len(grant.presented) == 2
+
+
+@both
+async def test_a_file_of_unknown_length_is_not_sent_again_whatever_it_says_of_itself(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Odd:
+        def __init__(self) -> None:
+            self.left = [b"", b"once"]
+
+        def read(self, size: int = -1) -> bytes:
+            return self.left.pop() if self.left else b""
+
+        def seekable(self) -> bool:
+            return True
+
+    api = FakeApi(refused={"access-0"})
+    async with opened() as session, api.client(session, library) as http:
+        response = await http.post("/", files={"file": Odd()})
+        assert response.status_code == 401
+        assert response.extensions["trioauth"] == Authentication(1, not_resent="body")
+        assert api.tokens == ["access-0"]
+
+
+async def test_a_block_that_is_cancelled_at_its_end_leaves_nothing_but_the_cancellation(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for policy in (RefreshPolicy(), RefreshPolicy(keep_fresh=True)):
+        with trio.CancelScope() as scope:
+            async with opened(policy=policy) as session:
+                scope.cancel()
+        with pytest.raises(trio.ClosedResourceError):
+            session.token_nowait()
+
+
+@pytest.mark.parametrize("seconds", [True, "1", None])
+async def test_seconds_that_are_no_number_are_refused_by_name(seconds: Any) -> None:
+    async with opened() as session:
+        with pytest.raises(TypeError, match="^valid_for must be seconds"):
+            await session.token(seconds)
+
+
+async def test_a_human_may_log_in_where_the_grant_needs_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def ask(_: object) -> Tokens:
+        return Tokens("access-7")
+
+    grant = FakeGrant(unattended=True)
+    async with opened(grant, tokens=None) as session:
+        await session.log_in(ask)
+        assert session.token_nowait() == "access-7"
+    assert grant.presented == []
+
+
+@both
+async def test_a_request_whose_refusal_was_still_being_read_when_its_login_ended_is_not_sent_again(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slowly() -> AsyncGenerator[bytes, None]:
+        await trio.sleep(5)
+        yield b"no"
+
+    def answer(request: Any) -> Any:
+        return library.Response(401, content=slowly()) if token_of(request) == "access-0" else None
+
+    grant, api = FakeGrant(), FakeApi(answer=answer)
+    async with opened(grant) as session, api.client(session, library) as http:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send() -> None:
+                with pytest.raises(LoggedOutError):
+                    await http.get("/")
+
+            await trio.sleep(1)
+            await session.log_in(Tokens("access-7", "refresh-7"))
+    assert api.tokens == ["access-0"]
+
+
+async def test_of_an_error_and_a_cancelled_timer_the_error_comes_out_as_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with pytest.raises(ValueError, match="mine"), trio.CancelScope() as scope:
+        async with opened(policy=RefreshPolicy(keep_fresh=True)):
+            scope.cancel()
+            raise ValueError("mine")
+
+
+async def test_an_interrupt_is_not_lost_behind_a_cancelled_timer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def grant(*_: object) -> Tokens:
+        await trio.sleep(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), trio.CancelScope() as scope:
+        async with opened(grant, policy=RefreshPolicy(keep_fresh=True)) as session:
+            session.reject(1)
+            await trio.sleep(1.2)
+            scope.cancel()

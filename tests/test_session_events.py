@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -21,6 +22,9 @@ from trioauth import (
 from .both import FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import down, only, opened
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 # --- events and observers ------------------------------------------------------------------
 
@@ -216,3 +220,43 @@ async def test_keep_fresh_does_not_spin_on_tokens_that_are_born_old(
     async with opened(grant, tokens=first_tokens(0), policy=policy):
         await trio.sleep(10)
     assert 1 <= len(grant.presented) <= 21
+
+
+@pytest.mark.parametrize("expires_in", [30, 0])
+async def test_a_refresh_by_the_clock_is_told_as_such(
+    expires_in: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[events.Event] = []
+    async with opened(
+        tokens=first_tokens(3600 if expires_in else 0), observers=[told.append]
+    ) as session:
+        if expires_in:
+            await trio.sleep(3600 - expires_in)
+        await session.token()
+        assert [each.cause for each in only(events.RefreshStarted, told)] == ["clock"]
+
+
+async def test_the_timer_tells_a_refused_token_from_an_old_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told: list[events.Event] = []
+    policy = RefreshPolicy(keep_fresh=True)
+    async with opened(FakeGrant(0), policy=policy, observers=[told.append]) as session:
+        session.reject(1)
+        await trio.sleep(1)
+        await trio.sleep(3600)
+        causes = [each.cause for each in only(events.RefreshStarted, told)]
+        assert causes == ["rejected", "clock"]
+
+
+async def test_a_body_that_can_not_be_sent_again_starts_a_refresh_because_of_its_refusal(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield b"once"
+
+    told: list[events.Event] = []
+    transport = httpx.MockTransport(FakeApi(refused={"access-0"}))
+    async with opened(transport=transport, observers=[told.append]) as session:
+        assert (await session.post("/", content=body())).status_code == 401
+        assert [each.cause for each in only(events.RefreshStarted, told)] == ["rejected"]

@@ -25,7 +25,7 @@ from trioauth import (
 
 from .both import FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
-from .sessions import only, opened
+from .sessions import down, only, opened
 
 # --- log_in and log_out --------------------------------------------------------------------
 
@@ -508,3 +508,156 @@ async def test_a_grant_runs_in_the_context_of_whoever_opened_the_session(
         async with trio.open_nursery() as nursery:  # noqa: ASYNC112
             nursery.start_soon(first_caller)
     assert seen == ["opener"]
+
+
+async def test_a_log_in_during_a_long_refresh_cancels_it_after_the_grace(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, store = FakeGrant(latency=20), FakeStore()
+    async with opened(grant, store=store) as session, trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def wait() -> None:
+            with pytest.raises(LoggedOutError) as info:
+                await session.refresh()
+            assert info.value.reason == "replaced"
+            assert trio.current_time() == 5
+
+        await trio.testing.wait_all_tasks_blocked()
+        await session.log_in(Tokens("access-7", "refresh-7"))
+        assert trio.current_time() == 5
+        assert store.record is not None
+        assert store.record.tokens == Tokens("access-7", "refresh-7")
+        assert grant.in_flight == 0
+
+
+async def test_who_waits_for_the_first_tokens_takes_those_of_a_log_in(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    got: list[str] = []
+    grant, store = FakeGrant(unattended=True), FakeStore(latency=2)
+    async with opened(grant, tokens=None, store=store) as session, trio.open_nursery() as nursery:
+        nursery.start_soon(session.log_in, Tokens("access-7", "refresh-7"))
+        await trio.testing.wait_all_tasks_blocked()
+
+        @nursery.start_soon
+        async def wait() -> None:
+            got.append(await session.token())
+
+    assert got == ["access-7"]
+    assert grant.presented == []
+
+
+async def test_a_refresh_that_helps_wipes_out_one_that_did_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, api = FakeGrant(), FakeApi(refused={"access-0", "access-1"})
+    async with opened(grant, transport=httpx.MockTransport(api)) as session:
+        assert (await session.get("/")).status_code == 401
+        # Each of these is refused once, and once more after its refresh, with a success in between.
+        for number in (2, 4, 6):
+            api.refused = {f"access-{number - 1}"}
+            assert (await session.get("/")).status_code == 200
+            api.refused = {f"access-{number}", f"access-{number + 1}"}
+            assert (await session.get("/")).status_code == 401
+            assert len(grant.presented) == number + 1
+
+
+async def test_with_log_out_when_unavailable_a_refusal_is_a_refusal_and_success_success(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    policy = RefreshPolicy(when_unavailable="log_out")
+    grant = FakeGrant(lifetime=0)
+    async with opened(grant, tokens=first_tokens(0), policy=policy) as session:
+        assert await session.token() == "access-1"
+        grant.script.append(GrantRefusedError("invalid_grant"))
+        with pytest.raises(LoggedOutError) as info:
+            await session.token()
+        assert info.value.reason == "refused"
+
+
+async def test_with_log_out_when_unavailable_nobody_is_logged_out_before_the_first_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    policy = RefreshPolicy(when_unavailable="log_out", attempts=1)
+    grant = FakeGrant(unattended=True, script=[down()])
+    async with opened(grant, tokens=None, policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError, match=r"\); try later$"):
+            await session.token()
+        await trio.sleep(5)
+        assert await session.token() == "access-1"
+        session.reject(1)
+        grant.script.append(down())
+        with pytest.raises(LoggedOutError) as info:
+            await session.token()
+        assert info.value.reason == "unavailable"
+
+
+async def test_an_error_without_a_text_is_called_by_its_name_alone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with opened(FakeGrant(script=[TimeoutError()] * 4)) as session:
+        message = r"\(TimeoutError\); still logged in, try later$"
+        with pytest.raises(RefreshUnavailableError, match=message):
+            await session.refresh()
+        assert session.statistics().last_failure == "TimeoutError"
+
+
+async def test_a_log_in_that_the_end_of_the_session_overtakes_says_that_it_is_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with trio.open_nursery() as nursery:
+        async with opened(store=store) as session:
+            store.latency = 1
+
+            @nursery.start_soon
+            async def log_in() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await session.log_in(Tokens("access-7", "refresh-7"))
+
+            await trio.sleep(0.5)
+    # It was completed, and is there when the session is opened the next time.
+    assert store.record is not None
+    assert store.record.tokens == Tokens("access-7", "refresh-7")
+
+
+async def test_when_the_session_is_closed_its_token_endpoint_is_closed_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    seen: list[TokenEndpoint] = []
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        seen.append(endpoint)
+        return Tokens("access-1", "refresh-1")
+
+    async with opened(grant) as session:
+        await session.refresh()
+    with pytest.raises(trio.ClosedResourceError):
+        await seen[0].send(trioauth.TokenRequest("https://id.test/token"))
+
+
+async def test_a_grant_that_says_nothing_of_itself_is_not_asked_for_a_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        raise AssertionError
+
+    async with opened(grant, tokens=None) as session:
+        with pytest.raises(LoggedOutError) as info:
+            await session.token()
+        assert info.value.reason == "never_logged_in"
+
+
+async def test_with_log_out_when_unavailable_nobody_is_logged_out_while_the_token_works(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    policy = RefreshPolicy(when_unavailable="log_out", attempts=1, cooldown=0)
+    grant = FakeGrant(0, script=[down(), down()])
+    async with opened(grant, tokens=first_tokens(100), policy=policy) as session:
+        await trio.sleep(99.5)
+        assert await session.token() == "access-0"
+        await trio.sleep(0.5)
+        with pytest.raises(LoggedOutError) as info:
+            await session.token()
+        assert info.value.reason == "unavailable"

@@ -21,6 +21,7 @@ from trioauth import (
     Tokens,
     events,
 )
+from trioauth._vault import Vault
 
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import only, opened
@@ -407,3 +408,158 @@ async def test_what_the_next_refresh_has_saved_is_not_saved_again(
         assert session.statistics().saved
         saved = [event.generation for event in only(events.Saved, told)]
     assert saved == [1, 3]
+
+
+async def test_a_store_that_was_never_looked_into_is_all_news() -> None:
+    record = Record(1, first_tokens(), login="other")
+    vault = Vault(FakeStore(record))
+    assert vault.pending is None
+    assert await vault.news() == record
+    assert await vault.news() is None
+
+
+async def test_a_record_is_pending_from_a_save_that_failed_to_one_that_did_not() -> None:
+    store, record = FakeStore(fail_save=OSError("disk full")), Record(1, first_tokens())
+    vault = Vault(store)
+    async with vault.lock():
+        with pytest.raises(OSError, match="disk full"):
+            await vault.save(record)
+        assert vault.pending == record
+        store.fail_save = None
+        await vault.save(record)
+    assert vault.pending is None
+    assert vault.synced == 1
+
+
+async def test_a_record_that_lost_to_another_is_not_pending() -> None:
+    vault = Vault(FakeStore(Record(7, first_tokens())))
+    async with vault.lock():
+        with pytest.raises(StoreConflictError):
+            await vault.save(Record(1, first_tokens()))
+    assert vault.pending is None
+
+
+async def test_a_log_out_elsewhere_that_is_found_while_saving_ends_the_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        assert store.record is not None
+        store.record = Record(9, None, login=store.record.login)
+        store.fail_save = None
+        await trio.sleep(6)
+        assert session.state == LoggedOut("elsewhere")
+        assert session.statistics().saved
+
+
+async def test_a_second_failure_to_save_is_made_good_like_the_first(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        for _ in range(2):
+            store.fail_save = OSError("disk full")
+            await session.refresh()
+            assert not session.statistics().saved
+            store.fail_save = None
+            await trio.sleep(6)
+            assert session.statistics().saved
+
+
+async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_meanwhile(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        assert store.record is not None
+        store.record = Record(9, Tokens("theirs", "x"), login=store.record.login)
+        await session.log_out()
+        assert (store.record.generation, store.record.tokens) == (10, None)
+
+
+async def test_a_log_out_revokes_what_others_have_refreshed_meanwhile(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    revoked: list[Tokens] = []
+
+    class Grant(FakeGrant):
+        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
+            revoked.append(tokens)
+
+    store = FakeStore()
+    async with opened(Grant(), store=store) as session:
+        assert store.record is not None
+        store.record = Record(9, Tokens("theirs", "x"), login=store.record.login)
+        await session.log_out()
+    assert revoked == [Tokens("theirs", "x")]
+
+
+async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_later(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        store.fail_save, store.fail_lock = None, OSError("no lock")
+        await session.log_in(Tokens("access-7", "refresh-7"))
+        store.fail_lock = None
+        await trio.sleep(6)
+        assert store.record is not None
+        assert store.record.tokens == Tokens("access-7", "refresh-7")
+
+
+@pytest.mark.parametrize(
+    ("needs", "refresh_token", "asked"),
+    [(True, None, 0), (True, "refresh-0", 1), (False, None, 1), (None, None, 1)],
+)
+async def test_an_early_token_is_renewed_only_if_that_is_possible(
+    *,
+    needs: bool | None,
+    refresh_token: str | None,
+    asked: int,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Grant(FakeGrant):
+        pass
+
+    if needs is not None:
+        Grant.needs_refresh_token = needs  # type: ignore[attr-defined]  # what grants may say
+    grant = Grant()
+    async with opened(grant, tokens=Tokens("access-0", refresh_token, 100)) as session:
+        await trio.sleep(90)
+        assert await session.token() == "access-0"
+        await trio.sleep(1)
+        assert len(grant.presented) == asked
+
+
+async def test_a_log_out_elsewhere_is_no_news_to_who_waits_for_the_first_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(FakeGrant(unattended=True), store=store, tokens=None) as session:
+        store.record = Record(3, None)
+        assert await session.token() == "access-1"
+        assert session.generation == 4
+
+
+async def test_however_much_could_not_be_saved_it_is_tried_once_a_cool_down(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    tried: list[float] = []
+
+    class Store(FakeStore):
+        async def save(self, record: Record, *, expected: int) -> None:
+            tried.append(trio.current_time())
+            await FakeStore.save(self, record, expected=expected)
+
+    store = Store()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        for _ in range(3):
+            await session.refresh()
+        await trio.sleep(14)
+    # The login; a refresh a second; every five seconds from the first failure on; and at the end.
+    assert tried == [0, 1, 2, 3, 6, 11, 16, 17]

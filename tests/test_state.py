@@ -133,6 +133,25 @@ def test_on_demand_of_something_special(
         assert found == decision
 
 
+def test_the_very_first_generation_is_taken_whatever_its_age_by_who_waited_for_it() -> None:
+    first = generation(1)
+    for state in (Current(first), Refreshing(first, FLIGHT)):
+        assert on_demand(state, now=100, landed=1) == Use(first)
+        assert on_demand(state, now=100) != Use(first)
+
+
+def test_a_request_that_can_not_be_sent_again_waits_for_the_flight_in_the_air() -> None:
+    state = Refreshing(GEN, FLIGHT)
+    assert on_demand(state, now=40) == Use(GEN)
+    assert on_demand(state, now=40, one_shot=True) == Board(FLIGHT)
+
+
+def test_whoever_asks_for_a_newer_token_gets_one_from_the_end_of_the_setback_on() -> None:
+    for state in (Current(GEN, SETBACK), Rejected(GEN, SETBACK), Vacant(SETBACK)):
+        assert on_refresh(state, now=59.9) == SETBACK
+        assert on_refresh(state, now=60) == TakeOff("asked_for")
+
+
 @pytest.mark.parametrize(
     ("state", "decision"),
     [
@@ -325,6 +344,21 @@ def test_what_nobody_can_renew_is_used_up_to_its_end() -> None:
     assert made.freshness(3600) == "expired"
 
 
+def test_the_best_there_is_counts_up_to_its_end_for_who_wants_more_than_a_lifetime() -> None:
+    found = [GEN.freshness(now, valid_for=100.1) for now in (0, 39.9, 40, 94.9, 95, 99.9, 100)]
+    assert found == ["fresh", "fresh", "stale", "stale", "stale", "stale", "expired"]
+
+
+def test_a_token_is_fresh_then_early_then_stale_then_expired() -> None:
+    found = [GEN.freshness(now) for now in (0, 39.9, 40, 94.9, 95, 99.9, 100)]
+    assert found == ["fresh", "fresh", "early", "early", "stale", "stale", "expired"]
+
+
+def test_a_whole_lifetime_is_not_more_than_there_is() -> None:
+    assert GEN.freshness(0, valid_for=99.9) == "fresh"
+    assert GEN.freshness(0, valid_for=100) == "expired"
+
+
 # --- another try ---------------------------------------------------------------------------
 
 
@@ -354,6 +388,11 @@ def test_what_nobody_knows_the_fate_of_is_presented_twice_more_within_ten_second
     assert pauses(policy, [OSError(), unsent(after=9.6)]) == [0.5, None]
     # A grant that has no refresh token to spend has nothing to lose.
     assert pauses(policy, [OSError()] * 4, spends=False) == [0.5, 1, 2, 4]
+
+
+def test_an_error_of_ours_is_no_proof_that_the_refresh_token_was_not_used() -> None:
+    lost = RefreshUnavailableError("no whole answer")
+    assert pauses(RefreshPolicy(attempts=9), [lost] * 3) == [0.5, 1, None]
 
 
 def test_after_ten_seconds_and_a_pause_it_is_a_new_question() -> None:
@@ -395,3 +434,14 @@ def test_refreshing_is_futile_after_so_many_that_did_not_help() -> None:
     assert futility.forbids(now=191)
     futility.helped()
     assert not futility.forbids(now=191)
+
+
+def test_after_a_refresh_that_helped_futility_is_counted_from_nothing() -> None:
+    futility = Futility(RefreshPolicy(max_futile=2))
+    futility.refused_again(2, now=0)
+    futility.helped()
+    assert not futility
+    futility.refused_again(3, now=0)
+    assert not futility.forbids(now=0)
+    futility.refused_again(4, now=0)
+    assert futility.forbids(now=0)
