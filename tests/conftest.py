@@ -35,8 +35,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
         record("faults over real sockets", cases=1, violations=report.failed)
     elif report.when == "call" and is_hypothesis_test(test):
         # A state machine keeps its settings in its class.
-        of_class = getattr(getattr(item, "cls", None), "settings", settings.default)
-        tried = getattr(test, "_hypothesis_internal_use_settings", of_class)
+        of_class: Any = getattr(getattr(item, "cls", None), "settings", settings.default)
+        tried: Any = getattr(test, "_hypothesis_internal_use_settings", of_class)
         record("examples of Hypothesis", cases=tried.max_examples, violations=report.failed)
     return report
 
