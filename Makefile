@@ -8,7 +8,7 @@ SHELL := bash
 
 # The interpreter of .venv: PYTHON=... if given, else the first that is new enough.
 PYTHON ?=
-# Arguments for pytest, as in: make test ARGS="-k refresh"
+# Arguments for pytest, as in: make test ARGS="-k refresh"; or for the benchmarks: --quick, say.
 ARGS ?=
 # How long `make soak` takes.
 MINUTES := 10
@@ -40,6 +40,10 @@ help: ## List the targets
 .venv/.made:
 	scripts/make_venv.sh .venv "$$(scripts/find_python.sh any $(PYTHON))"
 
+# Of its own, so that what is compared is never there when something is tested.
+.venv-bench/.made:
+	scripts/make_venv.sh .venv-bench "$$(scripts/find_python.sh any $(PYTHON))"
+
 .venv-3.%/.made:
 	scripts/make_venv.sh .venv-3.$* "$$(scripts/find_python.sh 3.$*)"
 
@@ -49,6 +53,10 @@ help: ## List the targets
 
 %/.test: %/.made $(PROJECT)
 	$*/bin/python -m pip install -qq --editable '.[testing]' --group test
+	touch $@
+
+%/.bench: %/.made $(PROJECT)
+	$*/bin/python -m pip install -qq --editable '.[httpx2]' --group bench
 	touch $@
 
 %/.check: %/.made $(PROJECT)
@@ -95,8 +103,8 @@ check: .venv/.check ## Run the linters, the type checkers and the check of the d
 	$(BIN)/python scripts/list_promises.py --check
 
 .PHONY: bench
-bench: .venv/.test ## Measure what a session costs, against a fixed header
-	$(BIN)/python benchmarks/fresh_token.py --rounds 200
+bench: .venv-bench/.bench ## Measure what a session costs, against a fixed header and the peers
+	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 .PHONY: proof
 proof: .venv/.test interop ## Try to break every promise, for an hour; write the figures into docs/proof.md

@@ -15,6 +15,7 @@ A map of the package, in reading order:
 ``_store``      `Record` and the `TokenStore` protocol
 ``_clock``      the one place where wall time meets trio time
 ``_auth``       the auth flow: sign, and on a 401 once more; ``_httpx``, ``_httpx2`` are its ends
+``_refusal``    reading a 401, but not without end
 ``_client``     the session's own httpx client and its limiter
 ``_endpoint``   `TokenEndpoint`: the client for authorization servers
 ``_origins``    where a token may go (pure)

@@ -33,6 +33,8 @@ class Clock:
 
     _wall: Callable[[], float] = time.time
     _running: Callable[[], float] = time.perf_counter
+    # Looked up once: `trio.current_time` would do it for each request.
+    _trio: trio.abc.Clock = attrs.field(factory=trio.lowlevel.current_clock, init=False)
     _slept: float = attrs.field(default=0.0, init=False)
     _ahead: float = attrs.field(init=False)
 
@@ -45,7 +47,7 @@ class Clock:
         if ahead - self._ahead > _SHORTEST_SLEEP:
             self._slept += ahead - self._ahead
         self._ahead = ahead
-        return trio.current_time() + self._slept
+        return self._trio.current_time() + self._slept
 
     def to_unix(self, moment: float) -> float:
         """Turn a moment of `now` into seconds since 1970."""

@@ -104,7 +104,10 @@ class TokenEndpoint:
     """
 
     _make_client: Callable[[], httpx.AsyncClient]
+    in_thread: bool = False
+    """Whether making the client takes long enough to do it in a thread."""
     _client: httpx.AsyncClient | None = attrs.field(default=None, init=False)
+    _making: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     asked_at: float = attrs.field(default=-math.inf, init=False)
     """When a request was sent last, on trio's clock: the life of tokens counts from there."""
@@ -141,20 +144,16 @@ class TokenEndpoint:
         ) from cause
 
     async def _exchange(self, message: httpx.Request, where: str) -> Answer:
-        if self._closed:
-            raise trio.ClosedResourceError("this session is closed")
+        client = await self._open()
         self.asked_at = trio.current_time()
-        if self._client is None:
-            # Not before it is needed: it costs 50 ms to build its SSL context.
-            self._client = self._make_client()
-        response = await self._client.send(
+        response = await client.send(
             message,
             stream=True,
             # Not None, for which httpx would look elsewhere.
             auth=httpx.Auth(),
             follow_redirects=False,
         )
-        self._client.cookies.clear()
+        client.cookies.clear()
         async with aclosing(response):
             encoding: str = response.headers.get("Content-Encoding", "")
             if encoding.strip().lower() not in ("", "identity"):
@@ -171,6 +170,22 @@ class TokenEndpoint:
         headers = httpx.Headers(response.headers)
         headers.setdefault("Date", formatdate(usegmt=True))
         return Answer(response.status_code, headers, body)
+
+    async def _open(self) -> httpx.AsyncClient:
+        """Return the client, made when it is first needed."""
+        async with self._making:
+            if self._client is None and not self._closed:
+                if self.in_thread:
+                    # Its SSL context takes 50 ms, while the requests of others go on. With a
+                    # limiter of its own: the program's threads may all be waiting for a token.
+                    self._client = await trio.to_thread.run_sync(
+                        self._make_client, limiter=trio.CapacityLimiter(1)
+                    )
+                else:
+                    self._client = self._make_client()
+            if self._client is None or self._closed:
+                raise trio.ClosedResourceError("this session is closed")
+            return self._client
 
     async def aclose(self) -> None:
         """Close the connections. What is sent afterwards raises `trio.ClosedResourceError`.
@@ -216,33 +231,23 @@ def _build(request: TokenRequest) -> httpx.Request:
 
 
 @final
-@attrs.define(eq=False)
 class _Body(httpx.AsyncByteStream):
-    """A body in one piece, which leaves nothing behind when the connection breaks.
+    """A body in one piece, to be sent once, which leaves nothing behind when the connection breaks.
 
     httpx makes an async generator of one. If a server closes while that is being sent, it is left
     to the garbage collector, with a ResourceWarning.
     """
 
-    _data: bytes
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Once(self._data)
-
-
-@final
-@attrs.define(eq=False)
-class _Once:
-    _data: bytes | None
+    def __init__(self, data: bytes) -> None:
+        self._rest = iter((data,))
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        data, self._data = self._data, None
-        if data is None:
-            raise StopAsyncIteration  # noqa: ASYNC910  # nothing to wait for, and nobody to cancel
-        return data  # noqa: ASYNC910  # ditto
+        for data in self._rest:
+            return data  # noqa: ASYNC910  # nothing to wait for, and nobody to cancel
+        raise StopAsyncIteration  # noqa: ASYNC910  # ditto
 
 
 async def _read_body(response: httpx.Response) -> bytes:

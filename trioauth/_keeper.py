@@ -133,15 +133,17 @@ class Keeper:
 
     # --- for whoever needs a token ---------------------------------------------------------
 
-    def fresh(self) -> Generation | None:
+    def fresh(self, valid_for: float = 0.0) -> Generation | None:
         """Return the generation to use if there is nothing to think about. Not a checkpoint."""
         state = self.state
-        if isinstance(state, Current) and self.clock.now() < state.generation.early_at:
+        if isinstance(state, Current) and self.clock.now() + valid_for < state.generation.early_at:
             return state.generation
         return None
 
     def at_hand(self) -> Generation:
         """Return a generation to use, or raise `trio.WouldBlock`. Not a checkpoint."""
+        if (generation := self.fresh()) is not None:
+            return generation
         decision = on_demand(self.state, now=self.clock.now())
         match decision:
             case Use(generation):
@@ -225,6 +227,8 @@ class Keeper:
                 "a grant or store can't use the session it works for, it would wait for itself; "
                 "use the endpoint it is given"
             )
+        if not self.observers:
+            return await flight.wait_landed()
         task = trio.lowlevel.current_task().name
         self.tell(events.WaitStarted(time=trio.current_time(), flight=flight.number, task=task))
         cancelled = True

@@ -194,7 +194,9 @@ class Session(ClientMethods, metaclass=Opened):
             raise TypeError(f"valid_for must be seconds as a number, not {valid_for!r}")
         if not valid_for >= 0:
             raise ValueError(f"valid_for must be zero or more seconds, not {valid_for}")
-        generation = await self._keeper.obtain(valid_for=valid_for)
+        generation = self._keeper.fresh(valid_for)
+        if generation is None:
+            generation = await self._keeper.obtain(valid_for=valid_for)
         return generation.tokens.access_token
 
     def token_nowait(self) -> str:
@@ -469,7 +471,10 @@ async def open_session(
             keeper = Keeper(
                 grant=grant,
                 vault=Vault(store),
-                endpoint=TokenEndpoint(partial(httpx.AsyncClient, **network)),
+                # A transport of the program's own needs no SSL context of ours.
+                endpoint=TokenEndpoint(
+                    partial(httpx.AsyncClient, **network), in_thread="transport" not in network
+                ),
                 origins=checked_origins,
                 policy=policy,
                 is_rejected=is_rejected,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, final
 
@@ -203,7 +202,7 @@ def every_checkpoint(
     failures: list[tuple[CancelPoint, BaseException]] = []
     for seed in seeds:
         for phase in ("asleep", "woken"):
-            for step in count(1):
+            for step in range(1, _MOST_STEPS + 1):
                 point, error = trial.run(seed, phase, step)
                 if error is not None and (point is None or not keep_going):
                     place = str(point) if point else f"seed {seed}: without any cancellation"
@@ -214,8 +213,8 @@ def every_checkpoint(
                 points.append(point)
                 if error is not None:
                     failures.append((point, error))
-                if step >= _MOST_STEPS:
-                    raise RuntimeError(f"the victim had {step} checkpoints, and more: {point}")
+            else:
+                raise RuntimeError(f"the victim had {_MOST_STEPS} checkpoints, and more")
     return Exploration(tuple(points), tuple(failures))
 
 

@@ -1,0 +1,15 @@
+"""What a session costs, and compared with what: `python -m benchmarks`, or `make bench`.
+
+One file a group of cases; each measures a ratio wherever it can, because a ratio
+means the same on your machine.
+
+``_measure``     sides interleaved in one process; medians and how far to trust them
+``_report``      figures, their aims, the table and the JSON
+``_sides``       who is compared: a fixed header (the floor), trioauth, and its peers
+``_lock``        one of them: the auth class with a lock that people paste
+``_server``      an HTTP server on loopback, in a process of its own
+``_chart``       charts as SVG, in light and dark
+``_page``        the page docs/speed.md, made from the JSON
+
+``check.py`` compares a run with the committed one: `python benchmarks/check.py NEW.json`.
+"""
