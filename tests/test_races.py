@@ -219,6 +219,20 @@ async def test_they_are_told_at_once_even_if_it_is_noticed_by_another_flight(
         assert trio.current_time() == 7
 
 
+async def test_the_very_tokens_that_were_refused_are_not_adopted_as_newer_ones(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Another program presented the same refresh token, and a server that forgives told it so."""
+    grant, store = FakeGrant(), FakeStore()
+    async with opened(grant, store=store) as session:
+        assert store.record is not None
+        store.record = attrs.evolve(store.record, generation=7)
+        session.reject(1)
+        assert await session.token() == "access-1"
+        assert session.generation == 8
+    assert grant.presented == ["refresh-0"]
+
+
 async def test_a_log_out_leaves_a_login_that_a_refresh_has_just_found(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

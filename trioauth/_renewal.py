@@ -185,9 +185,23 @@ async def _news(
     if record.tokens is None:
         # For a session that waits for its first login it is no news that there is none.
         return LoggedOut("elsewhere") if has_login else None
+    if _are_held(keeper, record.tokens, record.login):
+        # Others got the same answer, of a server that forgives a repeated request. They are not
+        # newer, and may be known to be bad.
+        return None
     generation = restore(keeper, record, record.tokens)
     keeper.become(on_adoption(keeper.state, generation))
     return generation
+
+
+def _are_held(keeper: Keeper, tokens: Tokens, login: str) -> bool:
+    current = held(keeper.state)
+    return (
+        current is not None
+        and current.login.id == login
+        and current.tokens.access_token == tokens.access_token
+        and current.tokens.refresh_token == tokens.refresh_token
+    )
 
 
 async def log_in(

@@ -179,6 +179,8 @@ class Judge:
             # An odd answer may have left out the fraction of its last second.
             slack = took + shown.brought.odd
             shown.brought.slack = max(shown.brought.slack, slack)
+            repeated = shown.at - shown.brought.made_at
+            shown.brought.repeated = max(shown.brought.repeated, repeated)
 
     def reused(self, shown: Presentation) -> None:
         """P5: what the server takes for theft comes only of a lost answer or a failing store."""
@@ -198,6 +200,7 @@ class Judge:
         """Check a request at the moment it arrives."""
         stay, issue, before = sent.stay, sent.issue, self.last.get(sent.id)
         sent.hop = before is not None and before.status == 303
+        sent.again = sent.hop and before is not None and before.again
         self.last[sent.id] = self.reading[sent.id.partition(".")[0]] = sent
         if len(authorizations) != 1 or issue is None:
             self.ledger.violate("P15", f"{stay.name} sends {len(authorizations)} tokens")
@@ -224,7 +227,7 @@ class Judge:
         stay = sent.stay
         if issue.access not in self.stores[stay.name].saved and not stay.not_saved:
             self.ledger.violate("P7", f"{sent.id} sent with {issue.name}, which was not stored")
-        expired = self.weather.server_time() > issue.expires + _TINY
+        expired = self.weather.server_time() > issue.expires + issue.repeated + _TINY
         excused = self.weather.doubtful or issue.odd or stay.last_landed_at == sent.at
         if expired and not excused:
             self.ledger.violate("P3", f"{sent.id} sent with {issue.name}, known to be expired")
@@ -238,7 +241,7 @@ class Judge:
             self.ledger.violate("P3", f"{stay.name} hands out {issue.name}, known to be bad")
         if self.weather.doubtful or issue.odd or stay.last_landed_at == trio.current_time():
             return
-        left = issue.expires - self.weather.server_time()
+        left = issue.expires + issue.repeated - self.weather.server_time()
         if left + _TINY < (valid_for if valid_for <= self.lifetime / 2 else 0):
             self.ledger.violate(
                 "P3", f"{stay.name} hands out {issue.name} with {left:.2f} s of life"
@@ -265,6 +268,8 @@ class Judge:
     def _judge_use(self, sent: Sent) -> None:
         """P4: note whether refreshing was of any use, and whether it is still worth trying."""
         stay, policy = sent.stay, sent.stay.program.policy
+        if sent.status == 303:
+            return  # What counts is how it ends.
         if sent.again and not sent.curable:
             stay.in_vain.clear()
         elif sent.again and sent.issue is not None and sent.issue not in stay.counted:

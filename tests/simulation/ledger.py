@@ -41,6 +41,8 @@ class Issue:
     """On trio's clock."""
     slack: float = 0.0
     """How much earlier than `expires` a client may think it ends: it counts from asking."""
+    repeated: float = 0.0
+    """How much later it may think so: a server that forgives gives the same answer again."""
     odd: bool = False
     """Its lifetime was not understood."""
 
