@@ -270,12 +270,13 @@ REQUESTS = [
 ]
 
 
-def explore(what: str, scenario: Scenario, **options: Any) -> Exploration:
+def explore(scenario: Scenario, **options: Any) -> Exploration:
     exploration = every_checkpoint(scenario, seeds=SEEDS, **options)
     # Here, where the warnings about httpx's own generators are expected.
     gc.collect()
     assert len(exploration.points) >= 2 * len(SEEDS), "there is nothing to be cancelled"
-    record("cancelled at every checkpoint: " + what, cases=len(exploration.points))
+    what = f"calls and stores, cancelled at each of their checkpoints, on {len(SEEDS)} schedules"
+    record(what, cases=len(exploration.points))
     return exploration
 
 
@@ -290,7 +291,7 @@ def test_cancelling_any_call_anywhere_loses_nothing(
             await act(world, victim)
             await world.check()
 
-    explore(f"{act.__name__.replace('_', ' ')} ({library.__name__}, {way})", scenario)
+    explore(scenario)
 
 
 @pytest.mark.parametrize("in_the_air", [False, True])
@@ -316,9 +317,7 @@ def test_cancelling_log_out_anywhere_logs_out_all_the_same(in_the_air: bool) -> 
         with pytest.raises(LoggedOutError):
             await world.ask()
 
-    explore(
-        f"log out{', a refresh in the air' if in_the_air else ''} (httpx, on streams)", scenario
-    )
+    explore(scenario)
 
 
 # --- opening and leaving --------------------------------------------------------------------------
@@ -363,7 +362,7 @@ def test_cancelling_a_session_anywhere_between_opening_and_leaving_loses_nothing
                 assert (await session.get("/restarted")).status_code == 200
         assert server.ledger.reused == 0
 
-    explore(f"a whole session (httpx, {way})", scenario)
+    explore(scenario)
 
 
 # --- stores ---------------------------------------------------------------------------------------
@@ -410,7 +409,7 @@ def test_cancelling_a_store_anywhere_leaves_the_old_record_or_the_new_and_nothin
             assert now == NEW if saved else now in (OLD, NEW)
             await store.save(attrs.evolve(NEW, generation=3), expected=now.generation)
 
-    explore(f"lock, load and save of a {kind.__name__}", scenario, clock=real_time, timeout=60)
+    explore(scenario, clock=real_time, timeout=60)
 
 
 # --- against what people paste --------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import attrs
 import httpx
 import httpx2
 import pytest
@@ -107,7 +108,10 @@ def test_whatever_a_server_answers_no_error_shows_what_was_sent_or_received(
 ) -> None:
     for grant in GRANTS:
         try:
-            told = repr(grant.read(Answer(status, body=body), SENT))
+            # A server that makes a scope of a secret shows it, and not we.
+            told = repr(
+                attrs.evolve(grant.read(Answer(status, body=body), SENT), scope=frozenset())
+            )
             assert 200 <= status < 300
         except OURS as exc:
             told = shown(exc)

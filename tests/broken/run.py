@@ -63,8 +63,9 @@ def broken_copy(variant: Variant) -> Generator[Path, None, None]:
 
 def fails(folder: Path, *arguments: str) -> bool:
     """Say whether ``python -m ARGUMENTS`` fails in a folder, as a test does, not as a crash."""
-    # Not what a run that measures coverage has set up for the processes it starts.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+    # Not what a run that measures coverage has set up for the processes it starts, nor the proof.
+    meant_for_us = ("COVERAGE", "PROOF")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(meant_for_us)}
     command = [sys.executable, "-B", "-m", *arguments]
     try:
         done = subprocess.run(

@@ -39,6 +39,7 @@ VARIANTS: Final = (
     Variant(
         "the refresh runs in the task of whoever asked first",
         (
+            Edit("_keeper.py", "        if not self.observers:\n", "        if False:\n"),
             Edit(
                 "_keeper.py",
                 "        return self.launch(renew, flight)",
@@ -69,6 +70,7 @@ VARIANTS: Final = (
     Variant(
         "nursery.start for the flight, which ties it to its caller",
         (
+            Edit("_keeper.py", "        if not self.observers:\n", "        if False:\n"),
             Edit(
                 "_keeper.py",
                 "        return self.launch(renew, flight)",
@@ -100,6 +102,7 @@ VARIANTS: Final = (
     Variant(
         "a waiter that leaves takes the flight along",
         (
+            Edit("_keeper.py", "        if not self.observers:\n", "        if False:\n"),
             Edit(
                 "_keeper.py",
                 "            now = trio.current_time()\n            self.tell(\n",
