@@ -5,6 +5,7 @@ The simulation found them; see `tests.simulation`.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import attrs
@@ -352,3 +353,133 @@ async def test_what_a_refresh_could_not_save_is_forgotten_once_its_login_is_over
 async def _ask_for_a_new_one_in_vain(session: object) -> None:
     with pytest.raises(LoggedOutError):
         await session.refresh()  # type: ignore[attr-defined]
+
+
+# --- a login that somebody overtakes -------------------------------------------------------
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_what_saving_again_finds_is_refreshed_only_if_it_is_refused(
+    refused: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    store, grant = FakeStore(), FakeGrant()
+    async with opened(grant, store=store) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        store.fail_save = None
+        assert not session.statistics().saved
+        async with trio.open_nursery() as nursery:
+            async with store._lock:
+                # By then it waits to save again, and a refresh waits behind it.
+                await trio.sleep(RefreshPolicy().cooldown + 1)
+                nursery.start_soon(session.refresh)
+                await trio.testing.wait_all_tasks_blocked()
+                login = session._keeper.login
+                assert login is not None
+                theirs = Tokens("theirs", "their-refresh", 3600)
+                store.record = Record(3, theirs, login=login.id, expires_at_unix=time.time() + 3600)
+            async with store._lock:
+                # Its turn is after ours.
+                assert session.generation == 3
+                if refused:
+                    session.reject(3)
+        assert session.token_nowait() == ("access-2" if refused else "theirs")
+    assert grant.presented == (["refresh-0", "their-refresh"] if refused else ["refresh-0"])
+
+
+@attrs.define
+class SavesInSpite(FakeStore):
+    """It saves, and says that it did not."""
+
+    in_spite: bool = False
+
+    async def save(self, record: Record, *, expected: int) -> None:
+        await super().save(record, expected=expected)
+        if self.in_spite:
+            raise OSError("saved, and yet an error")
+
+
+async def test_a_log_out_that_was_saved_in_spite_of_an_error_does_not_end_the_next_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = SavesInSpite()
+    async with opened(store=store) as session:
+        store.in_spite = True
+        await session.log_out()
+        store.in_spite, store.fail_lock = False, OSError("no lock")
+        await session.log_in(Tokens("access-5", "refresh-5", 3600))
+        store.fail_lock = None
+        await session.refresh()
+        assert session.token_nowait() == "access-1"
+        assert store.record is not None
+        assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+
+
+@pytest.mark.parametrize("then", ["nothing", "log_in"])
+async def test_a_log_in_that_a_log_out_overtook_never_gets_into_the_store(
+    then: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    store, overtaken = FakeStore(), Tokens("access-5", "refresh-5", 3600)
+    async with opened(store=store) as session:
+
+        async def log_in() -> None:
+            with pytest.raises(LoggedOutError):
+                await session.log_in(overtaken)
+
+        async with trio.open_nursery() as nursery:
+            session._keeper.take_off("asked_for")
+            await trio.sleep(0.5)
+            nursery.start_soon(log_in)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(session.log_out)
+            await trio.testing.wait_all_tasks_blocked()
+            if then == "log_in":
+                await session.log_in(Tokens("access-6", "refresh-6", 3600))
+        await trio.sleep(100)
+        assert store.record is not None
+        kept = Tokens("access-6", "refresh-6", 3600) if then == "log_in" else None
+        assert store.record.tokens == kept
+        assert session.statistics().saved
+    assert overtaken not in [record.tokens for record in store.saved]
+
+
+async def test_a_log_in_that_could_not_be_saved_is_not_saved_once_it_is_logged_out(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        session._keeper.take_off("asked_for")
+        await trio.sleep(0.5)
+        # It gets its number before the refresh does, and finds no store after it.
+        store.fail_load = OSError("gone")
+        await session.log_in(Tokens("access-5", "refresh-5", 3600))
+        store.fail_load = None
+        assert not session.statistics().saved
+        await session.log_out()
+        await trio.sleep(100)
+        assert session.statistics().saved
+    assert store.record is not None
+    assert store.record.tokens is None
+
+
+async def test_a_log_out_that_could_not_be_saved_is_given_up_when_others_have_logged_in(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    theirs = Record(3, Tokens("theirs", "their-refresh", 3600), login="another")
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        await session.log_out()
+        store.fail_save, store.latency, store.record = None, 1, theirs
+
+        async def log_in() -> None:
+            with pytest.raises(LoggedOutError):
+                await session.log_in(Tokens("access-5", "refresh-5", 3600))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(log_in)
+            await trio.sleep(0.5)
+            await session.log_out()
+        await trio.sleep(100)
+        assert session.statistics().saved
+    assert store.record == theirs

@@ -350,6 +350,7 @@ class Keeper:
                 # Cut short, or without a store, and meanwhile a refresh has landed.
                 self.number += 1
                 landing = attrs.evolve(landing, number=self.number)
+                landing.login.generation = self.number
             self.become(on_log_in(self.state, landing), landing=landing)
             if isinstance(self.state, Closed):
                 self._supersede()
@@ -512,26 +513,24 @@ class Keeper:
         if not isinstance(landing, Generation):
             self.fail(landing)
 
-    def log_out(self, *, revoke: bool) -> list[Flight[Landing]]:
-        """End the login, and those that are about to begin; return the flights that tell others.
+    def log_out(self, *, revoke: bool) -> Flight[Landing] | None:
+        """End the login, and those that are about to begin; return the flight that tells others.
 
         Not a checkpoint.
         """
-        generations = [held(self.state)]
-        outcome = LoggedOut("asked")
+        generation, outcome = held(self.state), LoggedOut("asked")
+        logins = [] if generation is None else [generation.login]
         for flight in self._flights:
             if flight.cause is None and isinstance(flight.brought, Generation):
-                generations.append(flight.brought)
+                logins.append(flight.brought.login)
+                flight.brought.login.end(outcome)
                 flight.land(outcome)
         self.become(on_log_out(self.state, outcome))
 
-        def ending(login: Login) -> Procedure:
-            async def procedure(keeper: Keeper, _: Flight[Landing]) -> Landing:
-                return await log_out(keeper, login, revoke=revoke)
+        async def procedure(keeper: Keeper, _: Flight[Landing]) -> Landing:
+            return await log_out(keeper, logins, revoke=revoke)
 
-            return procedure
-
-        return [self.launch(ending(each.login)) for each in generations if each is not None]
+        return self.launch(procedure) if logins else None
 
     async def _keep_fresh(self) -> None:
         """Refresh by the clock without being asked, until cancelled."""

@@ -19,7 +19,7 @@ from . import events
 from ._errors import GrantMisconfiguredError, GrantRefusedError, StoreConflictError
 from ._flight import Flight, Generation, Login
 from ._retry import Attempts
-from ._state import Landing, LoggedOut, Setback, held, on_adoption
+from ._state import Landing, LoggedOut, Refreshing, Setback, held, on_adoption
 from ._store import Record
 from ._tokens import Tokens
 
@@ -37,11 +37,14 @@ _RESERVE = 0.25
 
 async def renew(keeper: Keeper, flight: Flight[Landing]) -> Landing:
     """Bring the next generation: adopt it from the store, or obtain it from the grant."""
-    base = held(keeper.state)
+    former = held(keeper.state)
     news: Generation | LoggedOut | None = None
     async with keeper.lock, keeper.vault.lock():
-        # Perhaps something newer was adopted meanwhile. (Closed, the state holds nothing.)
-        base = held(keeper.state) or base
+        # Closed, the state holds nothing.
+        base = held(keeper.state) or former
+        if base is not None and base is not former and _is_good(keeper, base):
+            # Whoever saved what could not be saved before has found something newer in the store.
+            return base
         attempts, refusal = Attempts(keeper.policy), None
         # It lands without us when its login ends.
         while not flight.landed:
@@ -52,7 +55,7 @@ async def renew(keeper: Keeper, flight: Flight[Landing]) -> Landing:
             if news is not None:
                 base, attempts, refusal = news, Attempts(keeper.policy), None
                 flight.quiet_until = attempts.quiet_until
-                if base.freshness(keeper.clock.now()) in ("fresh", "early"):
+                if _is_good(keeper, base):
                     return base
             if refusal is not None:
                 flight.brought = LoggedOut("refused", refusal)
@@ -71,6 +74,11 @@ async def renew(keeper: Keeper, flight: Flight[Landing]) -> Landing:
                 return await _take_in(keeper, flight, base, answer, asked_at)
             refusal = answer
     return news if isinstance(news, LoggedOut) else LoggedOut("asked")
+
+
+def _is_good(keeper: Keeper, generation: Generation) -> bool:
+    rejected = isinstance(keeper.state, Refreshing) and keeper.state.rejected
+    return not rejected and generation.freshness(keeper.clock.now()) in ("fresh", "early")
 
 
 async def _take_in(
@@ -214,30 +222,43 @@ async def log_in(
         async with _exclusively(keeper), keeper.vault.lock():
             # Whatever is there: a login is somebody's wish, and younger.
             await keeper.vault.look()
+            if login.outcome is not None:
+                # Somebody has logged out meanwhile: the store has that, and must not get this.
+                return generation
             if keeper.number > generation.number or keeper.vault.synced >= generation.number:
                 generation = flight.brought = next_generation(keeper, tokens, login, asked_at)
             await _save(keeper, _record(keeper, generation, login))
     return generation
 
 
-async def log_out(keeper: Keeper, login: Login, *, revoke: bool) -> Landing:
-    """Tell the store, then the server, that a login is over; the state says so already."""
+async def log_out(keeper: Keeper, logins: list[Login], *, revoke: bool) -> Landing:
+    """Tell the store, then the server, that logins are over; the state says so already.
+
+    Args:
+      keeper: Whose they are.
+      logins: The one that there was, then those that had only just begun.
+      revoke: Whether to tell the server.
+    """
     async with _exclusively(keeper):
-        with _kept_in_memory(keeper, None, login):
-            async with keeper.vault.lock():
-                await _tell_store(keeper, login)
-        if revoke and login.newest is not None:
-            await _revoke(keeper, login.newest)
+        for login in logins:
+            with _kept_in_memory(keeper, None, login):
+                async with keeper.vault.lock():
+                    await _tell_store(keeper, login)
+        for login in logins:
+            if revoke and login.newest is not None:
+                await _revoke(keeper, login.newest)
     return LoggedOut("asked")
 
 
 async def _tell_store(keeper: Keeper, login: Login) -> None:
     news = await keeper.vault.news()
     stored = keeper.vault.stored
-    # A refresh may have seen the news before us, when it was none for it any more.
-    if stored is not None and (news is not None or stored.generation > login.generation):
+    # Somebody here may have seen the news before us, when it was none for them any more.
+    if stored is not None and (news is not None or stored.generation >= login.generation):
         if stored.login != login.id:
-            return  # Somebody has logged in meanwhile; that is another login.
+            # Somebody has logged in meanwhile; that is another login, and nothing is left to save.
+            keeper.vault.forget(login)
+            return
         if stored.tokens is not None:
             # Another process has refreshed this very login.
             login.newest = stored.tokens

@@ -381,9 +381,9 @@ class Session(ClientMethods, metaclass=Opened):
         """
         keeper = self._keeper
         keeper.check_open()
-        flights = keeper.log_out(revoke=revoke)
+        flight = keeper.log_out(revoke=revoke)
         await trio.lowlevel.checkpoint()
-        for flight in flights:
+        if flight is not None:
             await flight.wait_landed()
 
     def _forget_cookies(self) -> None:

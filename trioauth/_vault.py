@@ -11,6 +11,7 @@ from ._errors import StoreConflictError
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from ._flight import Login
     from ._store import Record, TokenStore
 
 
@@ -30,6 +31,9 @@ class Vault:
 
     pending: Record | None = attrs.field(default=None, init=False)
     """What should be in the store, and could not be saved yet."""
+
+    _tried: Record | None = attrs.field(default=None, init=False, repr=False)
+    """What we tried to save last: it may be there in spite of an error."""
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Exclude all others who share the store."""
@@ -55,27 +59,34 @@ class Vault:
         record = await self.look()
         if self.synced <= before:
             return None
-        # What we could not save was overtaken, or it was saved in spite of an error.
-        pending, self.pending = self.pending, None
-        return None if _same(record, pending) else record
+        ours = _same(record, self._tried)
+        if not ours or self.pending is self._tried:
+            # What we could not save was overtaken, or it was saved in spite of an error.
+            self.pending = None
+        return None if ours else record
+
+    def forget(self, login: Login) -> None:
+        """Give up saving what is about a login."""
+        if self.pending is not None and self.pending.login == login.id:
+            self.pending = None
 
     async def save(self, record: Record) -> None:
         """Put a record into the store, unless somebody else has been there since we last looked."""
-        self.pending = record
+        self.pending = self._tried = record
         try:
             await self._store.save(record, expected=self.synced)
         except StoreConflictError:
             # The winner's record stays; ours is of no use to anybody.
-            self.pending = None
+            self.pending = self._tried = None
             raise
         self.stored = record
         self.pending = None
 
 
-def _same(record: Record | None, pending: Record | None) -> bool:
+def _same(record: Record | None, tried: Record | None) -> bool:
     return (
         record is not None
-        and pending is not None
+        and tried is not None
         and (record.generation, record.login, record.tokens)
-        == (pending.generation, pending.login, pending.tokens)
+        == (tried.generation, tried.login, tried.tokens)
     )

@@ -66,6 +66,12 @@ class Judge:
         if request.method == "POST":
             self.ledger.violate("P16", "the token endpoint's redirect was followed")
 
+    def foreign_answered(self, request: Any) -> None:
+        """Take in that a stranger answered, whatever it said: a redirect of the API ends there."""
+        sent = self.last.get(request.headers["x-sim-id"])
+        if sent is not None and sent.status == 302:
+            self._judge_use(sent)
+
     def presented(self, shown: Presentation) -> None:
         """Check everything about presenting a refresh token, at the moment it arrives."""
         self._forward_at[shown] = self.weather.forward
@@ -259,7 +265,8 @@ class Judge:
     def answered(self, sent: Sent) -> None:
         """Take in what the API said."""
         self.ledger.count(f"status {sent.status}")
-        self._judge_use(sent)
+        if sent.status not in (302, 303):  # Of a redirect, what counts is how it ends.
+            self._judge_use(sent)
         if sent.curable and sent.stay.session is not None:
             held = self.ledger.issue_held_by(sent.stay)
             if held is not None and held is not sent.issue:
@@ -268,8 +275,6 @@ class Judge:
     def _judge_use(self, sent: Sent) -> None:
         """P4: note whether refreshing was of any use, and whether it is still worth trying."""
         stay, policy = sent.stay, sent.stay.program.policy
-        if sent.status == 303:
-            return  # What counts is how it ends.
         if sent.again and not sent.curable:
             stay.in_vain.clear()
         elif sent.again and sent.issue is not None and sent.issue not in stay.counted:

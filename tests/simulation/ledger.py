@@ -20,6 +20,8 @@ class Login:
 
     name: str
     alive: bool = True
+    revoked: bool = False
+    """A session logged out, and said so."""
 
 
 @attrs.define(eq=False)

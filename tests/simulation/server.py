@@ -111,6 +111,7 @@ class Server:
         self.judge.foreign_request(stay, request, body)
         self.ledger.count("requests to foreign hosts")
         await trio.sleep(self.spec.api_latency)
+        self.judge.foreign_answered(request)
         return Reply(401, _INVALID)
 
     # --- the token endpoint --------------------------------------------------------------------
@@ -129,7 +130,7 @@ class Server:
             form["token"]
         )
         if issue is not None:
-            issue.login.alive = False
+            issue.login.alive, issue.login.revoked = False, True
             self.ledger.count("revocations")
             self.ledger.note(stay.name, "revoked", issue.name)
         return Reply(200)

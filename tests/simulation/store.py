@@ -132,6 +132,7 @@ class Handle:
         if store.record is not None and record.generation <= found:
             ledger.violate("P7", f"{self.who.name} saves generation {record.generation} on {found}")
         self._check_winner(record)
+        self._check_alive(record)
         store.put(record)
         store.writer = self.who
         self.seen = record.generation
@@ -148,6 +149,13 @@ class Handle:
             ledger.count("store:saved_in_spite")
             raise OSError("saved, and yet an error")
 
+    def _check_alive(self, record: Record) -> None:
+        """P13: what was logged out is never saved any more."""
+        if record.tokens is not None:
+            issue = self.store.ledger.by_access[record.tokens.access_token]
+            if issue.login.revoked and not self.store.lapsed:
+                self.store.ledger.violate("P13", f"{self.who.name} saves {issue.name}, revoked")
+
     def _check_winner(self, record: Record) -> None:
         """P5: a loser never overwrites a winner: newer tokens, or a login that began later."""
         store, ledger = self.store, self.store.ledger
@@ -157,8 +165,9 @@ class Handle:
             return
         winner = ledger.by_access[before.tokens.access_token]
         if record.tokens is None:
-            # One call of log_out() may end two logins, of which one had only just begun.
-            own = store.writer is self.who and self.who.log_outs > 0
+            # One call of log_out() may end two logins, of which one had only just begun. (What was
+            # there at the start was everybody's.)
+            own = store.writer in (self.who, None) and self.who.log_outs > 0
             excused = self.who.not_saved or own
             if record.login != before.login and not excused:
                 ledger.violate("P5", f"{self.who.name} overwrites {winner.name} with a log-out")
