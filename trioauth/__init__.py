@@ -21,6 +21,7 @@ A map of the package, in reading order:
 ``_origins``    where a token may go (pure)
 ``_challenge``  WWW-Authenticate: what a refresh can cure and what not (pure)
 ``events``      what observers are told
+``_log``        the same, in the log; ``_journal`` remembers it for `Session.explain` (``_explain``)
 ``timeline``    an observer that draws what happened
 ``grants``, ``stores``, ``testing``  batteries
 

@@ -85,12 +85,16 @@ def _check_installed(httpx2: bool) -> None:  # noqa: FBT001  # named as the opti
 
 def _demo(options: argparse.Namespace) -> int:
     # Not loaded for --help.
+    import logging
+
     import trio
 
     from ._demo import Options, run
     from ._demo_report import kept
     from ._demo_view import tell, watch
 
+    # What goes wrong is the show: it is not to be written across it.
+    logging.getLogger("trioauth").addHandler(logging.NullHandler())
     chosen = {name: value for name, value in vars(options).items() if name != "command"}
     result = trio.run(run, Options(**chosen), watch)
     if result is None:

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 if TYPE_CHECKING:
     import os
 
@@ -36,6 +38,19 @@ def printable(text: str, *, secrets: tuple[str, ...] = ()) -> str:
             text = text.replace(secret, "[redacted]")
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= _LONGEST_DESCRIPTION else text[:_LONGEST_DESCRIPTION] + "..."
+
+
+def careful(error: BaseException | None) -> str:
+    """Say what an exception is, and what it says, unless that might be a secret; "" for None.
+
+    Ours never say one, nor does the operating system. What others quote, nobody knows: the
+    parser of a grant of your own may show in its error what it could not parse.
+    """
+    if error is None:
+        return ""
+    name, text = type(error).__name__, str(error)
+    trusted = isinstance(error, Error | OSError | trio.TooSlowError)
+    return printable(f"{name}: {text}" if trusted and text else name)
 
 
 class Error(Exception):

@@ -19,6 +19,8 @@ Freshness: TypeAlias = Literal["fresh", "early", "stale", "expired"]
 
 ResultT = TypeVar("ResultT")
 
+# Of those who waited for a flight, so many names: enough for a person to see who they were.
+_REMEMBERED = 5
 
 NotResent: TypeAlias = Literal["body", "futile", "again"]
 
@@ -183,6 +185,8 @@ class Flight(Generic[ResultT]):
     number: int
     cause: RefreshCause | None = None
     """Why a refresh was started; None for a login or a log-out."""
+    began: float = 0.0
+    """When it took off, on trio's clock."""
     scope: trio.CancelScope = attrs.field(
         factory=lambda: trio.CancelScope(shield=True), init=False, repr=False
     )
@@ -195,12 +199,24 @@ class Flight(Generic[ResultT]):
     grounded: str | None = attrs.field(default=None, init=False)
     """Why it was cancelled, if it was."""
 
+    boarded: int = attrs.field(default=0, init=False)
+    """How many tasks have waited for it, those that left early included."""
+
+    first: tuple[str, ...] = attrs.field(default=(), init=False)
+    """The names of the first few of them."""
+
     over: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     """Set when its task is done, which may be later than its landing."""
 
     _landed: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     # Written once, before _landed is set; read only after.
     _result: list[ResultT] = attrs.field(factory=list["ResultT"], init=False, repr=False)
+
+    def board(self, task: str) -> None:
+        """Take note of who is about to wait. Not a checkpoint."""
+        self.boarded += 1
+        if self.boarded <= _REMEMBERED:
+            self.first += (task,)
 
     def ground(self, reason: str) -> None:
         """Cancel it. Not a checkpoint."""

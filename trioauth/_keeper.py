@@ -11,6 +11,7 @@ and writing it there is never an ``await``: in trio that is the lock. The
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import math
@@ -26,19 +27,23 @@ from ._errors import (
     LoggedOutError,
     RefreshUnavailableError,
     StoreError,
+    careful,
     printable,
 )
 from ._flight import Flight, Generation, Login
+from ._journal import PASSING, Journal
+from ._log import log, wants_waits
 from ._renewal import log_in, log_out, renew, restore, save_again
 from ._retry import Futility, retry_after
 from ._state import (
+    REASONS,
+    UNREMARKABLE,
     Board,
     Closed,
     Current,
     Failure,
     Landing,
     LoggedOut,
-    LogoutReason,
     Refreshing,
     Rejected,
     Setback,
@@ -83,15 +88,6 @@ _LONGEST_NAP = 30.0
 # A nap may end so much too early, because seconds are added up in another order.
 _ROUNDING = 1e-6
 
-_REASONS: dict[LogoutReason, str] = {
-    "never_logged_in": "nobody has logged in yet",
-    "asked": "the session was logged out",
-    "refused": "the authorization server refused to renew the login",
-    "unavailable": "the login could not be renewed while it lasted",
-    "replaced": "a new login has taken the place of the one this began with",
-    "elsewhere": "the login was ended by another process that shares the token store",
-}
-
 
 @final
 @attrs.define(eq=False)
@@ -121,6 +117,7 @@ class Keeper:
     retries: int = attrs.field(default=0, init=False)
     rejections: int = attrs.field(default=0, init=False)
     last_failure: Exception | None = attrs.field(default=None, init=False)
+    journal: Journal = attrs.field(default=Journal(), init=False)
     _context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
     _flights: set[Flight[Landing]] = attrs.field(factory=set[Flight[Landing]], init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -227,9 +224,10 @@ class Keeper:
                 "a grant or store can't use the session it works for, it would wait for itself; "
                 "use the endpoint it is given"
             )
-        if not self.observers:
-            return await flight.wait_landed()
         task = trio.lowlevel.current_task().name
+        flight.board(task)
+        if not (self.observers or wants_waits()):
+            return await flight.wait_landed()
         self.tell(events.WaitStarted(time=trio.current_time(), flight=flight.number, task=task))
         cancelled = True
         try:
@@ -290,12 +288,13 @@ class Keeper:
     def take_off(self, cause: events.RefreshCause) -> Flight[Landing]:
         """Start a refresh. Not a checkpoint: state and flight change together."""
         self.refreshes += 1
-        flight = Flight[Landing](self.refreshes, cause)
+        now = trio.current_time()
+        flight = Flight[Landing](self.refreshes, cause, now)
         replaced = held(self.state)
         self.become(
             on_take_off(self.state, flight),
             events.RefreshStarted(
-                time=trio.current_time(),
+                time=now,
                 flight=flight.number,
                 cause=cause,
                 generation=0 if replaced is None else replaced.number,
@@ -379,11 +378,17 @@ class Keeper:
 
     def _report(self, flight: Flight[Landing], landing: Landing) -> events.Event:
         now, number = trio.current_time(), flight.number
+        took, waited, tasks = now - flight.began, flight.boarded, flight.first
         if isinstance(landing, Generation):
             self.last_failure = None
-            adopted = flight.brought is not landing
             return events.RefreshLanded(
-                time=now, flight=number, generation=landing.number, adopted=adopted
+                time=now,
+                flight=number,
+                generation=landing.number,
+                adopted=flight.brought is not landing,
+                took=took,
+                waited=waited,
+                tasks=tasks,
             )
         self.last_failure = landing.cause
         return events.RefreshFailed(
@@ -391,6 +396,10 @@ class Keeper:
             flight=number,
             error=type(landing.cause or LoggedOutError("")).__name__,
             retry_at=self.clock.to_trio(landing.retry_at) if isinstance(landing, Setback) else now,
+            words=careful(landing.cause),
+            took=took,
+            waited=waited,
+            tasks=tasks,
         )
 
     def ground(self) -> None:
@@ -427,7 +436,11 @@ class Keeper:
             self.login, outcome = generation.login, LoggedOut("replaced")
         if login is not None and outcome is not None and login.outcome is None:
             self.forget_cookies()
-            self.tell(events.LoggedOut(time=trio.current_time(), reason=outcome.reason))
+            self.tell(
+                events.LoggedOut(
+                    time=trio.current_time(), reason=outcome.reason, words=careful(outcome.cause)
+                )
+            )
             login.end(outcome)
         if generation is not None and begins:
             self.tell(events.LoggedIn(time=trio.current_time(), generation=generation.number))
@@ -437,12 +450,16 @@ class Keeper:
         self._changed.set()
 
     def tell(self, event: events.Event) -> None:
-        """Tell the observers. Not a checkpoint."""
-        for observer in self.observers:
+        """Tell the log and the observers, and remember what explains. Not a checkpoint."""
+        if not isinstance(event, PASSING):
+            self.journal = self.journal.noting(event, at=self.clock.now())
+        for observer in (log, *self.observers):
             try:
                 observer(event)
             except Exception:
-                _logger.exception("an observer raised; the session goes on")
+                # A handler of the program's that raises is not to end the session either.
+                with contextlib.suppress(Exception):
+                    _logger.exception("an observer raised; the session goes on")
 
     def fail(self, why: Failure) -> NoReturn:
         """Raise what this means to the task at hand: an exception of its own, a shared cause."""
@@ -459,7 +476,8 @@ class Keeper:
                 error.retry_at = self.clock.to_trio(retry_at)
                 raise error from cause
             case LoggedOut(reason, cause):
-                raise LoggedOutError(f"{_REASONS[reason]}; log in again", reason) from cause
+                more = "" if reason in UNREMARKABLE else " (session.explain() says what happened)"
+                raise LoggedOutError(f"{REASONS[reason]}; log in again{more}", reason) from cause
             case Closed():
                 raise trio.ClosedResourceError("this session is closed")
         assert_never(why)

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from . import events
-from ._errors import GrantMisconfiguredError, GrantRefusedError, StoreConflictError
+from ._errors import GrantMisconfiguredError, GrantRefusedError, StoreConflictError, careful
 from ._flight import Flight, Generation, Login
 from ._retry import Attempts
 from ._state import Landing, LoggedOut, Refreshing, Setback, held, on_adoption
@@ -369,7 +369,10 @@ def _not_saved(
         record = keeper.vault.pending = _record(keeper, generation, login)
     keeper.tell(
         events.NotSaved(
-            time=trio.current_time(), generation=record.generation, error=type(why).__name__
+            time=trio.current_time(),
+            generation=record.generation,
+            error=type(why).__name__,
+            words=careful(why),
         )
     )
     keeper.save_later()
@@ -399,7 +402,7 @@ async def _revoke(keeper: Keeper, tokens: Tokens) -> None:
         with trio.fail_after(keeper.policy.close_grace):
             told = await revoke(tokens, keeper.endpoint)
     except Exception as exc:  # noqa: BLE001  # told; there is nothing to mend
-        keeper.tell(events.NotRevoked(time=now(), error=type(exc).__name__))
+        keeper.tell(events.NotRevoked(time=now(), error=type(exc).__name__, words=careful(exc)))
     else:
         if told is not False:
             keeper.tell(events.Revoked(time=now()))

@@ -136,6 +136,21 @@ class Session(ClientMethods, metaclass=Opened):
             last_failure=None if failure is None else in_words(failure),
         )
 
+    def explain(self) -> str:
+        """Say for a person what the session is up to, in a few lines. Not a checkpoint.
+
+        Whether it is logged in, and if not, why; why and when it last refreshed, who waited, and
+        how that ended; whether the store has the newest; what happens next; and what happened
+        lately. Works at any time, after the session was closed, too. There is no secret in it.
+        The wording may change: programs ask `state` and `statistics`.
+
+        Returns:
+          Text for `print`, a log or a notebook, where it shows itself line by line.
+        """
+        from ._explain import explain, look
+
+        return explain(look(self._keeper))
+
     # --- HTTP ------------------------------------------------------------------------------
 
     @property

@@ -43,6 +43,19 @@ LogoutReason: TypeAlias = Literal[
     Another process that shares the store has logged out.
 """
 
+REASONS: dict[LogoutReason, str] = {
+    "never_logged_in": "nobody has logged in yet",
+    "asked": "the session was logged out",
+    "refused": "the authorization server refused to renew the login",
+    "unavailable": "the login could not be renewed while it lasted",
+    "replaced": "a new login has taken the place of the one this began with",
+    "elsewhere": "the login was ended by another process that shares the token store",
+}
+"""In words."""
+
+UNREMARKABLE: frozenset[LogoutReason] = frozenset({"never_logged_in", "asked", "replaced"})
+"""What this very program has done, or has not done yet."""
+
 
 # --- what the world sees -------------------------------------------------------------------
 

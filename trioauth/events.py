@@ -3,6 +3,10 @@
 An observer is a function of one argument, called in the middle of things: keep
 it short, and never let it block. If it raises, that is logged (to the logger
 ``trioauth``), and the session goes on.
+
+The `str` of an event is a line for a person to read: ``observers=[print]`` is an
+observer. The same lines go to the logger ``trioauth.events`` without being asked
+for. What is there for that line alone does not count when events are compared.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
 import attrs
+
+from ._errors import printable
+from ._state import REASONS
 
 if TYPE_CHECKING:
     from ._state import LogoutReason
@@ -36,11 +43,29 @@ __all__ = [
 RefreshCause: TypeAlias = Literal["clock", "rejected", "asked_for"]
 """Why a refresh was started: the token is old, a server refused it, or `Session.refresh`."""
 
+CAUSES: dict[RefreshCause, str] = {
+    "clock": "the token was old",
+    "rejected": "a server refused the token",
+    "asked_for": "the program asked for it",
+}
+"""In words."""
+
 
 @attrs.frozen(kw_only=True)
 class _Event:
     time: float
     """When, on trio's clock (`trio.current_time`)."""
+
+
+@attrs.frozen(kw_only=True)
+class _RefreshEnded(_Event):
+    flight: int
+    took: float = attrs.field(default=0.0, eq=False)
+    """Seconds since it took off."""
+    waited: int = attrs.field(default=0, eq=False)
+    """How many tasks have waited for it, those that left early included."""
+    tasks: tuple[str, ...] = attrs.field(default=(), eq=False)
+    """The names of the first few of them."""
 
 
 @final
@@ -54,28 +79,46 @@ class RefreshStarted(_Event):
     generation: int
     """The generation to be replaced; 0 if there is none."""
 
+    def __str__(self) -> str:
+        return f"refresh {self.flight} started, because {CAUSES[self.cause]}"
+
 
 @final
 @attrs.frozen(kw_only=True)
-class RefreshLanded(_Event):
+class RefreshLanded(_RefreshEnded):
     """A flight brought a new generation. It is current, and nobody has woken up yet."""
 
-    flight: int
     generation: int
     adopted: bool
     """The tokens were found in the store: somebody else had refreshed already."""
 
+    def __str__(self) -> str:
+        found = ", found in the store" if self.adopted else ""
+        return (
+            f"refresh {self.flight} landed after {_seconds(self.took)}: "
+            f"generation {self.generation}{found}; {who_waited(self)}"
+        )
+
 
 @final
 @attrs.frozen(kw_only=True)
-class RefreshFailed(_Event):
+class RefreshFailed(_RefreshEnded):
     """A flight came back with nothing; the login still stands, or see the `LoggedOut` after it."""
 
-    flight: int
     error: str
     """The name of the exception's class; its text is in `Session.statistics`."""
     retry_at: float
     """When the next flight may start, on trio's clock."""
+    words: str = attrs.field(default="", eq=False)
+    """The exception's class, and what it says if that surely holds no secret."""
+
+    def __str__(self) -> str:
+        pause = self.retry_at - self.time
+        again = f"; not tried again for {_seconds(pause)}" if pause > 0 else ""
+        return (
+            f"refresh {self.flight} failed after {_seconds(self.took)}: "
+            f"{self.words or self.error}; {who_waited(self)}{again}"
+        )
 
 
 @final
@@ -87,6 +130,9 @@ class WaitStarted(_Event):
     task: str
     """The name of the task."""
 
+    def __str__(self) -> str:
+        return f"{printable(self.task)} waits for refresh {self.flight}"
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -96,6 +142,14 @@ class WaitEnded(_Event):
     flight: int
     task: str
     cancelled: bool
+
+    def __str__(self) -> str:
+        if self.cancelled:
+            return (
+                f"{printable(self.task)} was cancelled while it waited for refresh {self.flight}, "
+                "which goes on"
+            )
+        return f"{printable(self.task)} has waited for refresh {self.flight}"
 
 
 @final
@@ -109,6 +163,12 @@ class RequestResent(_Event):
     generation: int
     """The generation it is sent with now."""
 
+    def __str__(self) -> str:
+        return (
+            f"{printable(self.task)} sends a request again, with generation {self.generation}: "
+            f"generation {self.refused} was refused"
+        )
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -117,6 +177,9 @@ class LoggedIn(_Event):
 
     generation: int
 
+    def __str__(self) -> str:
+        return f"logged in: generation {self.generation}"
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -124,6 +187,12 @@ class LoggedOut(_Event):
     """A login ended. Told before any waiting task wakes up: drop your caches here."""
 
     reason: LogoutReason
+    words: str = attrs.field(default="", eq=False)
+    """Like `RefreshFailed.words`; "" if there is no exception behind it."""
+
+    def __str__(self) -> str:
+        said = f" ({self.words})" if self.words else ""
+        return f"logged out: {REASONS[self.reason]}{said}"
 
 
 @final
@@ -133,6 +202,9 @@ class Saved(_Event):
 
     generation: int
 
+    def __str__(self) -> str:
+        return f"saved as generation {self.generation}"
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -141,12 +213,23 @@ class NotSaved(_Event):
 
     generation: int
     error: str
+    words: str = attrs.field(default="", eq=False)
+    """Like `RefreshFailed.words`."""
+
+    def __str__(self) -> str:
+        return (
+            f"generation {self.generation} could not be saved: {self.words or self.error}; "
+            "it is kept in memory, and saved again later"
+        )
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Revoked(_Event):
     """The authorization server was told that the login is over."""
+
+    def __str__(self) -> str:
+        return "revoked: the authorization server knows that the login is over"
 
 
 @final
@@ -155,6 +238,14 @@ class NotRevoked(_Event):
     """The authorization server could not be told that the login is over."""
 
     error: str
+    words: str = attrs.field(default="", eq=False)
+    """Like `RefreshFailed.words`."""
+
+    def __str__(self) -> str:
+        return (
+            "not revoked: the authorization server could not be told that the login is over "
+            f"({self.words or self.error})"
+        )
 
 
 Event: TypeAlias = (
@@ -173,3 +264,19 @@ Event: TypeAlias = (
 )
 
 Observer: TypeAlias = Callable[[Event], object]
+
+
+def who_waited(event: RefreshLanded | RefreshFailed) -> str:
+    """Say how many tasks have waited for a refresh, and who the first of them were."""
+    if not event.waited:
+        return "no task waited"
+    count = "1 task" if event.waited == 1 else f"{event.waited} tasks"
+    if not event.tasks:
+        return f"{count} waited"
+    more = event.waited - len(event.tasks)
+    names = ", ".join(printable(task) for task in event.tasks)
+    return f"{count} waited: {names}" + (f" and {more} more" if more > 0 else "")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{round(seconds, 3):g} s"

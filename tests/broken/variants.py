@@ -39,7 +39,11 @@ VARIANTS: Final = (
     Variant(
         "the refresh runs in the task of whoever asked first",
         (
-            Edit("_keeper.py", "        if not self.observers:\n", "        if False:\n"),
+            Edit(
+                "_keeper.py",
+                "        if not (self.observers or wants_waits()):\n",
+                "        if False:\n",
+            ),
             Edit(
                 "_keeper.py",
                 "        return self.launch(renew, flight)",
@@ -70,7 +74,11 @@ VARIANTS: Final = (
     Variant(
         "nursery.start for the flight, which ties it to its caller",
         (
-            Edit("_keeper.py", "        if not self.observers:\n", "        if False:\n"),
+            Edit(
+                "_keeper.py",
+                "        if not (self.observers or wants_waits()):\n",
+                "        if False:\n",
+            ),
             Edit(
                 "_keeper.py",
                 "        return self.launch(renew, flight)",
@@ -102,7 +110,11 @@ VARIANTS: Final = (
     Variant(
         "a waiter that leaves takes the flight along",
         (
-            Edit("_keeper.py", "        if not self.observers:\n", "        if False:\n"),
+            Edit(
+                "_keeper.py",
+                "        if not (self.observers or wants_waits()):\n",
+                "        if False:\n",
+            ),
             Edit(
                 "_keeper.py",
                 "            now = trio.current_time()\n            self.tell(\n",
@@ -264,9 +276,9 @@ VARIANTS: Final = (
         (
             Edit(
                 "_keeper.py",
-                '                raise LoggedOutError(f"{_REASONS[reason]}; log in again", reason)'
-                " from cause",
-                "                error = LoggedOutError(_REASONS[reason], reason)\n"
+                '                raise LoggedOutError(f"{REASONS[reason]}; log in again{more}", '
+                "reason) from cause",
+                "                error = LoggedOutError(REASONS[reason], reason)\n"
                 "                raise _raised.setdefault(id(why), error) from cause",
             ),
             Edit(
@@ -283,8 +295,12 @@ VARIANTS: Final = (
             Edit(
                 "_keeper.py",
                 "            self.forget_cookies()\n"
-                "            self.tell(events.LoggedOut(time=trio.current_time(), "
-                "reason=outcome.reason))\n"
+                "            self.tell(\n"
+                "                events.LoggedOut(\n"
+                "                    time=trio.current_time(), reason=outcome.reason, "
+                "words=careful(outcome.cause)\n"
+                "                )\n"
+                "            )\n"
                 "            login.end(outcome)\n",
                 "            login.end(outcome)\n"
                 "            self.forget_cookies()\n"

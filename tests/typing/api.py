@@ -167,6 +167,7 @@ async def the_rest(session: Session) -> None:
     assert_type(session.state, LoggedIn | LoggedOut)
     assert_type(session.generation, int)
     assert_type(session.statistics(), Statistics)
+    assert_type(session.explain(), str)
     assert_type(session.statistics().last_failure, str | None)
     assert_type(await session.wait_logged_out(), LoggedOut)
     async with session.open_nursery() as nursery:

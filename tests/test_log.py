@@ -1,0 +1,286 @@
+"""What a session writes into the log without being asked, and what events say in words."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import httpx
+import pytest
+import trio
+import trio.testing
+
+from trioauth import GrantRefusedError, LoggedOutError, RefreshPolicy, StoreError, events
+from trioauth._log import log
+
+from .both import FakeApi
+from .fakes import FakeGrant, FakeStore, first_tokens
+from .sessions import down, only, opened
+
+LOGGER = "trioauth.events"
+
+LINES: list[tuple[events.Event, str, int]] = [
+    (
+        events.RefreshStarted(time=0, flight=3, cause="rejected", generation=7),
+        "refresh 3 started, because a server refused the token",
+        logging.DEBUG,
+    ),
+    (
+        events.RefreshLanded(time=0, flight=3, generation=8, adopted=False, took=0.15234),
+        "refresh 3 landed after 0.152 s: generation 8; no task waited",
+        logging.INFO,
+    ),
+    (
+        events.RefreshLanded(time=0, flight=3, generation=8, adopted=True, took=2, waited=2),
+        "refresh 3 landed after 2 s: generation 8, found in the store; 2 tasks waited",
+        logging.INFO,
+    ),
+    (
+        events.RefreshFailed(time=0, flight=3, error="OSError", retry_at=0, took=1, waited=1),
+        "refresh 3 failed after 1 s: OSError; 1 task waited",
+        logging.WARNING,
+    ),
+    (
+        events.RefreshFailed(
+            time=2,
+            flight=3,
+            error="OSError",
+            retry_at=7,
+            took=1,
+            waited=1000,
+            tasks=("sync 1", "sync 2"),
+            words="OSError: no route to host",
+        ),
+        (
+            "refresh 3 failed after 1 s: OSError: no route to host; "
+            "1000 tasks waited: sync 1, sync 2 and 998 more; not tried again for 5 s"
+        ),
+        logging.WARNING,
+    ),
+    (
+        events.WaitStarted(time=0, flight=3, task="sync\n1"),
+        "sync 1 waits for refresh 3",
+        logging.DEBUG,
+    ),
+    (
+        events.WaitEnded(time=0, flight=3, task="sync 1", cancelled=False),
+        "sync 1 has waited for refresh 3",
+        logging.DEBUG,
+    ),
+    (
+        events.WaitEnded(time=0, flight=3, task="sync 1", cancelled=True),
+        "sync 1 was cancelled while it waited for refresh 3, which goes on",
+        logging.DEBUG,
+    ),
+    (
+        events.RequestResent(time=0, task="sync 1", refused=7, generation=8),
+        "sync 1 sends a request again, with generation 8: generation 7 was refused",
+        logging.DEBUG,
+    ),
+    (events.LoggedIn(time=0, generation=8), "logged in: generation 8", logging.INFO),
+    (
+        events.LoggedOut(time=0, reason="asked"),
+        "logged out: the session was logged out",
+        logging.INFO,
+    ),
+    (
+        events.LoggedOut(time=0, reason="replaced"),
+        "logged out: a new login has taken the place of the one this began with",
+        logging.INFO,
+    ),
+    (
+        events.LoggedOut(time=0, reason="refused", words="GrantRefusedError: invalid_grant"),
+        (
+            "logged out: the authorization server refused to renew the login "
+            "(GrantRefusedError: invalid_grant)"
+        ),
+        logging.WARNING,
+    ),
+    (
+        events.LoggedOut(time=0, reason="elsewhere"),
+        "logged out: the login was ended by another process that shares the token store",
+        logging.WARNING,
+    ),
+    (events.Saved(time=0, generation=8), "saved as generation 8", logging.DEBUG),
+    (
+        events.NotSaved(time=0, generation=8, error="StoreError"),
+        "generation 8 could not be saved: StoreError; it is kept in memory, and saved again later",
+        logging.ERROR,
+    ),
+    (
+        events.Revoked(time=0),
+        "revoked: the authorization server knows that the login is over",
+        logging.INFO,
+    ),
+    (
+        events.NotRevoked(time=0, error="OSError", words="OSError: no route to host"),
+        (
+            "not revoked: the authorization server could not be told that the login is over "
+            "(OSError: no route to host)"
+        ),
+        logging.WARNING,
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "line", "level"), LINES)
+def test_each_event_is_one_line_at_a_level_that_fits(
+    event: events.Event, line: str, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert str(event) == line
+    log(event)
+    [record] = caplog.records
+    assert (record.name, record.levelno, record.getMessage()) == (LOGGER, level, line)
+    caplog.clear()
+    with caplog.at_level(level + 1, LOGGER):
+        log(event)
+    assert caplog.records == []
+
+
+def test_every_kind_of_event_has_a_line() -> None:
+    kinds = {getattr(events, name) for name in events.__all__}
+    kinds = {kind for kind in kinds if isinstance(kind, type) and attrs.has(kind)}
+    assert {type(event) for event, _, _ in LINES} == kinds
+
+
+def test_what_is_there_for_a_person_does_not_count_when_events_are_compared() -> None:
+    one = events.RefreshFailed(time=0, flight=1, error="OSError", retry_at=5)
+    other = attrs.evolve(one, took=1, waited=2, tasks=("a", "b"), words="OSError: no")
+    assert one == other
+    assert attrs.evolve(one, error="StoreError") != other
+
+
+async def test_failures_and_the_end_of_a_login_are_in_the_log_unasked(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    caplog.set_level(logging.WARNING, "trioauth")
+    store = FakeStore()
+    grant = FakeGrant(0, script=[down(), GrantRefusedError("invalid_grant", "gone")])
+    policy = RefreshPolicy(attempts=1, cooldown=0.5)
+    async with opened(grant, store=store, policy=policy) as session:
+        await session.token()
+        store.fail_save = StoreError("the disk is full")
+        session.reject(1)
+        for _ in range(2):
+            with pytest.raises(Exception, match=r"down|refused"):
+                await session.token()
+            await trio.sleep(1)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    task = trio.lowlevel.current_task().name
+    assert lines[:4] == [
+        (
+            "WARNING",
+            (
+                "refresh 1 failed after 0 s: RefreshUnavailableError: down; "
+                f"1 task waited: {task}; not tried again for 0.5 s"
+            ),
+        ),
+        (
+            "ERROR",
+            (
+                "generation 2 could not be saved: StoreError: the disk is full; "
+                "it is kept in memory, and saved again later"
+            ),
+        ),
+        (
+            "WARNING",
+            (
+                "refresh 2 failed after 0 s: GrantRefusedError: invalid_grant: gone; "
+                f"1 task waited: {task}"
+            ),
+        ),
+        (
+            "WARNING",
+            (
+                "logged out: the authorization server refused to renew the login "
+                "(GrantRefusedError: invalid_grant: gone)"
+            ),
+        ),
+    ]
+
+
+async def test_what_goes_as_it_should_is_not_in_the_log_unasked(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    caplog.set_level(logging.WARNING, "trioauth")
+    transport = httpx.MockTransport(FakeApi(refused={"access-0"}))
+    async with opened(transport=transport) as session:
+        await session.get("/")
+        await session.log_out()
+    assert caplog.records == []
+
+
+async def test_who_waits_is_in_the_log_of_whoever_wants_to_know_all(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    caplog.set_level(logging.DEBUG, "trioauth")
+    async with opened(tokens=first_tokens(0)) as session:
+        await session.token()
+    task = trio.lowlevel.current_task().name
+    lines = {record.getMessage() for record in caplog.records}
+    assert {f"{task} waits for refresh 1", f"{task} has waited for refresh 1"} <= lines
+
+
+async def test_no_event_is_made_for_a_wait_that_nobody_wants_to_know_of(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    caplog.set_level(logging.INFO, "trioauth")
+    monkeypatch.setattr(events, "WaitStarted", None)
+    async with opened(tokens=first_tokens(0)) as session:
+        assert await session.token() == "access-1"
+
+
+async def test_a_handler_that_raises_does_not_end_the_session(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise OSError("the disk of the log is full")
+
+    handler = Broken()
+    logging.getLogger("trioauth").addHandler(handler)
+    told: list[events.Event] = []
+    try:
+        async with opened(tokens=first_tokens(0), observers=[told.append]) as session:
+            assert await session.token() == "access-1"
+    finally:
+        logging.getLogger("trioauth").removeHandler(handler)
+    assert len(only(events.RefreshLanded, told)) == 1
+
+
+async def test_print_is_an_observer(
+    capsys: pytest.CaptureFixture[str], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with opened(observers=[print]) as session:
+        await session.refresh()
+    assert "\nrefresh 1 landed after 1 s: generation 2; 1 task waited: " in capsys.readouterr().out
+
+
+async def test_the_log_shows_no_secret_that_an_exception_quotes(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    caplog.set_level(logging.WARNING, "trioauth")
+    store = FakeStore()
+    policy = RefreshPolicy(attempts=1)
+    async with opened(FakeGrant(script=[KeyError("hunter2")]), store=store, policy=policy) as s:
+        store.fail_save = ValueError("hunter2")
+        with pytest.raises(Exception, match="no new token"):
+            await s.refresh()
+        await s.log_out()
+    assert "KeyError" in caplog.text
+    assert "ValueError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_the_error_of_a_login_that_ended_by_itself_names_explain(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with opened(FakeGrant(script=[GrantRefusedError("invalid_grant")])) as session:
+        with pytest.raises(LoggedOutError, match=r"log in again \(session.explain\(\) says"):
+            await session.refresh()
+    async with opened() as session:
+        await session.log_out()
+        with pytest.raises(LoggedOutError, match="log in again$"):
+            await session.refresh()
