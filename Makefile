@@ -24,8 +24,10 @@ SAMPLE ?=
 # What `make test-all` tries.
 VERSIONS := 3.11 3.12 3.13
 
-SOURCES := trioauth tests scripts $(wildcard benchmarks)
+SOURCES := trioauth tests scripts docs $(wildcard benchmarks)
 BIN := .venv/bin
+# All pages, each time: a page left alone would keep its old warnings to itself.
+BUILD_DOCS := $(BIN)/sphinx-build -E -q -W --keep-going -d build/doctrees docs build/docs
 # What the installation is made from: when one of these changes, it is made again.
 PROJECT := pyproject.toml trioauth/_version.py
 # pyright, when it finds a newer release of itself, prints a notice. The version is ours to raise.
@@ -59,8 +61,12 @@ help: ## List the targets
 	$*/bin/python -m pip install -qq --editable '.[httpx2]' --group bench
 	touch $@
 
+%/.docs: %/.made $(PROJECT)
+	$*/bin/python -m pip install -qq --editable '.[testing,httpx2]' --group docs
+	touch $@
+
 %/.check: %/.made $(PROJECT)
-	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group check
+	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group check --group docs
 	touch $@
 
 .PHONY: interop
@@ -93,7 +99,7 @@ test-all: test ## Run `test`, then the tests on every other supported Python fou
 	scripts/test_others.sh $(VERSIONS)
 
 .PHONY: check
-check: .venv/.check ## Run the linters, the type checkers and the check of the diagram
+check: .venv/.check ## Run the linters, the type checkers and the checks of the documentation
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/flake8 $(SOURCES)
@@ -101,6 +107,11 @@ check: .venv/.check ## Run the linters, the type checkers and the check of the d
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python scripts/draw_states.py --check
 	$(BIN)/python scripts/list_promises.py --check
+	$(BUILD_DOCS)
+
+.PHONY: docs
+docs: .venv/.docs ## Build the documentation: build/docs/index.html
+	$(BUILD_DOCS)
 
 .PHONY: bench
 bench: .venv-bench/.bench ## Measure what a session costs, against a fixed header and the peers
