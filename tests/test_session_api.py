@@ -46,6 +46,7 @@ def test_the_clients_methods_have_their_own_signatures(name: str) -> None:
     ours, theirs = getattr(Session, name), getattr(httpx.AsyncClient, name)
     assert inspect.signature(ours) == inspect.signature(theirs)
     assert ours.__name__ == name
+    assert f"httpx.AsyncClient.{name}`" in ours.__doc__
 
 
 async def test_the_clients_methods_send_signed_requests(

@@ -139,16 +139,24 @@ class HasClient(Protocol):
 
 def lent(
     method: Callable[Concatenate[httpx.AsyncClient, P], ResultT],
-) -> Callable[Concatenate[HasClient, P], ResultT]:
-    """Lend a method of the client to its owner, signature and types included."""
+) -> Callable[[Callable[[Any], None]], Callable[Concatenate[HasClient, P], ResultT]]:
+    """Lend a method of the client to its owner, signature and types included.
 
-    def call(self: HasClient, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
-        # By name, so that a client's own `send` is found.
-        result: ResultT = getattr(self.http, method.__name__)(*args, **kwargs)
-        return result
+    Decorates a function that gives the docstring. A function and not an attribute, because every
+    type checker binds one to its object, and reads its type from here instead of guessing it.
+    """
 
-    update_wrapper(call, method)
-    return call
+    def lend(own: Callable[[Any], None]) -> Callable[Concatenate[HasClient, P], ResultT]:
+        def call(self: HasClient, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
+            # By name, so that a client's own `send` is found.
+            result: ResultT = getattr(self.http, method.__name__)(*args, **kwargs)
+            return result
+
+        update_wrapper(call, method)
+        call.__doc__ = own.__doc__
+        return call
+
+    return lend
 
 
 class ClientMethods:
@@ -156,14 +164,46 @@ class ClientMethods:
 
     __slots__ = ()
 
-    get = lent(httpx.AsyncClient.get)
-    post = lent(httpx.AsyncClient.post)
-    put = lent(httpx.AsyncClient.put)
-    patch = lent(httpx.AsyncClient.patch)
-    delete = lent(httpx.AsyncClient.delete)
-    head = lent(httpx.AsyncClient.head)
-    options = lent(httpx.AsyncClient.options)
-    request = lent(httpx.AsyncClient.request)
-    stream = lent(httpx.AsyncClient.stream)
-    send = lent(httpx.AsyncClient.send)
-    build_request = lent(httpx.AsyncClient.build_request)
+    @lent(httpx.AsyncClient.get)
+    def get(self) -> None:
+        """Send a GET request, as `httpx.AsyncClient.get` does."""
+
+    @lent(httpx.AsyncClient.post)
+    def post(self) -> None:
+        """Send a POST request, as `httpx.AsyncClient.post` does."""
+
+    @lent(httpx.AsyncClient.put)
+    def put(self) -> None:
+        """Send a PUT request, as `httpx.AsyncClient.put` does."""
+
+    @lent(httpx.AsyncClient.patch)
+    def patch(self) -> None:
+        """Send a PATCH request, as `httpx.AsyncClient.patch` does."""
+
+    @lent(httpx.AsyncClient.delete)
+    def delete(self) -> None:
+        """Send a DELETE request, as `httpx.AsyncClient.delete` does."""
+
+    @lent(httpx.AsyncClient.head)
+    def head(self) -> None:
+        """Send a HEAD request, as `httpx.AsyncClient.head` does."""
+
+    @lent(httpx.AsyncClient.options)
+    def options(self) -> None:
+        """Send an OPTIONS request, as `httpx.AsyncClient.options` does."""
+
+    @lent(httpx.AsyncClient.request)
+    def request(self) -> None:
+        """Send a request of any method, as `httpx.AsyncClient.request` does."""
+
+    @lent(httpx.AsyncClient.stream)
+    def stream(self) -> None:
+        """Send a request, and read the answer in a block, as `httpx.AsyncClient.stream` does."""
+
+    @lent(httpx.AsyncClient.send)
+    def send(self) -> None:
+        """Send a request that is built already, as `httpx.AsyncClient.send` does."""
+
+    @lent(httpx.AsyncClient.build_request)
+    def build_request(self) -> None:
+        """Build a request, as `httpx.AsyncClient.build_request` does; sends nothing."""
