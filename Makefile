@@ -105,6 +105,7 @@ check: .venv/.check ## Run the linters, the type checkers and the checks of the 
 	$(BIN)/flake8 $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/ty check --python .venv
 	$(BIN)/python scripts/draw_states.py --check
 	$(BIN)/python scripts/list_promises.py --check
 	$(BUILD_DOCS)

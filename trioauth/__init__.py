@@ -59,6 +59,15 @@ from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGran
 
 if TYPE_CHECKING:
     from .stores import FileStore, MemoryStore
+else:
+    # Not for type checkers: to them it would say that there is every name one can mistype.
+    def __getattr__(name: str) -> object:
+        if name in ("FileStore", "MemoryStore"):
+            from . import stores
+
+            return getattr(stores, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Answer",
@@ -113,14 +122,6 @@ for _error in (
 ):
     _error.__module__ = __name__
 del _error
-
-
-def __getattr__(name: str) -> object:
-    if name in ("FileStore", "MemoryStore"):
-        from . import stores
-
-        return getattr(stores, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -121,14 +121,14 @@ class Tokens:
         for name in ("access_token", "token_type"):
             if name not in response:
                 raise TokenResponseError(f"there is no {name} in it (RFC 6749 5.1 requires one)")
-        scope = response.get("scope")
+        members: Mapping[str, Any] = response  # The fields validate what they are given.
         try:
             return cls(
-                access_token=response["access_token"],  # type: ignore[arg-type]  # validated
-                refresh_token=response.get("refresh_token") or None,  # type: ignore[arg-type]  # ditto
-                expires_in=_read_lifetime(response.get("expires_in")),
-                scope=_read_scope(scope),
-                token_type=response["token_type"],  # type: ignore[arg-type]  # ditto
+                access_token=members["access_token"],
+                refresh_token=members.get("refresh_token") or None,
+                expires_in=_read_lifetime(members.get("expires_in")),
+                scope=_read_scope(members.get("scope")),
+                token_type=members["token_type"],
             )
         except (TypeError, ValueError) as exc:
             raise TokenResponseError(str(exc)) from None

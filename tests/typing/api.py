@@ -1,4 +1,4 @@
-"""What type checkers see of the public API. Never run: mypy and pyright read it."""
+"""What type checkers see of the public API. Never run: mypy, pyright and ty read it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import trio
 
 import trioauth
 from trioauth import (
+    Answer,
     Authentication,
+    Grant,
     LoggedIn,
     LoggedOut,
     LogoutReason,
@@ -19,6 +21,7 @@ from trioauth import (
     Session,
     Statistics,
     TokenEndpoint,
+    TokenRequest,
     Tokens,
     TokenStore,
     events,
@@ -26,6 +29,7 @@ from trioauth import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
 
@@ -44,16 +48,12 @@ class ClassGrant:
         return Tokens("access")
 
 
-async def careless_grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> str:
-    return "access"
-
-
-def synchronous_grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-    return Tokens("access")
-
-
-async def demanding_grant(tokens: Tokens, endpoint: TokenEndpoint) -> Tokens:
-    return tokens
+grants: list[Grant] = [
+    function_grant,
+    other_names,
+    ClassGrant(),
+    trioauth.RefreshTokenGrant("https://id.example.com/t", client_id="me"),
+]
 
 
 class OwnStore:
@@ -85,6 +85,8 @@ def observe(event: events.Event) -> None:
 
 async def opening() -> None:
     opened = open_session(function_grant, base_url="https://api.example.com")
+    anywhere: AbstractAsyncContextManager[Session] = opened
+    assert_type(await anywhere.__aenter__(), Session)
     async with opened as session:
         assert_type(session, Session)
     open_session(other_names)
@@ -118,20 +120,6 @@ async def opening() -> None:
     )
 
 
-def mistakes() -> None:
-    open_session(careless_grant)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    open_session(synchronous_grant)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    open_session(demanding_grant)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    open_session(function_grant, tiemout=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    open_session(function_grant, auth=("a", "b"))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    open_session(function_grant, timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    open_session(function_grant, tokens="access")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    open_session(function_grant, store="tokens.json")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    RefreshPolicy(when_unavailable="panic")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    RefreshPolicy(30)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    Tokens("access").access_token = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-
-
 async def requests(session: Session) -> None:
     assert_type(await session.get("/", params={"a": 1}, timeout=3), httpx.Response)
     assert_type(await session.post("/", json={}), httpx.Response)
@@ -146,8 +134,6 @@ async def requests(session: Session) -> None:
     assert_type(await session.send(request, stream=True), httpx.Response)
     async with session.stream("GET", "/") as response:
         assert_type(response, httpx.Response)
-    await session.get("/", jsno={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    await session.get()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def clients(session: Session) -> None:
@@ -157,7 +143,6 @@ async def clients(session: Session) -> None:
     assert_type(session.attach(Mine()), Mine)
     async with session.attach(httpx2.AsyncClient()) as http:
         assert_type(await http.get("/"), httpx2.Response)
-    session.attach("client")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
 
 
 async def the_rest(session: Session) -> None:
@@ -181,6 +166,15 @@ async def the_rest(session: Session) -> None:
             assert_type(cause, Exception | None)
 
 
+async def news(session: Session) -> None:
+    await session.refresh()
+    session.reject(session.generation)
+    statistics = session.statistics()
+    assert_type(statistics.state, LoggedIn | LoggedOut)
+    assert_type(statistics.seconds_until_expiry, float | None)
+    assert_type(statistics.saved, bool)
+
+
 async def logging_in(session: Session) -> None:
     async def obtain(endpoint: TokenEndpoint) -> Tokens:
         return Tokens("access")
@@ -189,8 +183,6 @@ async def logging_in(session: Session) -> None:
     await session.log_in(obtain)
     await session.log_in()
     await session.log_out(revoke=False)
-    await session.log_in("access")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await session.log_out(False)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def responses(one: httpx.Response, other: httpx2.Response) -> None:
@@ -203,17 +195,51 @@ def responses(one: httpx.Response, other: httpx2.Response) -> None:
 
 
 def errors(
+    base: trioauth.Error,
     logged_out: trioauth.LoggedOutError,
     unavailable: trioauth.RefreshUnavailableError,
-    refused: trioauth.GrantRefusedError,
-    store: trioauth.StoreError,
+    misconfigured: trioauth.GrantMisconfiguredError,
+    store: trioauth.StoreConflictError,
 ) -> None:
     assert_type(logged_out.reason, LogoutReason)
     assert_type(unavailable.retry_at, float | None)
-    assert_type(refused.error, str)
-    assert_type(refused.description, str | None)
+    assert_type(unavailable.retry_after, float | None)
+    assert_type(unavailable.safe_to_repeat, bool)
+    assert_type(misconfigured.error, str)
+    assert_type(misconfigured.description, str | None)
     assert_type(store.path, str | None)
     assert_type(store.key, str | None)
+    several: list[trioauth.Error] = [logged_out, unavailable, misconfigured, store]
+    several += [trioauth.OriginError("no"), trioauth.TokenResponseError("what?"), base]
+    refused: trioauth.GrantError = trioauth.GrantRefusedError("invalid_grant", "expired")
+    damaged: trioauth.StoreError = store
+    several += [refused, damaged]
+
+
+def values(tokens: Tokens, record: Record, challenge: trioauth.Challenge) -> None:
+    assert_type(tokens.access_token, str)
+    assert_type(tokens.refresh_token, str | None)
+    assert_type(tokens.expires_in, float | None)
+    assert_type(tokens.scope, frozenset[str])
+    assert_type(record.generation, int)
+    assert_type(record.tokens, Tokens | None)
+    assert_type(record.expires_at_unix, float | None)
+    assert_type(Record.from_text(record.to_text()), Record)
+    assert_type(challenge.scheme, str)
+    assert_type(challenge.error, str | None)
+    assert_type(challenge.scope, frozenset[str])
+    assert_type(RefreshPolicy().early, float)
+    assert_type(RefreshPolicy().keep_fresh, bool)
+    version: str = trioauth.__version__
+    assert_type(version.encode(), bytes)
+
+
+async def asking(endpoint: TokenEndpoint, headers: Mapping[str, str]) -> None:
+    request = TokenRequest("https://id.example.com/t", data={"a": "b"}, headers=headers)
+    answer = await endpoint.send(request)
+    assert_type(answer, Answer)
+    assert_type(answer.is_success, bool)
+    assert_type(answer.body, bytes)
 
 
 def tokens_from_a_server(answer: dict[str, object]) -> None:

@@ -1,0 +1,77 @@
+"""What type checkers see of the grants, stores, testing kit and timeline. Never run, as `api`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_type
+
+import httpx
+import httpx2
+
+from trioauth import Record, TokenRequest, Tokens, open_session
+from trioauth.grants import (
+    BearerRefreshGrant,
+    ClientAuth,
+    ClientCredentialsGrant,
+    RefreshTokenGrant,
+)
+from trioauth.stores import FileStore, MemoryStore
+from trioauth.testing import AuthServer, CancelPoint, Exploration, Victim, every_checkpoint
+from trioauth.timeline import Timeline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trioauth import Answer, TokenEndpoint, TokenStore
+
+
+async def grants(answer: Answer, tokens: Tokens, endpoint: TokenEndpoint) -> None:
+    how: ClientAuth = "client_secret_post"
+    grant = RefreshTokenGrant(
+        "https://id.test/t", client_id="a", client_secret="b", client_auth=how
+    )
+    assert_type(grant.request(tokens), TokenRequest)
+    assert_type(grant.read(answer, tokens), Tokens)
+    assert_type(await grant(tokens, endpoint), Tokens)
+    machine = ClientCredentialsGrant("https://id.test/t", client_id="a", client_secret="b")
+    assert_type(await machine(None, endpoint), Tokens)
+    own = BearerRefreshGrant("https://id.test/auth/refresh", headers={"X-A": "b"})
+    assert_type(await own(tokens, endpoint), Tokens)
+
+
+async def stores(path: Path, record: Record) -> None:
+    both: list[TokenStore] = [MemoryStore(), FileStore("tokens.json"), FileStore(path)]
+    for store in both:
+        async with store.lock():
+            assert_type(await store.load(), Record | None)
+            await store.save(record, expected=0)
+
+
+async def servers() -> None:
+    server = AuthServer(client_id="me")
+    assert_type(server.log_in(), Tokens)
+    assert_type(server.transport(), httpx.AsyncBaseTransport)
+    assert_type(server.transport2(), httpx2.AsyncBaseTransport)
+    assert_type(server.ledger.refreshes, int)
+    assert_type(server.ledger.max_in_flight, int)
+    async with server.serve() as url:
+        assert_type(url, str)
+
+
+async def checkout(victim: Victim) -> None:
+    async with open_session(RefreshTokenGrant("https://id.test/t", client_id="a")) as session:
+        assert_type(await victim(session.get, "/me"), httpx.Response | None)
+
+
+def checkpoints() -> None:
+    tried = every_checkpoint(checkout, seeds=range(5), keep_going=True)
+    assert_type(tried, Exploration)
+    assert_type(tried.points, tuple[CancelPoint, ...])
+
+
+def timelines(path: Path) -> None:
+    timeline = Timeline(rows=20)
+    open_session(RefreshTokenGrant("https://id.test/t", client_id="a"), observers=[timeline])
+    with timeline.request("GET /me") as request:
+        request.outcome = 200
+    assert_type(timeline.svg(), str)
+    timeline.save(path)
