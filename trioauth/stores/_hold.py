@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, final
 
 import attrs
 import filelock
-
-from trioauth._errors import StoreError
 
 from ._disk import explained, make_folder
 
@@ -41,8 +40,15 @@ class Hold:
 
     def __attrs_post_init__(self) -> None:
         self._lock_path = self.path.with_name(self.path.name + ".lock")
-        # Not thread-local: one thread locks, another unlocks.
-        self._lock = filelock.FileLock(self._lock_path, mode=0o600, thread_local=False)
+        self._lock = filelock.FileLock(
+            self._lock_path,
+            mode=0o600,
+            # One thread locks, another unlocks.
+            thread_local=False,
+            # Where a file system has no locks it would take one that outlives a process that is
+            # killed, and then locks everybody out.
+            fallback_to_soft=False,
+        )
 
     def run(self, work: Callable[[], T]) -> T:
         """Do something in a thread, and hold on for as long as it takes.
@@ -79,21 +85,6 @@ class Hold:
         """
         with explained("lock", self._lock_path, store=self.path):
             make_folder(self.path.parent)
-            try:
+            with suppress(filelock.Timeout):
                 self._lock.acquire(blocking=False)
-            except filelock.Timeout:
-                pass
-            except (NotImplementedError, UserWarning) as exc:
-                # filelock 3.20.1, or a newer one where warnings are errors.
-                raise self._no_locks() from exc
-        # Where a file system has no locks, a newer filelock warns, and makes of the lock one
-        # that outlives a process that is killed, and then locks everybody out.
-        if isinstance(self._lock, filelock.SoftFileLock):
-            raise self._no_locks()
         return self._lock.is_locked
-
-    def _no_locks(self) -> StoreError:
-        return StoreError(
-            f"can't lock {self._lock_path}: its file system has no locks; name a path on another",
-            path=self.path,
-        )
