@@ -378,7 +378,7 @@ def origin_of(text: str) -> tuple[str, str, int] | None:
     user, at, _ = parts.netloc.rpartition("@")
     if parts.scheme not in _DEFAULT or not host or (at and user):
         return None
-    if re.search(r"[\\<>^`{|}%]|\][^:]", parts.netloc):
+    if re.search(r"[\\<>^`{|}%\"]|\][^:]", parts.netloc):
         return None
     if ":" in host:
         host = str(IPv6Address(host))
@@ -437,6 +437,7 @@ TRUSTED_ORIGINS = {origin_of(url) for url in KNOWN}
 @example("https://[2001:DB8:0:0::7]/")
 @example("http://api.example.com:443/")
 @example("https://xn--bcher-kva.example:8443/")
+@example('https://192.0.".7')
 def test_a_token_goes_where_the_standards_say_it_was_meant_to_go(text: str) -> None:
     for library in (httpx, httpx2):
         try:

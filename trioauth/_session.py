@@ -36,6 +36,7 @@ from ._vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
 
     from ._grant import Grant
     from ._store import TokenStore
@@ -414,8 +415,8 @@ class Session(ClientMethods, metaclass=Opened):
                     await self._http.aclose()
 
 
-@asynccontextmanager
-async def open_session(
+# Not itself decorated with asynccontextmanager: mypy 1.10 takes no client_options of what is.
+def open_session(
     grant: Grant,
     *,
     tokens: Tokens | None = None,
@@ -426,7 +427,7 @@ async def open_session(
     observers: Iterable[Observer] = (),
     is_rejected: Callable[[Any], bool] = _challenge.is_rejected,
     **client_options: Unpack[ClientOptions],
-) -> AsyncGenerator[Session, None]:
+) -> AbstractAsyncContextManager[Session]:
     """Open an HTTP client session that stays logged in while the block runs.
 
     Use it like this::
@@ -473,34 +474,46 @@ async def open_session(
         from .stores import MemoryStore
 
         store = MemoryStore()
-    checked_origins = Origins.of(base_url, origins)
     network: Any = {k: v for k, v in client_options.items() if k in NETWORK_OPTIONS}
     # A refresh a minute is not worth a connection that may have gone stale meanwhile: then nobody
     # would know whether the refresh token has been used.
     network["limits"] = httpx.Limits(max_keepalive_connections=0)
+    make_keeper = partial(
+        Keeper,
+        grant=grant,
+        vault=Vault(store),
+        # A transport of the program's own needs no SSL context of ours.
+        endpoint=TokenEndpoint(
+            partial(httpx.AsyncClient, **network), in_thread="transport" not in network
+        ),
+        origins=Origins.of(base_url, origins),
+        policy=policy,
+        is_rejected=is_rejected,
+        observers=told,
+    )
+    make_client = partial(LimitedClient, base_url=base_url, **client_options)
+    return _keep_open(make_keeper, make_client, tokens)
+
+
+@asynccontextmanager
+async def _keep_open(
+    make_keeper: Callable[..., Keeper],
+    make_client: Callable[..., httpx.AsyncClient],
+    tokens: Tokens | None,
+) -> AsyncGenerator[Session, None]:
+    """Keep a session open while the block runs: the inside of `open_session`."""
     clients = AsyncExitStack()
     crash: BaseException | None = None
     try:
         # Outside the nursery: what goes wrong in closing them belongs to no group either.
         async with clients, trio.open_nursery() as nursery:
-            keeper = Keeper(
-                grant=grant,
-                vault=Vault(store),
-                # A transport of the program's own needs no SSL context of ours.
-                endpoint=TokenEndpoint(
-                    partial(httpx.AsyncClient, **network), in_thread="transport" not in network
-                ),
-                origins=checked_origins,
-                policy=policy,
-                is_rejected=is_rejected,
+            keeper = make_keeper(
                 nursery=nursery,
-                observers=told,
                 forget_cookies=lambda: session._forget_cookies(),  # noqa: PLW0108  # made below
             )
-            make_client = partial(
-                LimitedClient, base_url=base_url, auth=SessionAuth(keeper), **client_options
+            session: Session = type.__call__(
+                Session, keeper, partial(make_client, auth=SessionAuth(keeper))
             )
-            session: Session = type.__call__(Session, keeper, make_client)
             clients.push_async_callback(session._close_clients)
             try:
                 await keeper.open(tokens)
