@@ -18,6 +18,11 @@ WORLDS := 100000
 PROVING := tests/test_cancel_everywhere.py tests/faults tests/test_fuzz.py tests/test_state_machine.py \
 	tests/test_schedules.py
 proof: export PROOF_RECORD := $(CURDIR)/build/proof/record.jsonl
+# What `make test-oldest` leaves out: what looks for rare things, or for what other programs do, and crowds.
+SLOW := $(addprefix --ignore=tests/, interop test_broken.py test_fuzz.py test_schedules.py test_simulation.py \
+	test_soak.py test_state_machine.py) $(addprefix --deselect=tests/, \
+	test_promises_cancellation.py::test_ten_thousand_tasks_share_one_refresh_in_memory \
+	test_promises_refresh.py::test_p01_one_refresh_for_ten_thousand_tasks)
 # For `make mutation`: which modules, and how many mutants of each. By default all.
 FILES ?=
 SAMPLE ?=
@@ -35,7 +40,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z%.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%.-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- environments -----------------------------------------------------------------------------
 
@@ -69,6 +74,16 @@ help: ## List the targets
 	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group check --group docs
 	touch $@
 
+# With the oldest version of all that programs need: where it is found, on the oldest Python, too.
+.venv-oldest/.made:
+	scripts/make_venv.sh .venv-oldest "$$(scripts/find_python.sh 3.11 2>/dev/null || scripts/find_python.sh any)"
+
+.venv-oldest/.test: .venv-oldest/.made $(PROJECT) scripts/oldest.py
+	.venv-oldest/bin/python scripts/oldest.py >.venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install -qq --constraint .venv-oldest/constraints.txt \
+		--editable '.[testing]' --group test
+	touch $@
+
 .PHONY: interop
 interop: .venv/.made
 	@scripts/setup_interop.sh
@@ -98,6 +113,10 @@ test-3.%: .venv-3.%/.test interop ## Run the tests on that Python, as in: make t
 test-all: test ## Run `test`, then the tests on every other supported Python found
 	scripts/test_others.sh $(VERSIONS)
 
+.PHONY: test-oldest
+test-oldest: .venv-oldest/.test ## Run the quicker tests with the oldest trio, httpx, ... that pyproject.toml allows
+	scripts/run_tests.sh .venv-oldest .venv-oldest/bin/python -m pytest $(SLOW) $(ARGS)
+
 .PHONY: check
 check: .venv/.check ## Run the linters, the type checkers and the checks of the documentation
 	$(BIN)/ruff check $(SOURCES)
@@ -106,6 +125,7 @@ check: .venv/.check ## Run the linters, the type checkers and the checks of the 
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/ty check --python .venv
+	scripts/verify_types.sh $(BIN)/python
 	$(BIN)/python scripts/draw_states.py --check
 	$(BIN)/python scripts/list_promises.py --check
 	$(BUILD_DOCS)
@@ -113,6 +133,10 @@ check: .venv/.check ## Run the linters, the type checkers and the checks of the 
 .PHONY: docs
 docs: .venv/.docs ## Build the documentation: build/docs/index.html
 	$(BUILD_DOCS)
+
+.PHONY: check-consumers
+check-consumers: .venv/.made ## Type check a program where trio-typing is installed
+	scripts/check_consumers.sh $(BIN)/python
 
 .PHONY: bench
 bench: .venv-bench/.bench ## Measure what a session costs, against a fixed header and the peers

@@ -1,7 +1,7 @@
 """A program that uses trioauth, for `make check-consumers`. Never run.
 
-It is type checked where trio-typing is installed, too: with those stubs in the place of trio's own types it
-must be as free of errors as without.
+It is type checked where trio-typing is installed, too: with those stubs in the place of trio's own
+types it must be as free of errors as without.
 """
 
 from __future__ import annotations
