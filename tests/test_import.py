@@ -27,13 +27,23 @@ def loaded_by(program: str) -> set[str]:
 
 
 HEAVY = {"filelock", "hypercorn", "rich", "httpx2", "h2", "keyring", "redis", "pytest", "IPython"}
+HEAVY |= {"opentelemetry"}
 
 
 def test_import_loads_no_battery_and_no_extra() -> None:
     loaded = loaded_by("import trioauth")
     assert {"trioauth", "trio", "httpx", "attrs"} <= loaded
     assert loaded & HEAVY <= loaded_by("import trio, httpx")
-    parts = ("stores", "testing", "timeline", "notebook", "__main__", "_httpx2")
+    parts = (
+        "stores",
+        "testing",
+        "timeline",
+        "notebook",
+        "__main__",
+        "_httpx2",
+        "opentelemetry",
+        "_explain",
+    )
     assert {
         name for part in parts for name in loaded if name.startswith(f"trioauth.{part}")
     } == set()

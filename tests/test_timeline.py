@@ -13,8 +13,11 @@ import trioauth
 from trioauth import events
 from trioauth._picture import Picture, compose
 from trioauth._svg import _Axis
+from trioauth._svg_style import LEGEND
 from trioauth.testing import AuthServer
 from trioauth.timeline import Timeline
+
+from .both import LIBRARIES
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -311,7 +314,9 @@ def test_labels_are_left_out_where_there_is_no_room() -> None:
     ]
     root = parse(timeline_of(*crowded))
     assert len(of_class(root, "landed")) == 199
-    assert texts(root).count("old") == 1
+    assert texts(root).count("token old") == 0
+    roomy = timeline_of(started(0), landed(1), started(9, 2), landed(10, 2, 3))
+    assert texts(parse(roomy)).count("token old") == 1
     assert "7" not in texts(root)
 
 
@@ -404,6 +409,96 @@ def test_a_number_out_of_range_is_named(name: str, value: Any) -> None:
         Timeline(**{name: value})
 
 
+async def test_the_legend_explains_what_is_there_and_nothing_else() -> None:
+    meanings = {meaning for _, meaning in LEGEND} - {"refresh"}
+    assert not meanings & set(texts(parse(Timeline())))
+    explained = texts(parse(timeline_of(waits(0), started(0), failed(1), goes_on(1))))[-2:]
+    assert explained == ["waits for a refresh", "refresh, failed"]
+    every = timeline_of(
+        *(waits(0, name) for name in "abc"),
+        goes_on(1, "a", cancelled=True),
+        *(started(0, flight) for flight in range(1, 4)),
+        *(landed(1, 1), landed(1, 2, adopted=True), failed(1, 3)),
+        events.RequestResent(time=1, task="a", refused=1, generation=2),
+    )
+    for status in (200, 500):
+        every.add_request("GET /", task="a", started=0, ended=1, outcome=status)
+    root = parse(every)
+    assert meanings - {"request, cancelled"} <= set(texts(root))
+    with trio.CancelScope() as scope:
+        with every.request("GET /"):
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    root = parse(every)
+    assert meanings <= set(texts(root))
+    height = float(root.get("height", ""))
+    bottom = max(float(each.get("y", "")) for each in root.iter(SVG + "text"))
+    assert bottom < height < bottom + 30, "it makes room for a second line"
+
+
+@pytest.mark.parametrize(("time", "anchor"), [(1, "out"), (9, "out end")])
+def test_a_log_out_says_so_where_there_is_room(time: float, anchor: str) -> None:
+    out = events.LoggedOut(time=time, reason="refused")
+    root = parse(timeline_of(events.LoggedIn(time=0, generation=1), out, started(10)))
+    [label] = [each for each in root.iter(SVG + "text") if each.text == "logged out: refused"]
+    assert label.get("class") == anchor
+
+
+def test_an_error_of_http_is_drawn_as_a_failure() -> None:
+    timeline = Timeline()
+    for number, status in enumerate((200, 304, 400, 503, "connected")):
+        timeline.add_request(
+            "GET /", task=f"a{number}", started=number, ended=number + 1, outcome=status
+        )
+    root = parse(timeline)
+    assert len(of_class(root, "request")) == 3
+    assert titles(root, "request-failed") == ["GET /: 400; 1.000 s", "GET /: 503; 1.000 s"]
+
+
+# --- watching a client ---------------------------------------------------------------------
+
+
+def client_of(library: Any, answer: Any) -> Any:
+    async def handle(request: Any) -> Any:
+        await trio.sleep(1)
+        return answer(library)
+
+    transport = library.MockTransport(handle)
+    return library.AsyncClient(base_url="https://api.test", transport=transport)
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
+async def test_a_client_that_is_watched_reports_its_requests_whatever_the_method(
+    library: Any, autojump_clock: object
+) -> None:
+    timeline = Timeline()
+    client = client_of(library, lambda library: library.Response(204))
+    assert timeline.watch(client) is client
+    async with client:
+        assert (await client.get("/notes?secret=1")).status_code == 204
+        async with client.stream("POST", "/notes") as response:
+            assert response.status_code == 204
+        with trio.move_on_after(0.5):
+            await client.delete("/notes/1")
+    root = parse(timeline)
+    assert titles(root, "request") == ["GET /notes: 204; 1.000 s", "POST /notes: 204; 1.000 s"]
+    assert titles(root, "request-cancelled") == ["DELETE /notes/1: cancelled; 0.500 s"]
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
+async def test_a_request_that_fails_is_reported_with_the_name_of_its_error(
+    library: Any, autojump_clock: object
+) -> None:
+    def fail(library: Any) -> Any:
+        raise library.ReadError("no")
+
+    timeline = Timeline()
+    async with timeline.watch(client_of(library, fail), label=lambda request: "x") as client:
+        with pytest.raises(library.ReadError):
+            await client.get("/")
+    assert titles(parse(timeline), "request-failed") == ["x: ReadError; 1.000 s"]
+
+
 # --- with a session ------------------------------------------------------------------------
 
 
@@ -417,15 +512,11 @@ async def test_it_draws_what_a_session_does(autojump_clock: object) -> None:
         transport=server.transport(),
         observers=[timeline],
     ) as session:
-
-        async def ask() -> None:
-            with timeline.request("GET /notes") as request:
-                request.outcome = (await session.get("/notes")).status_code
-
+        timeline.watch(session)
         server.expire()
         async with trio.open_nursery() as nursery:
             for number in range(3):
-                nursery.start_soon(ask, name=f"task {number}")
+                nursery.start_soon(session.get, "/notes", name=f"task {number}")
     root = parse(timeline)
     assert titles(root, "request") == ["GET /notes: 200; 1.000 s"] * 3
     assert len(of_class(root, "wait")) == len(of_class(root, "resent", "path")) == 3

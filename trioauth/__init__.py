@@ -23,9 +23,11 @@ A map of the package, in reading order:
 ``events``      what observers are told
 ``_log``        the same, in the log; ``_journal`` remembers it for `Session.explain` (``_explain``)
 ``timeline``    an observer that draws what happened
+``opentelemetry``  one that tells OpenTelemetry (an extra)
 ``grants``, ``stores``, ``testing``  batteries
 
-Nothing of ``stores``, ``testing`` and ``timeline`` is imported before it is used.
+Nothing of ``stores``, ``testing``, ``timeline`` and ``opentelemetry`` is imported before it is
+used.
 """
 
 from __future__ import annotations

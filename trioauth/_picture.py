@@ -33,12 +33,11 @@ _REQUEST_KINDS: dict[RequestEnd, SpanKind] = {
 # More digits than that are no number that a person reads.
 _DIGITS = 18
 
-_CAUSES: dict[RefreshCause, str] = {
-    "clock": "the token was old",
-    "rejected": "a server refused the token",
-    "asked_for": "the program asked for it",
+_CAUSE_LABELS: dict[RefreshCause, str] = {
+    "clock": "token old",
+    "rejected": "401",
+    "asked_for": "asked for",
 }
-_CAUSE_LABELS: dict[RefreshCause, str] = {"clock": "old", "rejected": "401", "asked_for": "asked"}
 
 
 @final
@@ -197,7 +196,7 @@ def _flights(happened: Iterable[Event], end: float, passengers: Counter[int]) ->
         if (start := begun.pop(flight, None)) is not None:
             waited = passengers[flight]
             text = (
-                f"refresh {flight}, because {_CAUSES[start.cause]}: {outcome}; "
+                f"refresh {flight}, because {events.CAUSES[start.cause]}: {outcome}; "
                 f"{waited} {'task' if waited == 1 else 'tasks'} waited"
             )
             spans.append(Span(kind, start.time, until, text, _CAUSE_LABELS[start.cause]))
@@ -290,7 +289,11 @@ def _request_span(request: Request, end: float) -> Span:
     outcome = request.end if request.outcome is None else printable(str(request.outcome))
     until = end if request.ended is None else request.ended
     text = f"{printable(request.label)}: {outcome}"
-    return Span(_REQUEST_KINDS[request.end], request.started, until, text)
+    kind = _REQUEST_KINDS[request.end]
+    if isinstance(request.outcome, int) and request.outcome >= 400:
+        # An HTTP status that is an error (RFC 9110 15).
+        kind = "request-failed"
+    return Span(kind, request.started, until, text)
 
 
 def _is_wait(span: Span) -> bool:

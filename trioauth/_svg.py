@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 # In pixels; the picture shrinks as a whole where there is less room.
 _WIDTH, _LEFT, _RIGHT = 1040, 172, 1016
-_TITLE, _BANDS, _FLIGHTS, _ROWS, _ROW = 24, 40, 62, 92, 15
-_FOOT, _AXIS, _LEGEND, _LINE = 82, 18, 46, 20
+_TITLE, _OUT, _BANDS, _FLIGHTS, _ROWS, _ROW = 20, 36, 40, 62, 92, 15
+_FOOT, _AXIS, _LEGEND, _LINE = 16, 18, 46, 20
 _HEIGHTS = {"wait": 9.0, "wait-cancelled": 9.0}
 _REQUEST, _FLIGHT = 4.0, 12.0
-_CHARACTER, _NARROWEST = 6.0, 1.5
+_CHARACTER, _NARROWEST = 5.8, 1.5
 _LONGEST_NAME = 24
 _MOST_TICKS = 10
 
@@ -60,7 +60,8 @@ def draw(picture: Picture, *, rows: int) -> str:
     axis = _Axis(picture.start, max(picture.end - picture.start, 1e-3))
     shown, hidden = picture.rows[:rows], len(picture.rows) - rows
     bottom = _ROWS + _ROW * (len(shown) + (hidden > 0)) + 4
-    height = bottom + _FOOT
+    legend, end = _legend(_kinds(picture.flights, shown), bottom + _LEGEND)
+    height = end + _FOOT
     title = _text(f"trioauth: {picture.summary}")
     return "\n".join(
         [
@@ -76,7 +77,7 @@ def draw(picture: Picture, *, rows: int) -> str:
             *([_label(12, bottom - 7, f"and {hidden} more", "quiet")] if hidden > 0 else []),
             *_flights(picture.flights, axis),
             *_marks(picture.marks, axis, bottom),
-            *_legend(bottom + _LEGEND),
+            *legend,
             "</svg>",
             "",
         ]
@@ -151,25 +152,38 @@ def _marks(marks: Sequence[Mark], axis: _Axis, bottom: int) -> Iterator[str]:
         else:
             yield _diamond(mark, x, _FLIGHTS + 10)
         if mark.kind == "logged-out":
-            yield _label(x - 4, _TITLE + 8, mark.text, "out end")
+            # Where there is room for it.
+            left = x - _LEFT > len(mark.text) * _CHARACTER
+            yield _label(x, _OUT, mark.text, "out end" if left else "out")
 
 
-def _legend(y: int) -> Iterator[str]:
+def _kinds(flights: Sequence[Span], rows: Sequence[Row]) -> set[str]:
+    """Return what is there to be explained."""
+    spans = [*flights, *(span for row in rows for span in row.spans)]
+    return {span.kind for span in spans} | {mark.kind for row in rows for mark in row.marks}
+
+
+def _legend(kinds: set[str], y: int) -> tuple[list[str], int]:
+    """Explain some kinds, from a height on; return the height of the last line, too."""
+    parts: list[str] = []
     x = 12.0
     for kind, meaning in LEGEND:
-        width = 18 + len(meaning) * _CHARACTER + 18
+        if kind not in kinds:
+            continue
+        width = 30 + len(meaning) * _CHARACTER
         if x + width > _RIGHT:
             x, y = 12.0, y + _LINE
         if kind == "resent":
-            yield f'<path class="resent" d="{_diamond_path(x + 7, y - 4)}"/>'
+            parts.append(f'<path class="resent" d="{_diamond_path(x + 7, y - 4)}"/>')
         else:
             height = _REQUEST if kind.startswith("request") else _HEIGHTS.get(kind, _FLIGHT)
-            yield (
+            parts.append(
                 f'<rect class="{kind}" x="{x:.1f}" y="{y - 4 - height / 2:.1f}"'
                 f' width="14" height="{height}"/>'
             )
-        yield _label(x + 19, y, meaning, "quiet")
+        parts.append(_label(x + 19, y, meaning, "quiet"))
         x += width
+    return parts, y
 
 
 def _bar(  # noqa: PLR0917  # a rectangle has this many sides

@@ -18,6 +18,8 @@ _FILLS = {
     "request-failed": ("#cf3a53", "#f0657b"),
     "resent": ("#1f2933", "#f2f5f8"),
     "wait": ("#e79a2b", "#f0ab45"),
+    # Not hollow: a request that was cancelled, too, lies below.
+    "wait-cancelled": ("#fdf0dc", "#3d2f18"),
     "landed": ("#178f68", "#35b98d"),
     "adopted": ("#7a5bc7", "#a48bea"),
     "failed": ("#cf3a53", "#f0657b"),
@@ -44,7 +46,6 @@ _SHAPES = (
     " .column{fill-opacity:.13}",
     " .column-failed{fill-opacity:.13}",
     " .request-cancelled{fill:none}",
-    " .wait-cancelled{fill:none}",
     " .logged-in{stroke-width:1.5;stroke-dasharray:2 3}",
     " .logged-out{stroke-width:2.5}",
 )

@@ -10,7 +10,7 @@ import math
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, final
 
 import attrs
 import trio
@@ -19,7 +19,7 @@ from . import _picture, _svg
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from ._picture import Picture
     from .events import Event
@@ -27,10 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["Request", "RequestEnd", "Timeline"]
 
 
+def _method_and_path(request: Any) -> str:
+    return f"{request.method} {request.url.path}"
+
+
 def _check_count(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number, 1 or more, not {value!r}")
 
+
+ClientT = TypeVar("ClientT")
 
 RequestEnd: TypeAlias = Literal["running", "answered", "failed", "cancelled"]
 
@@ -63,13 +69,13 @@ class Request:
 class Timeline:
     """Record what a session and its tasks do, and draw it.
 
-    Give it to one session as an observer, and report requests to it if they are to be seen, too::
+    Give it to one session as an observer, and let it watch the client if requests are to be seen,
+    too::
 
         timeline = Timeline()
         async with trioauth.open_session(grant, ..., observers=[timeline]) as session:
-            with timeline.request("GET /me") as request:
-                response = await session.get("/me")
-                request.outcome = response.status_code
+            timeline.watch(session)
+            await session.get("/me")
         timeline.save("timeline.svg")
 
     Each task is a row, by its name; where tasks of one name overlap, each has a row of its own. So
@@ -96,11 +102,42 @@ class Timeline:
         """Take note of an event."""
         self._events.append(event)
 
+    def watch(self, client: ClientT, *, label: Callable[[Any], str] = _method_and_path) -> ClientT:
+        """Report each request that a client sends from now on, and return the client.
+
+        From being asked for to its response: with the waiting for a refresh in between, and those
+        that fail or are cancelled, too. Wraps the client's method ``send``, which all others call.
+
+        Args:
+          client: An ``AsyncClient`` of httpx or httpx2; or a session, for its own client.
+          label: What the picture calls a request, given the request; no secrets. By default its
+              method and its path, without the query.
+        """
+        target: Any = getattr(client, "http", client)
+        send: Any = target.send
+
+        async def watched(request: Any, **options: Any) -> Any:
+            with self.request(label(request)) as reported:
+                response = await send(request, **options)
+                reported.outcome = response.status_code
+            return response
+
+        # On the object, not on its class: other clients are not watched.
+        target.send = watched
+        return client
+
     @contextmanager
     def request(self, label: str) -> Generator[Request, None, None]:
         """Report what happens in the block as a request of this task.
 
-        Of an exception only the name of its class is kept.
+        For what does not go through a client that is watched: a WebSocket, gRPC::
+
+            with timeline.request("subscribe") as request:
+                await connect(await session.token())
+                request.outcome = "connected"
+
+        An ``outcome`` that is a number from 400 on is drawn as a failure. Of an exception only the
+        name of its class is kept.
 
         Args:
           label: What the picture calls it, such as ``"GET /me"``; no secrets.
@@ -126,7 +163,7 @@ class Timeline:
     ) -> None:
         """Report a request that is over, with times of trio's clock.
 
-        For what can't be a block, such as the event hooks of a client.
+        For what can't be a block, such as something that a log tells of afterwards.
 
         Args:
           label: What the picture calls it; no secrets.
