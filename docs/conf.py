@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import pkgutil
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +57,10 @@ napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Cancellation", "Checkpoints"]
 
 # Names in annotations and docstrings are short: they are looked for here.
-PLACES = ["trioauth", *(f"trioauth.{name}" for name in ("events", "grants", "testing", "timeline"))]
+PLACES = [
+    "trioauth",
+    *(f"trioauth.{found.name}" for found in pkgutil.iter_modules(trioauth.__path__)),
+]
 # Of other libraries: shown, but there is nothing here to link to, and no network to look it up.
 FOREIGN = re.compile(
     r"(trio|httpx2?|attrs|ssl|os|pathlib|contextlib|AbstractAsync\w+|collections|typing|types)\b"
@@ -75,7 +80,8 @@ def _find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: Element
             return python.resolve_xref(
                 env, node["refdoc"], app.builder, "obj", f"{place}.{name}", node, shown
             )
-    return shown if FOREIGN.match(target) or name in UNNAMED else None
+    known = FOREIGN.match(target) or name in UNNAMED or hasattr(builtins, name)
+    return shown if known else None
 
 
 def _keep_colons(
