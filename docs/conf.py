@@ -26,7 +26,6 @@ exclude_patterns = ["examples"]
 
 # --- pages --------------------------------------------------------------------------------------
 
-myst_enable_extensions = ["colon_fence", "deflist", "attrs_block"]
 myst_heading_anchors = 3
 
 # Files of the repository that are pages, too. The page's own file only marks the place; and a link
