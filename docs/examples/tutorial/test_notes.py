@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import notes
@@ -10,7 +10,7 @@ from trioauth.testing import AuthServer
 
 
 @asynccontextmanager
-async def running(server: AuthServer) -> AsyncIterator[list[str]]:
+async def running(server: AuthServer) -> AsyncGenerator[list[str], None]:
     """Run the program while the block lasts; gives a list of the times a human logged in."""
     logins: list[str] = []
 
