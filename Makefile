@@ -67,7 +67,7 @@ help: ## List the targets
 	touch $@
 
 %/.docs: %/.made $(PROJECT)
-	$*/bin/python -m pip install -qq --editable '.[testing,httpx2]' --group docs
+	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group docs
 	touch $@
 
 %/.check: %/.made $(PROJECT)

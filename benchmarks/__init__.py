@@ -10,6 +10,7 @@ means the same on your machine.
 ``_server``      an HTTP server on loopback, in a process of its own
 ``_chart``       charts as SVG, in light and dark
 ``_page``        the page docs/speed.md, made from the JSON
+``peers``        what each side does when something goes wrong: a table, and no figures
 
 ``check.py`` compares a run with the committed one: `python benchmarks/check.py NEW.json`.
 """

@@ -216,11 +216,11 @@ class AzureClient:
     pipeline: Any
     base_url: str
 
-    async def get(self, path: str) -> Any:
-        """Send a request."""
+    async def get(self, url: str) -> Any:
+        """Send a request to a path of the API, or to another URL."""
         from azure.core.rest import HttpRequest
 
-        request = HttpRequest("GET", self.base_url + path)
+        request = HttpRequest("GET", self.base_url + url if url.startswith("/") else url)
         return (await self.pipeline.run(request)).http_response
 
 
@@ -232,8 +232,11 @@ async def azure(world: World, *, floor: bool = False) -> AsyncGenerator[AzureCli
     from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy, HeadersPolicy
 
     class Credential:
+        first = world.expires_in > 0
+
         async def get_token(self, *_: str, **__: Any) -> AccessToken:
-            if world.expires_in > 0:
+            if self.first:
+                self.first = False
                 return AccessToken("access-0", int(time.time() + world.expires_in))
             response = await client.post(world.token_url)
             response.raise_for_status()

@@ -1,4 +1,4 @@
-"""Draw docs/states.md from the functions of trioauth._state.
+"""Draw docs/states.md and its picture from the functions of trioauth._state.
 
     python scripts/draw_states.py          write it
     python scripts/draw_states.py --check  exit with 1 if it is stale
@@ -14,6 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from states_svg import draw
 
 from trioauth import Tokens
 from trioauth._flight import Flight, Generation, Login
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = Path(__file__).parent.parent / "docs" / "states.md"
+PICTURE = PAGE.with_suffix(".svg")
 
 FLIGHT: Flight[Landing] = Flight(1)
 GENERATION = Generation(
@@ -115,25 +118,23 @@ def edges() -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def diagram() -> str:
-    """Return the states and transitions in Mermaid's language."""
-    lines = [
-        "stateDiagram-v2",
-        "    RefreshingRejected : Refreshing, rejected",
-        "    [*] --> Vacant : the grant needs no human",
-        "    [*] --> LoggedOut : it needs one",
-        "    [*] --> Current : tokens given, or in the store",
-    ]
+def picture() -> str:
+    """Return the states and transitions, drawn."""
+    shown: dict[tuple[str, str], list[str]] = {
+        ("", "Vacant"): ["the grant needs no human"],
+        ("", "LoggedOut"): ["it needs one"],
+        ("", "Current"): ["tokens given, or in the store"],
+    }
     # From every state to the same one: a note says it better than eight arrows.
     everywhere = {"Closed": "the block is left", "Current": "log_in()"}
     for (before, after), labels in edges().items():
-        shown = [label for label in labels if everywhere.get(after) != label]
+        here = [label for label in labels if everywhere.get(after) != label]
         if before == "LoggedOut":
-            shown = [label for label in labels if label != "the block is left"]
-        if shown and before != after:
-            lines.append(f"    {before} --> {after} : {'<br/>'.join(shown)}")
-    lines.append("    LoggedOut --> Closed : the block is left (from anywhere)")
-    return "\n".join(lines)
+            here = labels
+        if here and before != after:
+            shown[before, after] = here
+    shown["LoggedOut", "Closed"] = ["the block is left (from anywhere)"]
+    return draw(shown)
 
 
 def decisions() -> str:
@@ -155,9 +156,18 @@ def page() -> str:
 What a session can be, and what leads from one to another. `log_in()` leads to `Current` from
 anywhere, and leaving the block to `Closed`.
 
-```mermaid
-{diagram()}
-```
+![The states as boxes, and what leads from one to another as arrows]({PICTURE.name})
+
+- **Vacant**: there are no tokens, and the grant can get some without a human.
+- **LoggingIn**: it is getting them.
+- **Current**: there are tokens.
+- **Rejected**: there are some, and a server refused them.
+- **Refreshing**: a flight is in the air. Until it lands, the tokens are used, as long as they are
+  good; in **Refreshing, rejected** they are not, and everybody waits.
+- **LoggedOut**: the login is over.
+- **Closed**: the block of `open_session` was left.
+
+`session.state` tells two things apart: `LoggedIn` and `LoggedOut`.
 
 What somebody who needs a token is told to do, by the state and by how good the token is. `Use` and
 `UseAndRefresh` go ahead at once; `Board` and `TakeOff` wait for a flight; `Setback`, `LoggedOut`
@@ -168,16 +178,17 @@ and `Closed` are errors.
 
 
 def main() -> int:
-    """Write the page, or check it."""
+    """Write the page and its picture, or check them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="exit with 1 if the page is stale")
-    if not parser.parse_args().check:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    sys.stderr.write(f"{PAGE.name} is stale; run: python scripts/draw_states.py\n")
-    return 1
+    check = parser.parse_args().check
+    for file, text in ((PAGE, page()), (PICTURE, picture())):
+        if not check:
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            sys.stderr.write(f"{file.name} is stale; run: python scripts/draw_states.py\n")
+            return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 A block may use ``trio``, ``trioauth``, ``httpx`` and ``httpx2``, and ``await`` as it likes: it runs
 inside a session called ``session``, which is logged in at ``server``, an `AuthServer` in memory.
-That server answers at every host, for clients of httpx and of httpx2: the URLs in a block can be
-those of any example. A block with ``trio.run(...)`` in it runs by itself, without ``session``.
-Functions named ``test_*`` in a block are called, too, with what their parameters name.
+It answers at every host, for clients of httpx and of httpx2, so that the URLs in a block can be
+those of any example; a block may put another server in its place. A block with ``trio.run(...)``
+in it runs by itself, without ``session``. Functions named ``test_*`` in a block are called, too,
+with what their parameters name.
 
 What the block does not show stands in comments around it, which the page does not show either::
 
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-LANGUAGES = {"python", "console", "text", "javascript", "mermaid", "toml", "ini", "json", "http"}
+LANGUAGES = {"python", "console", "text", "javascript", "toml", "ini", "json", "http"}
 
-_FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>[^\s`]+)", re.MULTILINE)
+_FENCE = re.compile(r"^ *`{3,}(?:\{code-block\} )?(?P<language>[^\s`]+)", re.MULTILINE)
 _BLOCK = re.compile(
     r"(?:^<!-- (?:before\n(?P<before>(?:(?!-->).)*)|not run: (?P<reason>(?:(?!-->).)+))-->\s*)?"
-    r"^```python\n(?P<code>.*?)^```$"
+    r"^```(?:python|\{code-block\} python\n(?::[^\n]*\n)*)\n(?P<code>.*?)^```$"
     r"(?:\s*^<!-- after\n(?P<after>.*?)-->)?",
     re.MULTILINE | re.DOTALL,
 )
@@ -93,10 +94,8 @@ def test_a_block_of_a_page_runs(
 ) -> None:
     if block.not_run:
         return
-    server = AuthServer()
     monkeypatch.chdir(tmp_path)
-    for library, transport in ((httpx, server.transport()), (httpx2, server.transport2())):
-        monkeypatch.setattr(library.AsyncHTTPTransport, "handle_async_request", to(transport))
+    server = AuthServer()
     names: dict[str, Any] = {
         "trio": trio,
         "trioauth": trioauth,
@@ -105,6 +104,8 @@ def test_a_block_of_a_page_runs(
         "server": server,
         "__name__": "__main__",
     }
+    for library in (httpx, httpx2):
+        monkeypatch.setattr(library.AsyncHTTPTransport, "handle_async_request", ask_server(names))
     code = compile(block.code, str(block.page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
     if "trio.run(" in block.code:
         assert not code.co_flags & inspect.CO_COROUTINE, "await or trio.run(), not both"
@@ -130,9 +131,14 @@ async def run(code: Any, names: dict[str, Any]) -> None:
                     await test(*(names[parameter] for parameter in wanted))
 
 
-def to(transport: Any) -> Any:
-    async def handle_async_request(_: object, request: Any) -> Any:
-        return await transport.handle_async_request(request)
+def ask_server(names: dict[str, Any]) -> Any:
+    """Answer requests of either library by what is called ``server`` by then."""
+
+    async def handle_async_request(transport: object, request: Any) -> Any:
+        server: AuthServer = names["server"]
+        of_httpx2 = isinstance(transport, httpx2.AsyncHTTPTransport)
+        way: Any = server.transport2() if of_httpx2 else server.transport()
+        return await way.handle_async_request(request)
 
     return handle_async_request
 

@@ -1,0 +1,20 @@
+"""What docs/comparison.md says of us and of the pasted lock; the others are not installed here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.peers import QUESTIONS, SIDES, answer
+
+PAGE = Path(__file__).parent.parent / "docs" / "comparison.md"
+
+
+@pytest.mark.parametrize("title", QUESTIONS)
+def test_the_comparison_says_what_happens(title: str) -> None:
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    [row] = [line for line in lines if line.startswith(f"| {title} |")]
+    cells = dict(zip(SIDES, row.strip("| ").split(" | ")[1:], strict=True))
+    for side in ("trioauth", "pasted lock"):
+        assert cells[side] == answer(side, title)
