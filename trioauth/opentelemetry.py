@@ -38,10 +38,10 @@ from ._version import __version__
 try:
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
-except ImportError as exc:
+except ImportError as _missing:
     raise ImportError(
         'trioauth.opentelemetry needs opentelemetry-api: pip install "trioauth[opentelemetry]"'
-    ) from exc
+    ) from _missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

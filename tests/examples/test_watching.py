@@ -19,7 +19,8 @@ PAGE = (EXAMPLES.parent / "howto" / "watching.md").read_text(encoding="utf-8")
 
 def shown(name: str) -> str:
     """What the page says that a program prints."""
-    [text] = re.findall(rf"<!-- {name} -->\n```text\n(.*?)```", PAGE, re.DOTALL)
+    texts: list[str] = re.findall(rf"<!-- {name} -->\n```text\n(.*?)```", PAGE, re.DOTALL)
+    [text] = texts
     return text
 
 
