@@ -42,6 +42,8 @@ def client_class(request: pytest.FixtureRequest) -> Any:
         "https://api.example.com/@evil.com",
         "https://api.example.com?@evil.com",
         "https://api.example.com#@evil.com",
+        "wss://api.example.com/socket",  # A handshake over https (RFC 6455 3).
+        "WSS://api.example.com:443/socket",
     ],
 )
 def test_the_very_origin_may_have_the_token(url_class: Any, url: str) -> None:
@@ -93,7 +95,11 @@ def test_the_very_origin_may_have_the_token(url_class: Any, url: str) -> None:
         # Schemes, and none.
         "http://api.example.com/",
         "http://api.example.com:443/",
-        "wss://api.example.com/",
+        "ws://api.example.com/",
+        "ws://api.example.com:443/",
+        "wss://api.example.com:80/",
+        "wss://evil.com/",
+        "wss://user@api.example.com/",
         "ftp://api.example.com/",
         "//api.example.com/",
         "//evil.com/",
@@ -221,6 +227,14 @@ def test_the_error_names_the_origin_and_the_remedy_and_nothing_else(url_class: A
     assert caught.value.__context__ is None
 
 
+def test_the_error_about_a_web_socket_names_the_origin_as_origins_wants_it(url_class: Any) -> None:
+    for scheme, origin in [("wss", "https://wss.com:8443"), ("ws", "http://localhost:8443")]:
+        host = origin.partition("://")[2]
+        with pytest.raises(OriginError, match=f"^{scheme}://{host} is not .* {origin} to origins="):
+            API.check(url_class(f"{scheme}://{host}/"))
+        Origins.of("", [origin]).check(url_class(f"{scheme}://{host}/"))
+
+
 def test_the_error_does_not_show_a_password(url_class: Any) -> None:
     with pytest.raises(OriginError, match="Take them out of the URL") as caught:
         API.check(url_class("https://s3cret:s3cret@api.example.com/"))
@@ -231,6 +245,8 @@ def test_the_error_does_not_show_a_password(url_class: Any) -> None:
 def test_the_error_says_when_it_is_for_want_of_tls(url_class: Any) -> None:
     with pytest.raises(OriginError, match=r"^http://api\.example\.com is plain http.*origins="):
         API.check(url_class("http://api.example.com/"))
+    with pytest.raises(OriginError, match=r"^ws://api\.example\.com is plain ws.*wss, .*origins="):
+        API.check(url_class("ws://api.example.com/"))
     # To loopback that is not what is wrong.
     with pytest.raises(OriginError, match=r"^http://\[::1\]:80443 is not an origin .*origins="):
         API.check(url_class("http://[::1]:80443/"))
@@ -344,7 +360,7 @@ def test_nothing_else_is_loopback(host: str) -> None:
 
 # --- Against an oracle of its own -----------------------------------------------------------
 
-_SCHEMES = st.sampled_from(["https", "HTTPS", "HttpS", "http", "wss", "httpss"])
+_SCHEMES = st.sampled_from(["https", "HTTPS", "HttpS", "http", "wss", "ws", "httpss"])
 _USERS = st.sampled_from(
     ["", "", "", "@", "u@", "u:p@", ":@", "api.example.com@", "api.example.com:443@"]
 )
@@ -370,11 +386,11 @@ def test_a_url_of_known_parts_is_allowed_if_its_parts_are(
     text = f"{scheme}://{user}{host}{port}{tail}"
     expected = user in ("", "@") and (
         (
-            scheme.lower() == "https"
+            scheme.lower() in ("https", "wss")
             and host.lower() == "api.example.com"
             and port in ("", ":", ":443", ":0443")
         )
-        or (scheme == "http" and host in ("[::1]", "[0::1]") and port == ":8443")
+        or (scheme in ("http", "ws") and host in ("[::1]", "[0::1]") and port == ":8443")
     )
     for url in (httpx.URL(text), httpx2.URL(text)):
         assert TWO.allows(url) is expected, text

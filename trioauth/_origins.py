@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# A WebSocket begins with a request to the same server (RFC 6455 3).
+_HANDSHAKE = {"ws": "http", "wss": "https"}
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 # As httpx writes a host name: lower case, IDNA encoded. Anything else (a wildcard,
 # say) would be compared as it stands and never be found.
@@ -48,6 +50,8 @@ def _as_usual(origins: Origins) -> frozenset[tuple[str, bytes, int | None]]:
 @attrs.frozen
 class Origins:
     """The origins that may have the token: exactly these, and nothing that looks like them.
+
+    A WebSocket's ``wss`` counts as ``https``, and ``ws`` as ``http``: its handshake is that.
 
     What is compared is the URL object that is sent, as its own library has parsed
     it: two parsers that disagree about a URL are how tokens get to strangers.
@@ -103,14 +107,17 @@ class Origins:
                 f"a URL of {where} has a user name or password in it; with those the token is "
                 "never sent. Take them out of the URL"
             )
-        if url.scheme == "http" and not is_loopback(url.raw_host.decode("ascii")):
+        if url.scheme in {"http", "ws"} and not is_loopback(url.raw_host.decode("ascii")):
             raise OriginError(
-                f"{where} is plain http; over that the token goes to loopback only. Use https, "
-                "and add that origin to origins= if it is not the one of base_url="
+                f"{where} is plain {url.scheme}; over that the token goes to loopback only. Use "
+                f"{url.scheme}s, and add that origin to origins= if it is not the one of base_url="
             )
+        # A WebSocket's as origins= wants it written.
+        http = _HANDSHAKE.get(url.scheme)
+        it = "it" if http is None else where.replace(url.scheme, http, 1)
         raise OriginError(
             f"{where} is not an origin the token was given for; if it is to be trusted with the "
-            "token, add it to origins=, else use a client of its own"
+            f"token, add {it} to origins=, else use a client of its own"
         )
 
 
@@ -132,7 +139,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _origin(url: URLLike) -> Origin:
-    scheme, host, port = url.scheme, url.raw_host, url.port
+    scheme, host, port = _HANDSHAKE.get(url.scheme, url.scheme), url.raw_host, url.port
     # httpx leaves a default port out, but not that of "HTTPS://...:443". Compared with None,
     # because port 0 is not the default one here, while httpcore connects to that for it.
     if port is None:
