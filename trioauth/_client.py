@@ -113,10 +113,9 @@ class _ReleasingStream(httpx.AsyncByteStream):
         self._stream = stream
         self._release = release
 
-    # httpx's interface; it closes what it iterates.
-    async def __aiter__(self) -> AsyncIterator[bytes]:  # noqa: ASYNC900
-        async for part in self._stream:
-            yield part
+    # No generator: one that is left early would warn of it in the user's program.
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
 
     async def aclose(self) -> None:
         release, self._release = self._release, _released
