@@ -19,7 +19,8 @@ PROVING := tests/test_cancel_everywhere.py tests/faults tests/test_fuzz.py tests
 	tests/test_schedules.py
 proof: export PROOF_RECORD := $(CURDIR)/build/proof/record.jsonl
 # What `make test-oldest` leaves out: what looks for rare things, or for what other programs do, and crowds.
-SLOW := $(addprefix --ignore=tests/, interop test_broken.py test_fuzz.py test_schedules.py test_simulation.py \
+# The SDKs in examples/sdks want newer versions than the oldest.
+SLOW := $(addprefix --ignore=tests/, interop examples/sdks test_broken.py test_fuzz.py test_schedules.py test_simulation.py \
 	test_soak.py test_state_machine.py) $(addprefix --deselect=tests/, \
 	test_promises_cancellation.py::test_ten_thousand_tasks_share_one_refresh_in_memory \
 	test_promises_refresh.py::test_p01_one_refresh_for_ten_thousand_tasks)
@@ -59,7 +60,7 @@ help: ## List the targets
 	touch $@
 
 %/.test: %/.made $(PROJECT)
-	$*/bin/python -m pip install -qq --editable '.[testing]' --group test
+	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group examples
 	touch $@
 
 %/.bench: %/.made $(PROJECT)
@@ -71,7 +72,7 @@ help: ## List the targets
 	touch $@
 
 %/.check: %/.made $(PROJECT)
-	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group check --group docs
+	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group examples --group check --group docs
 	touch $@
 
 # With the oldest version of all that programs need: where it is found, on the oldest Python, too.

@@ -21,7 +21,9 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 
 
 def loaded_by(program: str) -> set[str]:
-    done = run(f"{program}\nimport sys\nprint(*sys.modules)")
+    # Where click is installed, httpx loads it, and rich, for a command line of its own.
+    without_click = "import sys\nsys.modules['click'] = None"
+    done = run(f"{without_click}\n{program}\nprint(*sys.modules)")
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 

@@ -265,7 +265,9 @@ class Session(ClientMethods, metaclass=Opened):
         Idempotent; late news, of an older generation than the current one, is ignored.
 
         Args:
-          generation: What `Session.generation` was when the token was taken.
+          generation: What `Session.generation` was when `token` had returned it. (Not before: a
+              token that was renewed just then has a later number.) Of a request:
+              ``response.extensions["trioauth"].generation``.
         """
         self._keeper.reject(generation)
 
