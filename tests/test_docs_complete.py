@@ -107,7 +107,7 @@ def public_coroutines() -> dict[str, Any]:
             for method, function in members:
                 if is_async(function) and (method == "__call__" or not method.startswith("_")):
                     found[f"{name}.{method}"] = function
-            if inspect.isfunction(value) and is_async(value):
+            if inspect.isroutine(value) and is_async(value):
                 found[name] = value
     return found
 
