@@ -76,8 +76,10 @@ def _find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: Element
             return python.resolve_xref(
                 env, node["refdoc"], app.builder, "obj", f"{place}.{name}", node, shown
             )
-    foreign = FOREIGN.match(target) or hasattr(builtins, name)
-    return shown if foreign or node["reftype"] == "class" else None
+    foreign = FOREIGN.match(target) or hasattr(builtins, name) or node["reftype"] == "class"
+    # Several things have a method of that name: no link is better than one to the wrong one.
+    ambiguous = any(known.endswith(f".{name}") for known in python.objects)
+    return shown if foreign or ambiguous else None
 
 
 def _keep_colons(
