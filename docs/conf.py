@@ -60,12 +60,9 @@ PLACES = [
     "trioauth",
     *(f"trioauth.{found.name}" for found in pkgutil.iter_modules(trioauth.__path__)),
 ]
-# Of other libraries: shown, but there is nothing here to link to, and no network to look it up.
-FOREIGN = re.compile(
-    r"(trio|httpx2?|attrs|ssl|os|pathlib|contextlib|AbstractAsync\w+|collections|typing|types)\b"
-)
-# Of ours, in annotations, but not for programs to name.
-UNNAMED = {"ChallengedResponse", "ClientOptions", "ClientT", "Phase", "ResultT"}
+# What other libraries have is shown, but there is nothing here to link to, and no network to look
+# it up. Nor is there for the types in annotations that are nobody's to name.
+FOREIGN = re.compile(r"(trio|httpx2?|contextlib|pathlib|opentelemetry|IPython|pytest)\b")
 
 
 def _find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: Element) -> Element | None:
@@ -79,8 +76,10 @@ def _find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: Element
             return python.resolve_xref(
                 env, node["refdoc"], app.builder, "obj", f"{place}.{name}", node, shown
             )
-    known = FOREIGN.match(target) or name in UNNAMED or hasattr(builtins, name)
-    return shown if known else None
+    foreign = FOREIGN.match(target) or hasattr(builtins, name) or node["reftype"] == "class"
+    # Several things have a method of that name: no link is better than one to the wrong one.
+    ambiguous = any(known.endswith(f".{name}") for known in python.objects)
+    return shown if foreign or ambiguous else None
 
 
 def _keep_colons(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
-import trio
-import trio.testing
+import trioauth
+from trioauth.testing import AuthServer
 
 from . import EXAMPLES, load
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     import pytest
+    import trio
 
 TUTORIAL = EXAMPLES / "tutorial"
 
@@ -35,14 +39,32 @@ def test_the_first_program_gets_two_answers_with_two_generations(tmp_path: Path)
     ]
 
 
-def test_the_program_survives_what_the_tutorial_plays_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+async def test_the_program_survives_what_the_tutorial_plays_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    """In memory, where no second is real; otherwise as it is."""
+    servers: list[AuthServer] = []
+
+    @asynccontextmanager
+    async def serve(server: AuthServer) -> AsyncGenerator[None, None]:
+        servers.append(server)
+        yield
+
+    def open_session(*args: Any, **options: Any) -> Any:
+        return trioauth.open_session(*args, **options, transport=servers[0].transport())
+
     monkeypatch.syspath_prepend(TUTORIAL)
     monkeypatch.delitem(sys.modules, "notes", raising=False)
-    # Half a minute in a second: real sockets and a real file, but a fast clock.
-    trio.run(load("tutorial/play").main, clock=trio.testing.MockClock(rate=30))
+    play = load("tutorial/play")
+    monkeypatch.setattr(AuthServer, "serve", serve)
+    in_memory = SimpleNamespace(
+        **{name: getattr(trioauth, name) for name in trioauth.__all__}
+        | {"open_session": open_session, "FileStore": lambda _: trioauth.MemoryStore()}
+    )
+    monkeypatch.setattr(play.notes, "trioauth", in_memory)
+    await play.main()
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == ["not logged in: never_logged_in", "(somebody logs in)"]
     down, up, ended = (said.index(line) for line in said if line.startswith("---"))
