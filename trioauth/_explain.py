@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # A moment farther away than this, in seconds, has no date that helps anybody.
 _FAR = 1e9
 _AN_INSTANT = 0.005
-_WIDTH = 88
+_WIDTH = 80
 
 
 @final
