@@ -63,6 +63,8 @@ PLACES = [
 # Of other libraries: shown, but there is nothing here to link to, and no network to look it up.
 FOREIGN = re.compile(
     r"(trio|httpx2?|attrs|ssl|os|pathlib|contextlib|AbstractAsync\w+|collections|typing|types)\b"
+    # OpenTelemetry's.
+    r"|(TracerProvider|MeterProvider)\b"
 )
 # Of ours, in annotations, but not for programs to name.
 UNNAMED = {"ChallengedResponse", "ClientOptions", "ClientT", "Phase", "ResultT"}
