@@ -367,6 +367,11 @@ def test_another_day_has_its_date() -> None:
     assert scene.clock(100 - 7200) == "2001-09-08 23:46:40"
 
 
+@pytest.mark.parametrize("seconds", [1e12, -1e12])
+def test_a_clock_that_makes_no_sense_spoils_no_explanation(seconds: float) -> None:
+    assert ":" in scene_at(0).clock(seconds)
+
+
 def scene_at(now: float) -> Scene:
     return Scene(
         now=now,
