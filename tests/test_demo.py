@@ -83,6 +83,9 @@ def test_the_demo_keeps_its_promises_and_says_so(tmp_path: Path) -> None:
     assert "AuthServer's reuse_grace" in done.stdout
     promises = [line.split()[1] for line in lines if line.startswith("  kept  ")]
     assert promises == ["P1", "P4", "P5", "P6", "P7", "P11", "P12", "P14", "P20"]
+    assert lines[lines.index("session.explain() says:") + 2].startswith(
+        "  Session:      logged out"
+    )
     assert "canary" not in done.stdout + picture.read_text(encoding="utf-8")
     assert "logged out: refused" in " ".join(ET.parse(picture).getroot().itertext())
 

@@ -93,21 +93,24 @@ async def test_after_a_night_it_says_why_nobody_is_logged_in(
     assert str(text) == dedent(
         """\
         trioauth, 2001-09-09 01:56:52 +0000
-        Session:      logged out 12 s ago (01:56:40): the authorization server refused to renew
-                      the login (GrantRefusedError: invalid_grant: the user has left)
-        Last refresh: number 1, 12 s ago (01:56:40), because a server refused the token; failed
-                      after 0.5 s: GrantRefusedError: invalid_grant: the user has left; 7 tasks
-                      waited: sync 0, sync 1, sync 2, sync 3, sync 4 and 2 more
+        Session:      logged out 12 s ago (01:56:40): the authorization server refused
+                      to renew the login (GrantRefusedError: invalid_grant: the user has
+                      left)
+        Last refresh: number 1, 12 s ago (01:56:40), because a server refused the token;
+                      failed after 0.5 s: GrantRefusedError: invalid_grant: the user has
+                      left; 7 tasks waited: sync 0, sync 1, sync 2, sync 3, sync 4 and 2
+                      more
         Store:        has the newest news
         Next:         nothing, until somebody logs in: await session.log_in(...)
         What happened lately:
           01:46:40  10 min ago  logged in: generation 1
           01:56:40    12 s ago  refresh 1 started, because a server refused the token
-          01:56:40    12 s ago  refresh 1 failed after 0.5 s: GrantRefusedError: invalid_grant:
-                                the user has left; 7 tasks waited: sync 0, sync 1, sync 2, sync
-                                3, sync 4 and 2 more
-          01:56:40    12 s ago  logged out: the authorization server refused to renew the login
-                                (GrantRefusedError: invalid_grant: the user has left)"""
+          01:56:40    12 s ago  refresh 1 failed after 0.5 s: GrantRefusedError:
+                                invalid_grant: the user has left; 7 tasks waited: sync
+                                0, sync 1, sync 2, sync 3, sync 4 and 2 more
+          01:56:40    12 s ago  logged out: the authorization server refused to renew
+                                the login (GrantRefusedError: invalid_grant: the user
+                                has left)"""
     )
 
 
@@ -362,6 +365,11 @@ def test_another_day_has_its_date() -> None:
     scene = scene_at(100)
     assert scene.clock(100) == "01:46:40"
     assert scene.clock(100 - 7200) == "2001-09-08 23:46:40"
+
+
+@pytest.mark.parametrize("seconds", [1e12, -1e12])
+def test_a_clock_that_makes_no_sense_spoils_no_explanation(seconds: float) -> None:
+    assert ":" in scene_at(0).clock(seconds)
 
 
 def scene_at(now: float) -> Scene:

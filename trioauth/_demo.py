@@ -113,8 +113,9 @@ class Show:
                 except LoggedOutError:
                     self.act = "logged out, and every task was told"
                 await trio.sleep(_BOW)
+                explanation = session.explain()
         left_running += trio.lowlevel.current_statistics().tasks_living - before
-        return self._result(left_running)
+        return self._result(left_running, explanation)
 
     @asynccontextmanager
     async def _open(self, folder: Path) -> AsyncGenerator[tuple[Session, Get], None]:
@@ -199,7 +200,7 @@ class Show:
 
     # --- what came of it -------------------------------------------------------------------
 
-    def _result(self, left_running: int) -> Result:
+    def _result(self, left_running: int, explanation: str) -> Result:
         crowd, count, ledger = self.crowd, self.crowd.count, self.server.ledger
         outcomes = Counter(each.outcome for each in ledger.presented)
         return Result(
@@ -231,6 +232,7 @@ class Show:
             tasks=crowd.present,
             saw_collapse=count["told"],
             left_running=left_running,
+            explanation=explanation,
         )
 
 

@@ -75,6 +75,8 @@ class Result:
     """Those of them that were told."""
     left_running: int
     """Tasks that were still there when everything was closed."""
+    explanation: str = ""
+    """What the session said of itself at last (`Session.explain`)."""
 
 
 @final
@@ -174,3 +176,9 @@ def report(result: Result) -> Iterator[str]:
     yield ""
     for each in check(result):
         yield f"{'kept' if each.kept else 'BROKEN':>6}  {each.promise:<3}  {each.sentence}"
+    if result.explanation:
+        yield ""
+        yield "session.explain() says:"
+        # Without the history: that has just been seen.
+        for line in result.explanation.partition("\nWhat happened lately")[0].splitlines():
+            yield f"  {line}"

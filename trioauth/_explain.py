@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 # A moment farther away than this, in seconds, has no date that helps anybody.
 _FAR = 1e9
 _AN_INSTANT = 0.005
-_WIDTH = 88
+_DOOMSDAY = 1e11
+_WIDTH = 80
 
 
 @final
@@ -298,5 +299,5 @@ def _in_units(seconds: float) -> str:
 
 
 def _local(unix: float) -> datetime:
-    """Return a moment in the time zone of this machine."""
-    return datetime.fromtimestamp(unix, tz=UTC).astimezone()
+    """Return a moment in the time zone of this machine, of those that a calendar has."""
+    return datetime.fromtimestamp(min(max(unix, 0.0), _DOOMSDAY), tz=UTC).astimezone()

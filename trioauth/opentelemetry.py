@@ -19,7 +19,7 @@ As metrics:
 ``trioauth.logins``             {login}    logins that began
 ``trioauth.logouts``            {logout}   logins that ended, by reason
 ``trioauth.saves``              {save}     writes to the store; ``error.type`` if failed
-``trioauth.revocations``        {request}  as log-outs were told to the server; ditto
+``trioauth.revocations``        {request}  log-outs told to the server; ditto
 ==============================  =========  ==========================================
 
 Names and units follow OpenTelemetry's semantic conventions. No attribute holds a secret.

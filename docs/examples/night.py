@@ -6,6 +6,7 @@ import trioauth
 from trioauth.testing import AuthServer
 
 server = AuthServer()
+server.delay(0.2)  # seconds that a refresh takes
 
 
 async def sync(session: trioauth.Session) -> None:

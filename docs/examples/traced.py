@@ -18,7 +18,7 @@ server = AuthServer()
 
 
 async def show(session: trioauth.Session, path: str) -> None:
-    # httpx and httpx2 have instrumentations that make such a span for each request.
+    # Such as the span of a request that your own server is answering.
     with trace.get_tracer("notes").start_as_current_span(f"GET {path}"):
         await session.get(path)
 
