@@ -31,7 +31,7 @@ SAMPLE ?=
 # What `make test-all` tries.
 VERSIONS := 3.11 3.12 3.13
 
-SOURCES := trioauth tests scripts docs $(wildcard benchmarks)
+SOURCES := trioauth pytest_trioauth.py tests scripts docs $(wildcard benchmarks)
 BIN := .venv/bin
 # All pages, each time: a page left alone would keep its old warnings to itself.
 BUILD_DOCS := $(BIN)/sphinx-build -E -q -W --keep-going -d build/doctrees docs build/docs

@@ -15,6 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trioauth import BearerRefreshGrant, MemoryStore
 from trioauth._tokens import Tokens
 from trioauth.testing import AuthServer, Presented, Seen
 
@@ -501,6 +502,56 @@ async def test_the_open_path_wants_no_token(open_client: Opener) -> None:
         facts = (await client.get("/open", headers=bearer(tokens.access_token))).json()
         assert facts["generation"] == 1
     assert server.ledger.requests == {1: 1}
+
+
+# --- sessions on it -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", [None, "cs-canary"])
+async def test_it_opens_a_session_that_is_logged_in(
+    secret: str | None, autojump_clock: MockClock
+) -> None:
+    server = AuthServer(client_id="shop", client_secret=secret, lifetime=60)
+    async with server.open_session() as session:
+        await trio.sleep(60)
+        assert (await session.get("/notes")).json()["generation"] == 2
+        await session.log_out()
+    assert server.ledger.revocations == 1
+
+
+async def test_it_opens_a_session_that_is_logged_out_or_goes_on_with_a_store() -> None:
+    server = AuthServer()
+    store = MemoryStore()
+    async with server.open_session(logged_in=False, store=store) as session:
+        assert session.generation == 0
+        await session.log_in(server.log_in())
+        await session.refresh()
+    async with server.open_session(logged_in=False, store=store) as session:
+        answer = (await session.get("/notes")).json()
+    assert (answer["login"], answer["generation"]) == (1, 2)
+
+
+async def test_the_options_of_a_session_go_before_what_it_fills_in() -> None:
+    server = AuthServer()
+    tokens = server.log_in()
+    grant = BearerRefreshGrant(server.bearer_refresh_url)
+    # In memory the server answers at every host.
+    base_url = "https://api.example.com/v1/"
+    async with server.open_session(grant, tokens=tokens, base_url=base_url) as session:
+        server.expire()
+        response = await session.get("notes")
+        assert str(response.url) == "https://api.example.com/v1/notes"
+        assert response.json()["login"] == 1
+    assert server.ledger.refreshes == 1
+
+
+async def test_a_session_goes_over_the_socket_while_there_is_one() -> None:
+    server = AuthServer()
+    async with server.serve() as url, server.open_session() as session:
+        server.expire()
+        response = await session.get("/notes")
+        assert str(response.url) == f"{url}/notes"
+        assert response.json()["generation"] == 2
 
 
 # --- orders --------------------------------------------------------------------------------

@@ -82,10 +82,12 @@ async def test_the_blocks_about_nursery_and_httpx2_work() -> None:
     assert seen["response"].status_code == 200
 
 
-async def test_the_test_for_users_passes() -> None:
-    names: dict[str, Any] = {"trioauth": trioauth}
+async def test_the_test_for_users_passes(
+    auth_server: AuthServer, auth_session: trioauth.Session
+) -> None:
+    names: dict[str, Any] = {}
     exec(block_with("test_checkout"), names)
-    await names["test_checkout_survives_an_expired_token"]()
+    await names["test_checkout_survives_an_expired_token"](auth_server, auth_session)
 
 
 def test_every_block_of_the_readme_is_run_here() -> None:

@@ -162,7 +162,7 @@ def every_checkpoint(
 
         async def checkout(victim):
             server = AuthServer()
-            async with open_session(..., transport=server.transport()) as session:
+            async with server.open_session() as session:
                 server.expire()
                 await victim(session.post, "/orders", json={"item": 1})
                 # Whatever was cancelled: the login is not lost.

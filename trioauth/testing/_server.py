@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import trio
 
+from trioauth._session import open_session
 from trioauth._tokens import Tokens
+from trioauth.grants import RefreshTokenGrant
 
 from ._api import Api
 from ._authorization import BEARER_REFRESH_PATH, REVOCATION_PATH, TOKEN_PATH, Authorization
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
     import httpx
     import httpx2
+
+    from trioauth._grant import Grant
+    from trioauth._session import Session
 
 _URL_IN_MEMORY = "https://server.test"
 
@@ -51,19 +56,14 @@ class AuthServer:
 
         async def test_a_lost_answer_does_not_log_us_out(autojump_clock):
             server = AuthServer(lifetime=600, reuse_grace=10)
-            grant = RefreshTokenGrant(server.token_url, client_id="client")
-            async with open_session(
-                grant,
-                tokens=server.log_in(),
-                base_url=server.url,
-                transport=server.transport(),
-            ) as session:
+            async with server.open_session() as session:
                 server.expire()
                 server.drop_answer()
                 assert (await session.get("/notes")).json()["generation"] == 2
             assert server.ledger.reused == 0
 
-    A story in five sentences: a human logs in with `log_in`. The program reaches the server in
+    A story in six sentences: a human logs in with `log_in`. `open_session` opens a session with
+    that login; a program that opens its own takes `grant` and `url`. It reaches the server in
     memory, through `transport` (httpx) or `transport2` (httpx2), or over a socket, while
     `serve` runs. Orders such as `expire`, `fail` or `drop_answer` say what goes wrong, at once,
     for the next requests, or until `recover`. `ledger` tells what the server saw. Time is
@@ -193,6 +193,47 @@ class AuthServer:
             expires_in=self.lifetime,
             scope=frozenset(self.scope.split()),
         )
+
+    # --- the program -----------------------------------------------------------------------
+
+    def grant(self) -> RefreshTokenGrant:
+        """Return the grant that fits: a `RefreshTokenGrant` as the client that the server knows."""
+        return RefreshTokenGrant(
+            self.token_url,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            revocation_endpoint=self.revocation_url,
+        )
+
+    @asynccontextmanager
+    async def open_session(
+        self, grant: Grant | None = None, *, logged_in: bool = True, **options: Any
+    ) -> AsyncGenerator[Session, None]:
+        """Open a session on this server: `trioauth.open_session`, with what a test needs filled in.
+
+        It goes by memory, or over a socket within `serve`.
+
+        Args:
+          grant: By default the one of `grant`.
+          logged_in: Begin with a login (`log_in`). Otherwise as a store says, or logged out.
+          options: Those of `trioauth.open_session`, such as ``store`` and ``policy``. They go
+              before what is filled in: ``tokens``, ``base_url`` and ``transport``.
+
+        Cancellation:
+          As `trioauth.open_session`.
+
+        Raises:
+          ValueError: As `trioauth.open_session`, and so the others.
+          TypeError: As `trioauth.open_session`.
+          StoreError: As `trioauth.open_session`.
+        """
+        filled_in: dict[str, Any] = {"base_url": self.url}
+        if not self._serving:
+            filled_in["transport"] = self.transport()
+        if logged_in and "tokens" not in options:
+            filled_in["tokens"] = self.log_in()
+        async with open_session(grant or self.grant(), **{**filled_in, **options}) as session:
+            yield session
 
     # --- orders about tokens ---------------------------------------------------------------
 

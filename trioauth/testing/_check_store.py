@@ -1,0 +1,252 @@
+"""check_store: put a token store of somebody's own through its paces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+
+from trioauth._errors import StoreConflictError
+from trioauth._store import Record
+from trioauth._tokens import Tokens
+
+from ._check_lock import LockCheck
+from ._conformance import at_each_checkpoint, broken, ends_as_cancelled, kind, shows, yields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trioauth._store import TokenStore
+
+    from ._checkpoints import Victim
+
+_MARK = "check-store"
+_LAST_GENERATION = 2**63 - 1
+_KINDS = {
+    "with everything in it": Record(
+        1,
+        Tokens(f"{_MARK}-access", f"{_MARK}-refresh", 3600.0, "read write"),
+        login="a login",
+        expires_at_unix=1_900_000_000.25,
+    ),
+    "with nothing but an access token": Record(1, Tokens(f"{_MARK}-access")),
+    "without tokens, which says that somebody logged out": Record(1, login="a login"),
+    "of long tokens with quotes, backslashes and percent signs": Record(
+        1, Tokens(f"{_MARK}-/+=~" + 1000 * "long", rf"""{_MARK}-'"\\%s{{}}$&;--"""), login="ü"
+    ),
+}
+
+
+async def check_store(make_store: Callable[[], TokenStore], *, patience: float = 10.0) -> None:
+    """Check that a store of your own keeps the promises of `trioauth.TokenStore`.
+
+    ::
+
+        async def test_our_store_keeps_the_promises_of_a_store(tmp_path):
+            await check_store(lambda: OurStore(tmp_path / "tokens.db"))
+
+    The first `load` finds nothing; every field of a record comes back; `save` compares and swaps;
+    the lock excludes other tasks and other instances, and is let go whatever happens; a `save`
+    that is cancelled, at each of its checkpoints, has saved all or nothing; every method is a
+    checkpoint; and no token shows. What it can't check: other processes, and a power cut.
+
+    On a clock that jumps (a `trio.testing.MockClock` with autojump) only for a store in memory:
+    such a clock knows nothing of threads and sockets. Takes a second or so for a store on a disk.
+
+    Args:
+      make_store: Returns a store. All of them must share one place, empty at first, that nobody
+          else uses; the check leaves records in it. For a store that shares with no other
+          instance, return the same one each time.
+      patience: Seconds after which a lock counts as never let go.
+
+    Cancellation:
+      Safe, if the store is; the check's records may be left in it.
+
+    Raises:
+      AssertionError: A promise is broken; says which, and how to mend it.
+    """
+    store, other = make_store(), make_store()
+    locks = LockCheck(store, other, patience)
+    check = _Check(store, other, locks)
+    locks.shape()
+    await check.beginning()
+    await check.round_trips()
+    await check.conflicts()
+    await locks.exclusion()
+    await locks.letting_go()
+    await locks.cancellation()
+    await at_each_checkpoint(check.cancelled_save)
+    await check.last_generation()
+
+
+@final
+@attrs.define(eq=False)
+class _Check:
+    """The parts that are about records; each relies on those before."""
+
+    store: TokenStore
+    other: TokenStore
+    locks: LockCheck
+    stored: Record | None = attrs.field(default=None, init=False)
+
+    @property
+    def generation(self) -> int:
+        """What is stored."""
+        return 0 if self.stored is None else self.stored.generation
+
+    def next(self) -> Record:
+        """Make a record of the next generation; no two have a token in common."""
+        number = self.generation + 1
+        tokens = Tokens(f"{_MARK}-{number}-access", f"{_MARK}-{number}-refresh", 60.0 + number)
+        return Record(number, tokens, login=f"login {number}", expires_at_unix=2e9 + number)
+
+    async def beginning(self) -> None:
+        """Look at an empty store, and at the methods themselves."""
+        record = await self.load(self.store, "of an empty store")
+        if record is not None:
+            broken(
+                f"load() must return None before anything was saved, and returned a {kind(record)}:"
+                " return None there, and give check_store() a place that is empty"
+            )
+        await self.conflict(1)
+        await self.put(self.next(), "that is the first")
+        await yields("load()", self.store.load)
+        await yields("entering lock()", self.locks.pass_through)
+        record, expected = self.next(), self.generation
+        async with self.locks.locked(self.store, "between saves: let go when the block is left"):
+            await yields("save()", lambda: self.store.save(record, expected=expected))
+        self.stored = record
+
+    async def round_trips(self) -> None:
+        """Save each kind of record, and load it again, here and by way of the other store."""
+        for what, pattern in _KINDS.items():
+            await self.put(attrs.evolve(pattern, generation=self.generation + 1), what)
+            if _MARK in f"{self.store!r} {self.store}":
+                broken("repr() of a store must show no token: hide it (attrs.field(repr=False))")
+
+    async def last_generation(self) -> None:
+        """Save the largest generation there can be. Nothing can be saved after it."""
+        await self.put(attrs.evolve(self.next(), generation=_LAST_GENERATION), "2**63 - 1, as")
+
+    async def put(self, record: Record, what: str) -> None:
+        """Save a record that fits, and see that it is there."""
+        problem: Exception | None = None
+        async with self.locks.locked(self.store, "between saves: let go when the block is left"):
+            try:
+                await self.store.save(record, expected=self.generation)
+            except Exception as exc:  # noqa: BLE001  # told outside the block, which may swallow it
+                problem = exc
+        if isinstance(problem, StoreConflictError):
+            broken(
+                f"save() must save when `expected` is the generation that is stored, here"
+                f" {self.generation}, and raised StoreConflictError: compare with what is stored,"
+                " 0 if there is no record; one without tokens is a record, too",
+                problem,
+            )
+        if problem is not None:
+            broken(
+                f"save() must save a record {what}, and raised {kind(problem)}: keep the text of"
+                " Record.to_text(), which has room for all of it",
+                problem,
+            )
+        for store, where in ((self.store, ""), (self.other, "in another store of that place ")):
+            loaded = await self.load(store, f"of a record {what}")
+            if lost := _difference(record, loaded):
+                broken(
+                    f"load() must return {where}what was saved, and of a record {what} {lost} did"
+                    " not come back: keep the text of Record.to_text(), and load with"
+                    " Record.from_text(), anew each time"
+                )
+        self.stored = record
+
+    async def conflicts(self) -> None:
+        """Expect other generations than the stored one."""
+        for expected in (0, self.generation - 1, self.generation + 1):
+            await self.conflict(expected)
+        # The other instance saves. This one must look, and not believe what it remembers.
+        before, record = self.generation, self.next()
+        async with self.locks.locked(self.other, "between saves: let go when the block is left"):
+            await self.other.save(record, expected=before)
+        self.stored = record
+        await self.conflict(before)
+
+    async def conflict(self, expected: int) -> None:
+        """Expect a generation that is not the stored one."""
+        rule = (
+            "save() must raise StoreConflictError, and write nothing, if another generation than"
+            " `expected` is stored"
+        )
+        problem: Exception | None = None
+        loser = attrs.evolve(self.next(), generation=self.generation + 7)
+        async with self.locks.locked(self.store, "between saves: let go when the block is left"):
+            try:
+                await self.store.save(loser, expected=expected)
+            except Exception as exc:  # noqa: BLE001  # looked at outside the block
+                problem = exc
+        if problem is None:
+            broken(
+                f"{rule}; it raised nothing: compare with what is stored at that moment, or a"
+                " loser overwrites the tokens of the winner"
+            )
+        if not isinstance(problem, StoreConflictError):
+            broken(f"{rule}; it raised {kind(problem)}: raise that one", problem)
+        if shows(problem, (_MARK,)):
+            broken("StoreConflictError must show no token: name the two generations only")
+        if _difference(self.stored, await self.load(self.store, "after a conflict")):
+            broken(f"{rule}; it raised, and wrote all the same: compare before you write")
+
+    async def cancelled_save(self, victim: Victim) -> None:
+        """Save as a victim, and see what is left."""
+        before, record, expected = self.stored, self.next(), self.generation
+        async with self.locks.locked(self.store, "between saves: let go when the block is left"):
+            await ends_as_cancelled(
+                "save()", victim, lambda: self.store.save(record, expected=expected)
+            )
+        await self.all_or_nothing(before, record)
+        # What a thread was left to do is done once somebody else has the lock.
+        async with self.locks.locked(self.other, "after a save() that was cancelled"):
+            self.stored = await self.all_or_nothing(before, record)
+
+    async def all_or_nothing(self, before: Record | None, record: Record) -> Record | None:
+        """Load, and see that it is one or the other."""
+        loaded = await self.load(self.other, "after a save() that was cancelled")
+        if _difference(before, loaded) and _difference(record, loaded):
+            broken(
+                "save() must be all or nothing when it is cancelled, and left something between the"
+                " old record and the new: write the new one elsewhere, and replace the old one in"
+                " one step (os.replace, or a transaction)"
+            )
+        return loaded
+
+    async def load(self, store: TokenStore, which: str) -> Record | None:
+        """Load, and see that it is a record, if anything."""
+        loaded: Any
+        try:
+            loaded = await store.load()
+        except Exception as exc:  # noqa: BLE001  # whatever it is
+            broken(
+                f"load() {which} must return a Record or None, and raised {kind(exc)}: let it be"
+                " async, return None if nothing is stored, and never leave half a record behind",
+                exc,
+            )
+        if loaded is not None and not isinstance(loaded, Record):
+            broken(
+                f"load() {which} must return a trioauth.Record or None, and returned a"
+                f" {kind(loaded)}: Record.from_text() makes one of what Record.to_text() wrote"
+            )
+        return loaded
+
+
+def _difference(saved: Record | None, loaded: Record | None) -> str | None:
+    """Name the first field in which two records differ."""
+    if saved is None or loaded is None:
+        return None if saved is loaded else "the record itself"
+    for name in ("generation", "login", "expires_at_unix"):
+        if getattr(saved, name) != getattr(loaded, name):
+            return name
+    if saved.tokens is None or loaded.tokens is None:
+        return None if saved.tokens is loaded.tokens else "tokens"
+    for name in ("access_token", "refresh_token", "expires_in", "scope", "token_type"):
+        if getattr(saved.tokens, name) != getattr(loaded.tokens, name):
+            return f"tokens.{name}"
+    return None
