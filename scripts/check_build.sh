@@ -34,6 +34,9 @@ import trioauth.timeline
 
 package = Path(trioauth.__file__).parent
 assert "site-packages" in package.parts, package
+plugins = importlib.metadata.entry_points(group="pytest11")
+assert [plugin.module for plugin in plugins] == ["pytest_trioauth"], plugins
+assert importlib.util.find_spec("pytest_trioauth") is not None, "the plugin is not in the wheel"
 for extra in ("httpx2", "hypercorn", "rich", "pytest"):
     assert importlib.util.find_spec(extra) is None, f"{extra} is required at run time"
 print("the wheel works:", package.name, importlib.metadata.version("trioauth"))

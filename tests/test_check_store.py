@@ -94,6 +94,11 @@ async def test_an_assertion_of_the_stores_own_is_left_as_it_is(
         await check_store(lambda: Asserts(place))
 
 
+async def test_stores_that_share_nothing_are_told_how_to_be_checked() -> None:
+    with pytest.raises(AssertionError, match="let make_store return the same one each time$"):
+        await check_store(MemoryStore)
+
+
 # --- broken: what is loaded -------------------------------------------------------------------
 
 
@@ -530,7 +535,7 @@ BROKEN = {
     CannotQuote: "save.. must save a record of long tokens with quotes.*raised StoreError",
     DeletesOnLogout: "somebody logged out the record itself did not come back",
     HasSmallIntegers: r"2\*\*63 - 1, as generation did not come back",
-    BelievesItsMemory: "load.. must return in another store of that place what was saved",
+    BelievesItsMemory: "load.. must return what another store of that place saved, and did not",
     ShowsTokens: "repr.. of a store must show no token",
     NeverCompares: "save.. must raise StoreConflictError.*it raised nothing",
     NeverComparesAtFirst: "save.. must raise StoreConflictError.*it raised nothing",

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from trioauth.testing import CancelPoint, Victim, every_checkpoint
+from trioauth.testing import AuthServer, CancelPoint, Victim, every_checkpoint
 from trioauth.testing._scheduler import seeded
 
 if TYPE_CHECKING:
@@ -240,3 +240,37 @@ def test_when_trio_renames_its_seed_the_error_says_what_to_do() -> None:
     """If this test's neighbours fail: find trio's new names and put them into _scheduler.py."""
     with pytest.raises(RuntimeError, match="upgrade trioauth"), seeded(1):
         pass
+
+
+def test_the_place_is_named_by_its_inner_end_and_by_its_outer_end() -> None:
+    async def nest(depth: int) -> None:
+        if depth:
+            await nest(depth - 1)
+        await trio.lowlevel.checkpoint()
+
+    async def checkout(depth: int) -> None:
+        await nest(depth)
+
+    async def shallow(victim: Victim) -> None:
+        await victim(checkout, 2)
+
+    async def deep(victim: Victim) -> None:
+        await victim(checkout, 20)
+
+    for scenario, shown in ((shallow, 5), (deep, 7)):
+        names = every_checkpoint(scenario, seeds=[0]).points[0].where.split(", called by ")
+        assert len(names) == shown
+        assert names[0].startswith("nest (test_every_checkpoint.py:")
+        assert names[-2].startswith("checkout (test_every_checkpoint.py:")
+        assert ("..." in names) == (scenario is deep)
+
+
+def test_the_inside_of_the_test_server_is_no_place() -> None:
+    async def scenario(victim: Victim) -> None:
+        async with AuthServer().open_session() as session:
+            await victim(session.get, "/me")
+
+    points = every_checkpoint(scenario, seeds=[0]).points
+    assert points
+    assert not any("_exchange.py" in point.where for point in points)
+    assert all("get (_client.py:" in point.where for point in points)

@@ -54,7 +54,12 @@ def run_pytest(folder: Path, module: str, *options: str) -> str:
     # No hypothesis: it takes half a second to load, and has nothing to do with it.
     command = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *options]
     done = subprocess.run(
-        [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     return done.stdout + done.stderr
 

@@ -149,14 +149,18 @@ class _Check:
                 " Record.to_text(), which has room for all of it",
                 problem,
             )
-        for store, where in ((self.store, ""), (self.other, "in another store of that place ")):
-            loaded = await self.load(store, f"of a record {what}")
-            if lost := _difference(record, loaded):
-                broken(
-                    f"load() must return {where}what was saved, and of a record {what} {lost} did"
-                    " not come back: keep the text of Record.to_text(), and load with"
-                    " Record.from_text(), anew each time"
-                )
+        loaded = await self.load(self.store, f"of a record {what}")
+        if lost := _difference(record, loaded):
+            broken(
+                f"load() must return what was saved, and of a record {what} {lost} did not come"
+                " back: keep the text of Record.to_text(), and load with Record.from_text()"
+            )
+        if _difference(record, await self.load(self.other, f"of a record {what}")):
+            broken(
+                "load() must return what another store of that place saved, and did not: look there"
+                " each time; or, for a store that shares with no other, let make_store return the"
+                " same one each time"
+            )
         self.stored = record
 
     async def conflicts(self) -> None:

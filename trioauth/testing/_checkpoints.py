@@ -29,7 +29,10 @@ Phase: TypeAlias = Literal["asleep", "woken"]
 
 # More than any scenario has: a scenario that never ends must not go unnoticed.
 _MOST_STEPS = 10_000
-_FRAMES_SHOWN = 6
+# How many functions a place is named by, from its inner end and from its outer end.
+_FRAMES_SHOWN = 3
+# Whoever is cancelled in here waits for the test server, which is nobody's program.
+_NOT_SHOWN = {"_core", Path(__file__).parent.name}
 
 
 @final
@@ -43,7 +46,7 @@ class CancelPoint:
     step: int
     """The how manieth time it was so, from 1."""
     where: str
-    """The innermost functions that the victim was in, the innermost first."""
+    """The functions that the victim was in, the innermost first."""
 
     def __str__(self) -> str:
         return f"seed {self.seed}, {self.phase}, step {self.step}: {self.where}"
@@ -139,9 +142,11 @@ def _where(task: trio.lowlevel.Task) -> str:
     names = [
         f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
         for frame in stack
-        if Path(frame.filename).parent.name != "_core" and frame.filename != __file__
-    ]
-    return ", called by ".join(names[::-1][:_FRAMES_SHOWN]) or "the victim itself"
+        if Path(frame.filename).parent.name not in _NOT_SHOWN
+    ][::-1]
+    if len(names) > 2 * _FRAMES_SHOWN:
+        names[_FRAMES_SHOWN:-_FRAMES_SHOWN] = ["..."]
+    return ", called by ".join(names) or "the victim itself"
 
 
 def _jumping_clock() -> trio.abc.Clock:
