@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -583,7 +584,62 @@ def test_every_broken_store_is_tried() -> None:
     stores = {
         kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Store)
     }
-    assert stores - BROKEN.keys() == {Store, Forgets}
+    assert stores - BROKEN.keys() == {Store, Forgets, BreaksDown}
+
+
+@attrs.define(eq=False)
+class BreaksDown(Store):
+    """Works for so many calls of a method, and then hangs, or fails."""
+
+    method: str
+    calls: int
+    hangs: bool
+
+    async def count(self, method: str) -> None:
+        if method == self.method:
+            self.calls -= 1
+            if self.calls == 0 and self.hangs:
+                await trio.sleep_forever()
+            if self.calls == 0:
+                raise OSError("broken down")
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncGenerator[None, None]:
+        async with self.place.lock:
+            await self.count("lock")
+            yield
+
+    async def load(self) -> Any:
+        await self.count("load")
+        return await super().load()
+
+    async def save(self, record: Record, *, expected: int) -> None:
+        await self.count("save")
+        await super().save(record, expected=expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "hangs"), [("lock", True), ("lock", False), ("load", False), ("save", False)]
+)
+def test_whenever_a_store_breaks_down_it_is_said_outside_any_group(
+    method: str, hangs: bool
+) -> None:
+    async def check(calls: int) -> None:
+        store = BreaksDown(Place(), method, calls, hangs)
+        await check_store(lambda: store)
+
+    problems: list[Exception] = []
+    calls = 0
+    while len(problems) == calls:
+        calls += 1
+        try:
+            trio.run(check, calls, clock=trio.testing.MockClock(autojump_threshold=0))
+        except Exception as exc:
+            problems.append(exc)
+    assert len(problems) > 10
+    assert {type(problem) for problem in problems} - {OSError} == {AssertionError}
+    if hangs:
+        assert all(re.search("must be free|must wake those", str(each)) for each in problems)
 
 
 async def test_patience_is_how_long_a_lock_may_take(

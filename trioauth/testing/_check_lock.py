@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, final
 import attrs
 import trio
 
-from ._conformance import at_each_checkpoint, broken, ends_as_cancelled, kind
+from ._conformance import (
+    at_each_checkpoint,
+    broken,
+    ends_as_cancelled,
+    kind,
+    open_bare_nursery,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -73,24 +79,26 @@ class LockCheck:
 
     async def _exclude(self, store: TokenStore, who: str) -> None:
         entered, left = trio.Event(), trio.Event()
-        problem: Exception | None = None
 
         async def enter() -> None:
-            nonlocal problem
             try:
                 async with store.lock():
                     entered.set()
-            except Exception as exc:  # noqa: BLE001  # told outside the nursery
-                problem = exc
+            except Exception as exc:  # noqa: BLE001  # whatever it is
+                broken(
+                    f"lock() must let {who} wait while it is held, and raised {kind(exc)}: wait"
+                    " until it is free",
+                    exc,
+                )
             left.set()
 
-        async with trio.open_nursery() as nursery:
+        async with open_bare_nursery() as nursery:
             async with self.locked(self.store, "between blocks: let go when one is left"):
                 nursery.start_soon(enter)
                 with trio.move_on_after(_A_WHILE):
                     await entered.wait()
                 together = entered.is_set()
-            with trio.move_on_after(self.patience):
+            with trio.move_on_after(self.patience) as waiting:
                 await left.wait()
             nursery.cancel_scope.cancel(reason="check_store: waited long enough")
         if together:
@@ -98,13 +106,7 @@ class LockCheck:
                 f"lock() must exclude all others, and let in {who} while it was held: lock what"
                 " all who share that place have in common, for as long as the block runs"
             )
-        if problem is not None:
-            broken(
-                f"lock() must let {who} wait while it is held, and raised {kind(problem)}: wait"
-                " until it is free",
-                problem,
-            )
-        if not left.is_set():
+        if waiting.cancelled_caught:
             broken(
                 f"lock() must wake those who wait when it gets free, and {who} went on waiting for"
                 f" {self.patience} seconds: wake one, or look again from time to time"
@@ -151,18 +153,13 @@ class LockCheck:
         )
 
     async def _cancelled_when_held(self, victim: Victim) -> None:
-        problem: AssertionError | None = None
         left = trio.Event()
 
         async def wait() -> None:
-            nonlocal problem
-            try:
-                await ends_as_cancelled("lock()", victim, self._enter_other)
-            except AssertionError as exc:
-                problem = exc
+            await ends_as_cancelled("lock()", victim, self._enter_other)
             left.set()
 
-        async with trio.open_nursery() as nursery:
+        async with open_bare_nursery() as nursery:
             async with self.locked(self.store, "between blocks: let go when one is left"):
                 nursery.start_soon(wait)
                 with trio.move_on_after(_A_MOMENT):
@@ -170,8 +167,6 @@ class LockCheck:
             with trio.move_on_after(self.patience):
                 await left.wait()
             nursery.cancel_scope.cancel(reason="check_store: waited long enough")
-        if problem is not None:
-            raise problem
         await self._check_free(
             "after somebody was cancelled while waiting for it: let that one leave the queue, and"
             " if it was its turn, hand the lock on"
@@ -182,19 +177,11 @@ class LockCheck:
             pass
 
     async def _check_free(self, when_and_remedy: str) -> None:
-        problem: Exception | None = None
+        async def lock() -> None:
+            for store in (self.store, self.other):
+                async with self.locked(store, when_and_remedy):
+                    pass
 
         # In a task of its own: to the one that took it, some locks say more than "wait".
-        async def lock() -> None:
-            nonlocal problem
-            try:
-                for store in (self.store, self.other):
-                    async with self.locked(store, when_and_remedy):
-                        pass
-            except Exception as exc:  # noqa: BLE001  # told outside the nursery
-                problem = exc
-
-        async with trio.open_nursery() as nursery:  # noqa: ASYNC112  # as said
+        async with open_bare_nursery() as nursery:
             nursery.start_soon(lock)
-        if problem is not None:
-            raise problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
@@ -11,7 +12,7 @@ import trio.testing
 from ._checkpoints import Victim
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from ._checkpoints import Phase
 
@@ -45,6 +46,17 @@ def _texts(exc: BaseException, done: set[int]) -> Iterator[str]:
     for other in (exc.__cause__, exc.__context__):
         if other is not None and id(other) not in done:
             yield from _texts(other, done)
+
+
+@asynccontextmanager
+async def open_bare_nursery() -> AsyncGenerator[trio.Nursery, None]:
+    """Open a nursery that raises the first exception itself, and no group: it is a sentence."""
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as group:
+        first: BaseException = group.exceptions[0]
+        raise first from first.__cause__  # noqa: ASYNC123  # it keeps its cause, and loses the group
 
 
 async def at_each_checkpoint(attempt: Callable[[Victim], Awaitable[None]]) -> None:
