@@ -45,9 +45,10 @@ PYTHON
 # With the package gone from the unpacked sdist, its tests find the installed one.
 mkdir "$scratch/sdist"
 tar -xzf "$scratch"/dist/*.tar.gz -C "$scratch/sdist" --strip-components=1
-rm -r "$scratch/sdist/trioauth"
+rm -r "$scratch/sdist/trioauth" "$scratch/sdist/pytest_trioauth.py"
 "${pip[@]}" install -qq --disable-pip-version-check "$wheel[testing]" --group "$scratch/sdist/pyproject.toml:test"
 cd "$scratch/sdist"
 "$scratch/venv/bin/python" -m pytest -q tests/test_import.py tests/test_readme.py tests/test_demo.py \
   tests/test_session_api.py tests/test_session_logins.py tests/test_session_store.py tests/test_stores.py \
-  tests/test_auth_server.py tests/test_every_checkpoint.py tests/test_timeline.py tests/test_typing.py
+  tests/test_auth_server.py tests/test_every_checkpoint.py tests/test_timeline.py tests/test_typing.py \
+  tests/test_pytest_plugin.py tests/test_check_store.py tests/test_check_grant.py

@@ -37,7 +37,7 @@ def check_wheel(path: Path, files: set[str]) -> None:
         metadata = Metadata.from_email(wheel.read(f"{info}/METADATA"), validate=True)
         license_text = wheel.read(f"{info}/licenses/LICENSE").decode()
     package = {name for name in names if not name.startswith(f"{info}/")}
-    expected = {name for name in files if name.startswith("trioauth/")}
+    expected = {name for name in files if name.startswith("trioauth/")} | {"pytest_trioauth.py"}
     assert package == expected, package ^ expected
     assert "trioauth/py.typed" in package, "type checkers would not look at it"
     assert license_text == Path("LICENSE").read_text("utf-8")

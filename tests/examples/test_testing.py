@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import trio
 
-from trioauth.testing import check_grant, check_store, every_checkpoint
+from trioauth import Answer, Tokens
+from trioauth.testing import GrantAnswers, check_grant, check_store, every_checkpoint
 
 from . import EXAMPLES, load
 
@@ -158,3 +161,35 @@ async def test_a_grant_that_counts_in_milliseconds_is_told_what_the_page_says(
     with pytest.raises(AssertionError) as info:
         await check_grant(names["renew"], answers=answers["OURS"])
     assert says(f"AssertionError: {info.value}")
+
+
+async def test_the_store_of_the_page_on_your_own_server_keeps_its_promises(
+    virtual_clock: MockClock,
+) -> None:
+    text: str | None = None
+
+    async def read() -> str | None:
+        await trio.lowlevel.checkpoint()
+        return text
+
+    async def write(new: str) -> None:
+        nonlocal text
+        await trio.lowlevel.checkpoint()
+        text = new
+
+    store = load("text_store").TextStore(read, write)
+    await check_store(lambda: store)
+
+
+async def test_the_grant_of_the_page_on_your_own_server_keeps_its_promises(
+    virtual_clock: MockClock,
+) -> None:
+    def granted(tokens: Tokens) -> Answer | None:
+        if tokens.refresh_token is None or tokens.expires_in is None:
+            return None
+        body = {"key": tokens.access_token, "session": tokens.refresh_token}
+        return Answer(200, body=json.dumps({**body, "minutes": tokens.expires_in / 60}).encode())
+
+    refused = [Answer(401), Answer(403), Answer(410, body=b"$refresh_token")]
+    answers = GrantAnswers(granted=granted, refused=refused, misconfigured=[])
+    await check_grant(load("own_grant").renew, answers=answers)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_type
 import httpx
 import httpx2
 
-from trioauth import Record, TokenRequest, Tokens, open_session
+from trioauth import Answer, Record, Session, TokenRequest, Tokens, open_session
 from trioauth.grants import (
     BearerRefreshGrant,
     ClientAuth,
@@ -15,13 +15,22 @@ from trioauth.grants import (
     RefreshTokenGrant,
 )
 from trioauth.stores import FileStore, MemoryStore
-from trioauth.testing import AuthServer, CancelPoint, Exploration, Victim, every_checkpoint
+from trioauth.testing import (
+    AuthServer,
+    CancelPoint,
+    Exploration,
+    GrantAnswers,
+    Victim,
+    check_grant,
+    check_store,
+    every_checkpoint,
+)
 from trioauth.timeline import Timeline
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trioauth import Answer, TokenEndpoint, TokenStore
+    from trioauth import TokenEndpoint, TokenStore
 
 
 async def grants(answer: Answer, tokens: Tokens, endpoint: TokenEndpoint) -> None:
@@ -55,6 +64,17 @@ async def servers() -> None:
     assert_type(server.ledger.max_in_flight, int)
     async with server.serve() as url:
         assert_type(url, str)
+    assert_type(server.grant(), RefreshTokenGrant)
+    async with server.open_session(server.grant(), logged_in=False, base_url="/") as session:
+        assert_type(session, Session)
+
+
+async def checks() -> None:
+    assert_type(await check_store(lambda: FileStore("tokens.json"), patience=1), None)
+    answers = GrantAnswers(granted=lambda _: None, refused=[Answer(403)], misconfigured=())
+    assert_type(answers.refused, tuple[Answer, ...])
+    own = BearerRefreshGrant("https://id.test/auth/refresh")
+    assert_type(await check_grant(own, answers=answers, server=AuthServer()), None)
 
 
 async def checkout(victim: Victim) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import trioauth
-from trioauth import RefreshPolicy, Session, TokenEndpoint, Tokens, open_session, stores
+from trioauth import RefreshPolicy, Session, TokenEndpoint, Tokens, open_session, stores, testing
 
 if TYPE_CHECKING:
     import httpx
@@ -100,3 +100,10 @@ async def tokens(session: Session) -> None:
     await session.log_out(False)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # ty: ignore[too-many-positional-arguments]
     session.reject()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # ty: ignore[missing-argument]
     session.generation = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]  # ty: ignore[invalid-assignment]
+
+
+async def checks() -> None:
+    await testing.check_store(object)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # ty: ignore[invalid-argument-type]
+    await testing.check_grant(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # ty: ignore[invalid-argument-type]
+    await testing.check_grant(synchronous_grant)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # ty: ignore[invalid-argument-type]
+    testing.every_checkpoint(testing.AuthServer)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # ty: ignore[invalid-argument-type]

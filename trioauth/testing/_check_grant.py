@@ -29,13 +29,11 @@ if TYPE_CHECKING:
     from ._grant_call import Call, Reaction
     from ._server import AuthServer
 
-_OAUTH = GrantAnswers()
-
 
 async def check_grant(
     grant: Grant,
     *,
-    answers: GrantAnswers = _OAUTH,
+    answers: GrantAnswers | None = None,
     server: AuthServer | None = None,
     patience: float = 10.0,
 ) -> None:
@@ -56,7 +54,7 @@ async def check_grant(
 
     Args:
       grant: Yours.
-      answers: How its server answers; by default as RFC 6749 has it.
+      answers: How its server answers; None: as RFC 6749 has it.
       server: Renew on this one, too, several times in a row; for a grant that it understands.
       patience: Seconds after which a call counts as one that never ends.
 
@@ -66,7 +64,7 @@ async def check_grant(
     Raises:
       AssertionError: A promise is broken; says which, and how to mend it.
     """
-    caller = Caller(grant, answers, patience)
+    caller = Caller(grant, answers or GrantAnswers(), patience)
     check = _Check(caller)
     try:
         await check.granted()

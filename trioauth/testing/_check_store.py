@@ -45,10 +45,10 @@ async def check_store(make_store: Callable[[], TokenStore], *, patience: float =
         async def test_our_store_keeps_the_promises_of_a_store(tmp_path):
             await check_store(lambda: OurStore(tmp_path / "tokens.db"))
 
-    The first `load` finds nothing; every field of a record comes back; `save` compares and swaps;
-    the lock excludes other tasks and other instances, and is let go whatever happens; a `save`
-    that is cancelled, at each of its checkpoints, has saved all or nothing; every method is a
-    checkpoint; and no token shows. What it can't check: other processes, and a power cut.
+    The first ``load`` finds nothing; every field of a record comes back; ``save`` compares and
+    swaps; the lock excludes other tasks and other instances, and is let go whatever happens; a
+    ``save`` that is cancelled, at each of its checkpoints, has saved all or nothing; every method
+    is a checkpoint; and no token shows. What it can't check: other processes, and a power cut.
 
     On a clock that jumps (a `trio.testing.MockClock` with autojump) only for a store in memory:
     such a clock knows nothing of threads and sockets. Takes a second or so for a store on a disk.

@@ -11,7 +11,7 @@ import httpx
 from trioauth._endpoint import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from trioauth._tokens import Tokens
 
@@ -36,6 +36,10 @@ def _error(status: int, code: str) -> Answer:
     return Answer(status, body=json.dumps(body).encode())
 
 
+def _to_tuple(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+    return tuple(answers)
+
+
 @final
 @attrs.frozen(kw_only=True)
 class GrantAnswers:
@@ -43,8 +47,12 @@ class GrantAnswers:
 
     For a server of another kind, say how that one answers::
 
+        def granted(tokens):
+            body = {"jwt": tokens.access_token, "session": tokens.refresh_token}
+            return Answer(200, body=json.dumps(body).encode())
+
         ours = GrantAnswers(
-            granted=lambda tokens: Answer(200, body=json.dumps({"jwt": tokens.access_token, ...})),
+            granted=granted,
             refused=[Answer(403, body=b"session is over")],
             misconfigured=[Answer(401, body=b"unknown app")],
         )
@@ -58,12 +66,12 @@ class GrantAnswers:
     for a server that always sends one."""
 
     refused: tuple[Answer, ...] = attrs.field(
-        default=(_error(400, "invalid_grant"),), converter=tuple[Answer, ...]
+        default=(_error(400, "invalid_grant"),), converter=_to_tuple
     )
     """How it says that the login is over."""
 
     misconfigured: tuple[Answer, ...] = attrs.field(
-        default=(_error(401, "invalid_client"),), converter=tuple[Answer, ...]
+        default=(_error(401, "invalid_client"),), converter=_to_tuple
     )
     """How it says that it does not know the client; empty for one that never does."""
 
@@ -76,6 +84,6 @@ class GrantAnswers:
             Answer(302, httpx.Headers({"Location": "https://login.test/"})),
             Answer(200, body=b"<html>Welcome to our WiFi</html>"),
         ),
-        converter=tuple[Answer, ...],
+        converter=_to_tuple,
     )
     """What it, or whoever is in between, answers when nothing is known to be over."""
