@@ -768,6 +768,24 @@ async def test_api_delay_holds_for_the_api_alone(
         assert trio.current_time() == 3
 
 
+async def test_the_api_answers_what_was_ordered_to_whoever_has_a_good_token(
+    open_client: Opener,
+) -> None:
+    server = AuthServer()
+    server.api_answer("/orders", {"number": 7}, 201)
+    async with open_client(server) as client:
+        assert (await client.post(f"{server.url}/orders")).status_code == 401
+        headers = bearer(server.log_in().access_token)
+        for _ in range(2):
+            response = await client.post(f"{server.url}/orders?gift=1", headers=headers)
+            assert (response.status_code, response.json()) == (201, {"number": 7})
+        server.api_answer("/orders", [])
+        assert (await client.get(f"{server.url}/orders", headers=headers)).json() == []
+    assert [seen.status for seen in server.ledger.requests_seen] == [401, 201, 201, 200]
+    with pytest.raises(ValueError, match='path must begin with a slash, as in "/orders", not be'):
+        server.api_answer("orders", {})
+
+
 async def wait_in_flight(server: AuthServer, number: int) -> None:
     with trio.fail_after(5):
         while server.ledger.in_flight != number:  # noqa: ASYNC110  # a ledger has no events

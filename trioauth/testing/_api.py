@@ -29,6 +29,8 @@ class Api:
     ledger: Ledger
     rejects_all: bool = False
     delay: float = 0.0
+    answers: dict[str, Answer] = attrs.field(factory=dict[str, Answer], init=False, repr=False)
+    """What was ordered for a path."""
 
     def handle(self, request: Request, now: float) -> Answer:
         """Process a request."""
@@ -37,7 +39,7 @@ class Api:
             answer = _unauthorized(request)
         else:
             try:
-                answer = _answer(request, token)
+                answer = self.answers.get(request.path) or _answer(request, token)
             except ValueError as exc:
                 answer = in_json(400, {"error": str(exc)})
         generation = None if token is None else token.generation

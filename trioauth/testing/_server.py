@@ -18,7 +18,7 @@ from ._authorization import BEARER_REFRESH_PATH, REVOCATION_PATH, TOKEN_PATH, Au
 from ._book import Book
 from ._exchange import Exchange
 from ._ledger import Ledger
-from ._messages import NoAnswer, whole
+from ._messages import NoAnswer, in_json, whole
 from ._orders import Mishap
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class AuthServer:
     "method", "path", "length", "sha256"}``: which tokens the request came with, and what of its
     body arrived. Some paths are special: ``/open`` wants no token; ``/slow?seconds=2`` takes that
     long; ``/stream?chunks=10&seconds=0.1`` sends the body in chunks, with that pause before each;
-    ``/redirect?to=URL&status=303``; ``/status/403`` answers with that status.
+    ``/redirect?to=URL&status=303``; ``/status/403`` answers with that status. `api_answer` orders
+    what your program expects to read.
 
     In memory the server answers at every host, so that a program's own URLs can stay what they
     are. A token of its making contains the word ``canary``, to be looked for where no token
@@ -252,6 +253,20 @@ class AuthServer:
     def api_delay(self, seconds: float) -> None:
         """Let each answer of the API take so long, for a test with many requests in the air."""
         self._exchange.api.delay = _seconds(seconds)
+
+    def api_answer(self, path: str, json: object, status: int = 200) -> None:
+        """Let the API answer with this JSON at a path, for a program that reads what it gets.
+
+        To any method, and to whoever has a good token, from now on.
+
+        Args:
+          path: Without a query, such as ``"/orders"``.
+          json: What ``json.dumps`` takes.
+          status: The HTTP status.
+        """
+        if not path.startswith("/"):
+            raise ValueError(f'path must begin with a slash, as in "/orders", not be {path!r}')
+        self._exchange.api.answers[path] = in_json(status, json)
 
     # --- orders about the authorization server ---------------------------------------------
 
