@@ -102,6 +102,7 @@ def test_the_shop_without_a_lock_fails_that_of_the_fifty(folder: Path) -> None:
     written_as(folder, "shop.py", without_lock)
     failed, written = run_tests(folder, "test_shop.py")
     assert FIFTY in failed, written
+    assert "test_orders_go_on_when_the_hour_of_a_token_is_over" not in failed
 
 
 async def test_the_ledger_says_what_happened_to_the_shop_with_a_lock(

@@ -59,7 +59,7 @@ async def check_grant(
       patience: Seconds after which a call counts as one that never ends.
 
     Cancellation:
-      Safe, if the grant lets it pass.
+      Safe. The grant is cancelled, too.
 
     Raises:
       AssertionError: A promise is broken; says which, and how to mend it.

@@ -60,7 +60,7 @@ async def check_store(make_store: Callable[[], TokenStore], *, patience: float =
       patience: Seconds after which a lock counts as never let go.
 
     Cancellation:
-      Safe, if the store is; the check's records may be left in it.
+      Safe. Its records are left in the store.
 
     Raises:
       AssertionError: A promise is broken; says which, and how to mend it.

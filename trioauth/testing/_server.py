@@ -221,7 +221,7 @@ class AuthServer:
               before what is filled in: ``tokens``, ``base_url`` and ``transport``.
 
         Cancellation:
-          As `trioauth.open_session`.
+          Delayed, for up to ``close_grace`` seconds, if a refresh is in the air when you leave.
 
         Raises:
           ValueError: As `trioauth.open_session`, and so the others.
