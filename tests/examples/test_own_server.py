@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,11 +24,11 @@ class Server:
 
     def __init__(self, status: int = 200) -> None:
         self.status = status
-        self.renewals: list[str] = []
+        self.renewals: list[object] = []
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/session/renew":
-            self.renewals.append(request.content.decode())
+            self.renewals.append(json.loads(request.content))
             number = len(self.renewals)
             return httpx.Response(
                 self.status,
@@ -53,7 +54,7 @@ async def test_the_grant_renews_with_what_the_answer_before_brought() -> None:
         assert (await session.get("/me")).status_code == 200
         seconds = session.statistics().seconds_until_expiry
         assert 599 < seconds <= 600
-    assert server.renewals == ['{"session":"session-0"}', '{"session":"session-1"}']
+    assert server.renewals == [{"session": "session-0"}, {"session": "session-1"}]
 
 
 @pytest.mark.parametrize("status", [401, 403, 410])
