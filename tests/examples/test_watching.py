@@ -45,6 +45,6 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 def test_a_program_prints_what_the_page_shows(
     name: str, order: Callable[[list[str]], list[str]]
 ) -> None:
-    command = [sys.executable, "-c", IN_NO_TIME, EXAMPLES / name]
+    command = [sys.executable, "-c", IN_NO_TIME, str(EXAMPLES / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert order(in_words(done.stdout)) == order(in_words(shown(name)))
