@@ -25,6 +25,7 @@ from trioauth import (
     StoreError,
     TokenEndpoint,
     TokenRequest,
+    TokenResponseError,
     Tokens,
     open_session,
 )
@@ -380,7 +381,7 @@ async def test_a_grant_that_returns_something_else_than_tokens(
             session.reject(1)
             with pytest.raises(RefreshUnavailableError, match=r"must return trioauth\.Tokens") as i:
                 await session.token()
-            assert isinstance(i.value.__cause__, TypeError)
+            assert isinstance(i.value.__cause__, TokenResponseError)
             assert type(answer).__name__ in str(i.value.__cause__)
             assert session.generation == 1
 

@@ -130,7 +130,10 @@ class GrantMisconfiguredError(GrantError):
 
 
 class TokenResponseError(Error):
-    """The token endpoint's answer made no sense; the message says what was wrong with it."""
+    """What a token endpoint answered, or a grant returned, made no sense.
+
+    The message says what was wrong with it.
+    """
 
 
 class OriginError(Error):

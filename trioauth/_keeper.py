@@ -28,7 +28,6 @@ from ._errors import (
     RefreshUnavailableError,
     StoreError,
     careful,
-    printable,
 )
 from ._flight import Flight, Generation, Login
 from ._journal import PASSING, Journal
@@ -471,7 +470,7 @@ class Keeper:
             case Setback(cause, retry_at):
                 lasts = "" if held(self.state) is None else "still logged in, "
                 error = RefreshUnavailableError(
-                    f"no new token can be had now ({in_words(cause)}); {lasts}try later"
+                    f"no new token can be had now ({careful(cause)}); {lasts}try later"
                 )
                 error.retry_at = self.clock.to_trio(retry_at)
                 raise error from cause
@@ -607,9 +606,3 @@ class Keeper:
             for flight in list(self._flights):
                 flight.ground("the session was closed")
                 await flight.over.wait()
-
-
-def in_words(error: Exception) -> str:
-    """Say what an exception is and what it says."""
-    text = str(error)
-    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)

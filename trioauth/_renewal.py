@@ -16,7 +16,13 @@ import attrs
 import trio
 
 from . import events
-from ._errors import GrantMisconfiguredError, GrantRefusedError, StoreConflictError, careful
+from ._errors import (
+    GrantMisconfiguredError,
+    GrantRefusedError,
+    StoreConflictError,
+    TokenResponseError,
+    careful,
+)
 from ._flight import Flight, Generation, Login
 from ._retry import Attempts
 from ._state import Landing, LoggedOut, Refreshing, Setback, held, on_adoption
@@ -129,9 +135,8 @@ async def _ask(
         if isinstance(answer, Tokens):  # pyright: ignore[reportUnnecessaryIsInstance]
             return answer.carry_over(tokens)
         kind = type(answer).__name__
-        return keeper.set_back(
-            TypeError(f"the grant returned a {kind}; it must return trioauth.Tokens"), flight
-        )
+        failure = TokenResponseError(f"the grant returned a {kind}; it must return trioauth.Tokens")
+        return keeper.set_back(failure, flight)
     pause = attempts.pause(
         failure,
         asked_at=asked_at,

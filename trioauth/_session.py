@@ -14,10 +14,10 @@ from . import _challenge
 from ._auth import ClientT, attach
 from ._client import NETWORK_OPTIONS, ClientMethods, ClientOptions, LimitedClient
 from ._endpoint import TokenEndpoint
-from ._errors import LoggedOutError
+from ._errors import LoggedOutError, careful
 from ._flight import Generation
 from ._httpx import SessionAuth
-from ._keeper import Keeper, in_words
+from ._keeper import Keeper
 from ._origins import Origins
 from ._policy import RefreshPolicy
 from ._state import (
@@ -70,7 +70,11 @@ class Statistics:
     saved: bool
     """Whether the store has the newest news."""
     last_failure: str | None
-    """What the last refresh failed with; None if it landed."""
+    """What the last refresh failed with; None if it landed.
+
+    Of an exception that is neither ours nor the operating system's, only the name: what it says may
+    hold a secret.
+    """
 
 
 class Opened(type):
@@ -134,7 +138,7 @@ class Session(ClientMethods, metaclass=Opened):
             rejections=keeper.rejections,
             seconds_until_expiry=expires_in,
             saved=keeper.vault.pending is None,
-            last_failure=None if failure is None else in_words(failure),
+            last_failure=careful(failure) or None,
         )
 
     def explain(self) -> str:

@@ -309,10 +309,11 @@ VARIANTS: Final = (
             ),
             Edit(
                 "_keeper.py",
-                "def in_words(",
+                '_logger = logging.getLogger("trioauth")\n',
+                '_logger = logging.getLogger("trioauth")\n\n\n'
                 "async def _later(tell: Any, event: Any) -> None:\n"
                 "    await trio.lowlevel.checkpoint()\n"
-                "    tell(event)\n\n\ndef in_words(",
+                "    tell(event)\n",
             ),
         ),
         LOGGED_OUT + "test_p11_observers_are_told_before_any_waiter_wakes_and_see_the_new_state",
