@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
@@ -24,7 +25,6 @@ from trioauth.testing import AuthServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_a_run_that_broke_says_so_and_is_followed_by_another(
         run(broken())
     first.thread.join(10)
     run.close()
-    assert run(this_task())
+    assert run(token()) is not None
 
 
 def test_a_cell_that_comes_too_late_for_its_run_is_told(run: Runner) -> None:
@@ -535,7 +535,9 @@ class Notebook:
         config = Config()
         config.HistoryManager.enabled = False
         # Any: IPython's annotations are few.
-        self.shell: Any = InteractiveShell(config=config, ipython_dir=str(folder))
+        self.shell: Any = InteractiveShell(  # type: ignore[no-untyped-call]
+            config=config, ipython_dir=str(folder)
+        )
 
     def __call__(self, cell: str) -> Any:
         """Run a cell and return its value."""
@@ -663,6 +665,30 @@ def test_a_group_of_exceptions_is_shown_as_ever(
     captured = capsys.readouterr()
     assert "ValueError: one of a group" in captured.out + captured.err
     assert "KeyboardInterrupt" not in captured.out + captured.err
+
+
+def test_the_cells_of_the_how_to_page_run(cells: Notebook) -> None:
+    page = Path(__file__).parent.parent / "docs" / "examples" / "notebook.ipy"
+    _, *typed = page.read_text("utf-8").split("# %%\n")
+    values = [cells(cell) for cell in typed]
+    assert values[2]["generation"] == 1
+    assert values[3] is cells("session")
+    assert set(values[5]) == {200}
+
+
+@pytest.mark.parametrize("call", ["trio.current_time()", "nursery.start_soon(trio.sleep, 1)"])
+def test_what_needs_trio_in_a_cell_without_await_says_what_to_do(
+    cells: Notebook, capsys: pytest.CaptureFixture[str], call: str
+) -> None:
+    cells(SETTING)
+    cells("nursery = await hold(trio.open_nursery())")
+    with pytest.raises((RuntimeError, AttributeError)):
+        cells(call)
+    assert "Begin it with:\n    await trio.lowlevel.checkpoint()" in capsys.readouterr().out
+    with pytest.raises(RuntimeError):
+        cells("raise RuntimeError('something else')")
+    assert "Begin it with" not in capsys.readouterr().out
+    cells("nursery.cancel_scope.cancel(); await release(nursery)")
 
 
 def test_somebody_elses_handler_of_exceptions_stays(cells: Notebook) -> None:

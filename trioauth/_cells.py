@@ -287,7 +287,7 @@ class Runner:
         if run is None or threading.current_thread() is not run.thread:
             raise RuntimeError(
                 f"{name}() works only in cells that trioauth.notebook runs: say"
-                f" %load_ext trioauth.notebook first"
+                f" %load_ext trioauth.notebook in a cell before this one"
             )
         return run
 

@@ -76,6 +76,10 @@ class _Former:
     shows_interrupts: bool
 
 
+# What trio says where there is no trio: `trio.current_time()`, `nursery.start_soon(...)`.
+_OUTSIDE = (RuntimeError, AttributeError)
+_OUTSIDE_SAYS = ("must be called from async context", "'RunContext' object has no attribute")
+
 _loaded: WeakKeyDictionary[Any, _Former] = WeakKeyDictionary()
 
 
@@ -104,7 +108,7 @@ def load_ipython_extension(shell: Shell) -> None:
     shell.loop_runner, shell.autoawait = runner, True
     shell.push(names, interactive=False)
     if shows_interrupts:
-        shell.set_custom_exc((trio.Cancelled, BaseExceptionGroup), _show)
+        shell.set_custom_exc((trio.Cancelled, BaseExceptionGroup, *_OUTSIDE), _show)
     for kind, draw in _html.DRAWN:
         shell.display_formatter.formatters["text/html"].for_type(kind, draw)
 
@@ -140,6 +144,11 @@ def _show(
     IPython catches even `trio.Cancelled`, so that this is the one place to tell.
     """
     del tb_offset
+    if isinstance(error, _OUTSIDE) and str(error).startswith(_OUTSIDE_SAYS):
+        error.add_note(
+            "A cell that does not await runs outside of trio. Begin it with:\n"
+            "    await trio.lowlevel.checkpoint()"
+        )
     if _is_cancellation(error):
         error = KeyboardInterrupt("the cell was interrupted; nothing else was")
         kind, traceback = KeyboardInterrupt, None
