@@ -69,6 +69,8 @@ def execute(notebook: Any, folder: Path) -> None:
         resources={"metadata": {"path": str(folder)}},
         timeout=LONGEST,
         record_timing=False,
+        # Or how prints are cut into pieces would differ from run to run.
+        coalesce_streams=True,
     ).execute()
 
 
