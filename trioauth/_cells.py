@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from contextlib import AbstractAsyncContextManager
 
-T = TypeVar("T")
+ResultT = TypeVar("ResultT")
 
 # How long the end of the process waits for what is held, in seconds. A session takes its own
 # `close_grace` at most; this is for what has no bound.
@@ -31,13 +31,13 @@ _TICK = 0.2
 
 @final
 @attrs.define(eq=False)
-class Cell(Generic[T]):
+class Cell(Generic[ResultT]):
     """What a cell awaits, as a task."""
 
-    coro: Coroutine[Any, Any, T]
+    coro: Coroutine[Any, Any, ResultT]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     done: threading.Event = attrs.field(factory=threading.Event, init=False)
-    result: outcome.Outcome[T] = attrs.field(init=False)
+    result: outcome.Outcome[ResultT] = attrs.field(init=False)
 
     async def run(self) -> None:
         """Run it; never raise into the nursery, which is everybody's.
@@ -158,7 +158,7 @@ class Runner:
         holding = [] if self._run is None else self._run.holding
         return f"<trioauth.notebook.runner, holding {_list(holding)}>"
 
-    def __call__(self, coro: Coroutine[Any, Any, T]) -> T:
+    def __call__(self, coro: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Run a coroutine, and wait for it.
 
         An interrupt (Control-C, or the button of a notebook) cancels the coroutine and nothing
@@ -189,24 +189,11 @@ class Runner:
                 raise KeyboardInterrupt("the cell goes on in the background") from None
         return cell.result.unwrap()
 
-    async def hold(self, manager: AbstractAsyncContextManager[T]) -> T:
-        """Enter an async context manager, and stay inside when the cell ends.
-
-        It is entered, and later left, in a task of its own::
-
-            session = await hold(trioauth.open_session(grant, base_url=...))
-
-        Returns:
-          What ``async with manager as ...`` gives.
+    async def hold(self, manager: AbstractAsyncContextManager[ResultT]) -> ResultT:
+        """Enter an async context manager, and stay inside; see `trioauth.notebook.hold`.
 
         Cancellation:
           All or nothing. If you are cancelled while it is entered, it is not held.
-
-        Raises:
-          TypeError: It is not an async context manager.
-          ValueError: It is held already.
-          RuntimeError: This is not a cell that `runner` runs.
-          Exception: Whatever entering it raises.
         """
         run = self._here("hold")
         if not (hasattr(manager, "__aenter__") and hasattr(manager, "__aexit__")):
@@ -223,23 +210,13 @@ class Runner:
             if held in run.holding:
                 run.holding.remove(held)
             raise
-        return cast("T", value)
+        return cast("ResultT", value)
 
     async def release(self, value: object) -> None:
-        """Leave the async context manager that `hold` gave ``value`` for.
-
-        What leaving raises is raised here, and so is what has ended it before.
-
-        Args:
-          value: What `hold` returned; or what it was given.
+        """Leave what `hold` gave ``value`` for; see `trioauth.notebook.release`.
 
         Cancellation:
-          Safe. Leaving goes on without you; release it again to hear how it went.
-
-        Raises:
-          ValueError: It is not held.
-          RuntimeError: This is not a cell that `runner` runs.
-          Exception: Whatever leaving it raises.
+          Safe. Leaving goes on without you.
         """
         run = self._here("release")
         for held in reversed(run.holding):

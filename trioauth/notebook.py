@@ -21,7 +21,7 @@ be imported. Any other notebook may call ``runner(coroutine)``; IPython is not n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -32,13 +32,55 @@ from ._cells import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
 __all__ = ["hold", "load_ipython_extension", "release", "runner", "unload_ipython_extension"]
 
-runner = Runner()
-hold = runner.hold
-release = runner.release
+ResultT = TypeVar("ResultT")
+
+runner: Runner = Runner()
+
+
+async def hold(manager: AbstractAsyncContextManager[ResultT]) -> ResultT:
+    """Enter an async context manager, and stay inside when the cell ends.
+
+    It is entered, and later left, in a task of its own::
+
+        session = await hold(trioauth.open_session(grant, base_url=...))
+
+    Returns:
+      What ``async with manager as ...`` gives.
+
+    Cancellation:
+      All or nothing. If you are cancelled while it is entered, it is not held.
+
+    Raises:
+      TypeError: It is not an async context manager.
+      ValueError: It is held already.
+      RuntimeError: This is not a cell that `runner` runs.
+      Exception: Whatever entering it raises.
+    """
+    return await runner.hold(manager)
+
+
+async def release(value: object) -> None:
+    """Leave the async context manager that `hold` gave ``value`` for.
+
+    What leaving raises is raised here, and so is what has ended it before.
+
+    Args:
+      value: What `hold` returned; or what it was given.
+
+    Cancellation:
+      Safe. Leaving goes on without you; release it again to hear how it went.
+
+    Raises:
+      ValueError: It is not held.
+      RuntimeError: This is not a cell that `runner` runs.
+      Exception: Whatever leaving it raises.
+    """
+    await runner.release(value)
 
 
 class Shell(Protocol):
