@@ -61,6 +61,7 @@ async def hold(manager: AbstractAsyncContextManager[ResultT]) -> ResultT:
       RuntimeError: This is not a cell that `runner` runs.
       Exception: Whatever entering it raises.
     """
+    __tracebackhide__ = True  # IPython shows the line of the cell, and the one that raises.
     return await runner.hold(manager)
 
 
@@ -80,6 +81,7 @@ async def release(value: object) -> None:
       RuntimeError: This is not a cell that `runner` runs.
       Exception: Whatever leaving it raises.
     """
+    __tracebackhide__ = True  # As in `hold`.
     await runner.release(value)
 
 
