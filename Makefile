@@ -147,8 +147,8 @@ bench: .venv-bench/.bench ## Measure what a session costs, against a fixed heade
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 .PHONY: notebooks
-notebooks: .venv/.test ## Run the notebooks and save what comes out
-	$(BIN)/python scripts/run_notebooks.py
+notebooks: .venv/.test ## Run the notebooks and save what comes out (ARGS=--fresh: pictures, too)
+	$(BIN)/python scripts/run_notebooks.py $(ARGS)
 
 .PHONY: proof
 proof: .venv/.test interop ## Try to break every promise, for an hour; write the figures into docs/proof.md

@@ -1,8 +1,9 @@
-"""Run the notebooks, and save what comes out: run_notebooks.py [--check] [NOTEBOOK...].
+"""Run the notebooks, and save what comes out: run_notebooks.py [--check | --fresh] [NOTEBOOK...].
 
 With ``--check`` nothing is saved, and it is an error if a cell raises, if what is saved is not what
 comes out, or if a notebook takes longer than two minutes. Times and addresses differ from run to
 run: they are not compared, and where nothing else has changed the saved outputs stay as they are.
+Nor are pictures compared: ``--fresh`` saves everything anew, after a change of how they look.
 
 The kernel is of the Python that runs this script, whatever kernels are installed elsewhere.
 """
@@ -74,9 +75,14 @@ def execute(notebook: Any, folder: Path) -> None:
     ).execute()
 
 
-def lasting(outputs: list[Any]) -> str:
-    """Return of outputs what does not differ from run to run."""
-    kept = json.loads(json.dumps(outputs))
+def lasting(cell: Any) -> str:
+    """Return of a cell's outputs what does not differ from run to run.
+
+    Of one with the tag ``fleeting`` that is only of which kind they are.
+    """
+    kept = json.loads(json.dumps(cell.outputs))
+    if "fleeting" in cell.metadata.get("tags", ()):
+        return json.dumps([output["output_type"] for output in kept])
     for output in kept:
         # In a picture of what happened, everything is at a time.
         output.get("data", {}).update(
@@ -92,18 +98,16 @@ def differing(old: Any, new: Any) -> list[int]:
         number
         for number, (before, after) in enumerate(pairs, 1)
         if before.cell_type == "code"
-        and (
-            before.execution_count != after.execution_count
-            or lasting(before.outputs) != lasting(after.outputs)
-        )
+        and (before.execution_count != after.execution_count or lasting(before) != lasting(after))
     ]
 
 
-def tidy(old: Any, new: Any, name: str) -> None:
-    """Let a notebook differ from its old self only where something has changed."""
-    changed = differing(old, new)
+def tidy(old: Any, new: Any, name: str, *, fresh: bool) -> None:
+    """Let a notebook differ from its old self only where something has changed, unless fresh."""
+    changed = range(1, len(new.cells) + 1) if fresh else differing(old, new)
     for number, (before, after) in enumerate(zip(old.cells, new.cells, strict=True), 1):
-        after.id, after.metadata = f"{name}-{number}", {}
+        tags = before.metadata.get("tags")
+        after.id, after.metadata = f"{name}-{number}", {"tags": tags} if tags else {}
         if after.cell_type == "code" and number not in changed:
             after.outputs = before.outputs
     new.metadata = {
@@ -112,7 +116,7 @@ def tidy(old: Any, new: Any, name: str) -> None:
     }
 
 
-def run(path: Path, *, check: bool) -> str | None:
+def run(path: Path, *, check: bool, fresh: bool) -> str | None:
     """Run one notebook; return what is wrong."""
     old = nbformat.read(path, as_version=4)
     new = nbformat.read(path, as_version=4)
@@ -126,7 +130,7 @@ def run(path: Path, *, check: bool) -> str | None:
     if took > LONGEST:
         return f"it takes {took:.0f} seconds; {LONGEST} are allowed"
     if not check:
-        tidy(old, new, path.stem)
+        tidy(old, new, path.stem, fresh=fresh)
         nbformat.write(new, path)
     elif cells := differing(old, new):
         return f"what is saved is not what comes out of cells {cells}; run `make notebooks`"
@@ -136,12 +140,14 @@ def run(path: Path, *, check: bool) -> str | None:
 def main() -> int:
     """Run the notebooks that the command line names, by default all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--check", action="store_true")
+    how.add_argument("--fresh", action="store_true")
     parser.add_argument("notebooks", nargs="*", type=Path)
     arguments = parser.parse_args()
     failed = False
     for path in arguments.notebooks or sorted(FOLDER.glob("*.ipynb")):
-        if wrong := run(path, check=arguments.check):
+        if wrong := run(path, check=arguments.check, fresh=arguments.fresh):
             print(f"{path}: {wrong}", file=sys.stderr)
             failed = True
     return int(failed)
