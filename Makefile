@@ -31,7 +31,7 @@ SAMPLE ?=
 # What `make test-all` tries.
 VERSIONS := 3.11 3.12 3.13
 
-SOURCES := trioauth pytest_trioauth.py tests scripts docs $(wildcard benchmarks)
+SOURCES := trioauth pytest_trioauth.py tests scripts docs notebooks $(wildcard benchmarks)
 BIN := .venv/bin
 # All pages, each time: a page left alone would keep its old warnings to itself.
 BUILD_DOCS := $(BIN)/sphinx-build -E -q -W --keep-going -d build/doctrees docs build/docs
@@ -120,7 +120,7 @@ test-oldest: .venv-oldest/.test ## Run the quicker tests with the oldest trio, h
 	scripts/run_tests.sh .venv-oldest .venv-oldest/bin/python -m pytest $(SLOW) $(ARGS)
 
 .PHONY: check
-check: .venv/.check ## Run the linters, the type checkers and the checks of the documentation
+check: .venv/.check ## Run the linters, the type checkers and the checks of the documentation and the notebooks
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/flake8 $(SOURCES)
@@ -131,6 +131,7 @@ check: .venv/.check ## Run the linters, the type checkers and the checks of the 
 	$(BIN)/python scripts/draw_states.py --check
 	$(BIN)/python scripts/draw_readme.py --check
 	$(BIN)/python scripts/list_promises.py --check
+	$(BIN)/python scripts/run_notebooks.py --check
 	$(BUILD_DOCS)
 
 .PHONY: docs
@@ -144,6 +145,10 @@ check-consumers: .venv/.made ## Type check a program where trio-typing is instal
 .PHONY: bench
 bench: .venv-bench/.bench ## Measure what a session costs, against a fixed header and the peers
 	.venv-bench/bin/python -m benchmarks $(ARGS)
+
+.PHONY: notebooks
+notebooks: .venv/.test ## Run the notebooks and save what comes out (ARGS=--fresh: pictures, too)
+	$(BIN)/python scripts/run_notebooks.py $(ARGS)
 
 .PHONY: proof
 proof: .venv/.test interop ## Try to break every promise, for an hour; write the figures into docs/proof.md

@@ -24,10 +24,11 @@ A map of the package, in reading order:
 ``_log``        the same, in the log; ``_journal`` remembers it for `Session.explain` (``_explain``)
 ``timeline``    an observer that draws what happened
 ``opentelemetry``  one that tells OpenTelemetry (an extra)
+``notebook``    one trio run behind the cells of a notebook; ``_cells`` runs them, ``_html`` draws
 ``grants``, ``stores``, ``testing``  batteries
 
-Nothing of ``stores``, ``testing``, ``timeline`` and ``opentelemetry`` is imported before it is
-used.
+Nothing of ``stores``, ``testing``, ``timeline``, ``opentelemetry`` and ``notebook`` is imported
+before it is used.
 """
 
 from __future__ import annotations
