@@ -10,8 +10,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._errors import printable
-from ._keeper import in_words
+from ._errors import careful, printable
 from ._session import Session, Statistics
 from ._state import Closed, LoggedIn, LoggedOut
 from ._tokens import Tokens
@@ -117,7 +116,7 @@ def _rows_of_state(state: LoggedIn | LoggedOut) -> Iterable[Row]:
         return
     yield "because", _REASONS[state.reason]
     if state.cause is not None:
-        yield "cause", in_words(state.cause)
+        yield "cause", careful(state.cause)
 
 
 def _count(number: int, what: str, nothing: str) -> str:
