@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
-from trioauth._demo_report import Check
+from trioauth._demo.report import Check
 
 from .measures import Sample, growth
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
 import attrs
 import trio
 
-from . import events
-from ._errors import LoggedOutError, RefreshUnavailableError
-from .timeline import Timeline
+from trioauth import events
+from trioauth._errors import LoggedOutError, RefreshUnavailableError
+from trioauth.timeline import Timeline
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
+    from random import Random
 
-    Get: TypeAlias = Callable[[str], Awaitable[Any]]
-    """Like `Session.get`, of either library."""
+    from trioauth._flight import Authentication
+    from trioauth._session import Session
+
+    from .client import Get
 
 _POLITENESS, _SLOWEST = 10, 0.2
 
@@ -45,9 +47,11 @@ class Crowd:
     It is an observer of the session, too.
     """
 
-    random: random.Random
+    random: Random
     pause: float
     """Seconds that a task rests between two requests, on average."""
+    choose: Callable[[Random], str]
+    """Returns the path of the next request."""
     network_error: type[Exception]
     """What the HTTP library raises when the network fails."""
     timeline: Timeline = attrs.field(factory=Timeline, init=False)
@@ -68,7 +72,10 @@ class Crowd:
     """Why the login ended, if it did."""
     present: int = attrs.field(default=0, init=False)
     """How many were there when it ended."""
-    _saved: set[int] = attrs.field(factory=set[int], init=False)
+    saved: set[int] = attrs.field(factory=set[int], init=False)
+    """The generations that the store has, or had."""
+    rejected: int = attrs.field(default=0, init=False)
+    """The last generation that somebody here has reported as refused."""
 
     # --- coming and going ------------------------------------------------------------------
 
@@ -133,13 +140,26 @@ class Crowd:
             worker.doing = "rests"
 
     async def _ask(self, get: Get) -> None:
-        path = f"/notes/{self.random.randrange(1000)}"
-        with self.timeline.request(f"GET {path}") as request:
+        path, rejected = self.choose(self.random), self.rejected
+        # There may be a secret in a query.
+        with self.timeline.request(f"GET {path.partition('?')[0]}") as request:
             response = await get(path)
             request.outcome = response.status_code
-        attempts: int = response.extensions["trioauth"].attempts
-        self.most_attempts = max(self.most_attempts, attempts)
-        self.count["requests" if response.status_code == 200 else f"refused {attempts}"] += 1
+        how: Authentication = response.extensions["trioauth"]
+        self.most_attempts = max(self.most_attempts, how.attempts)
+        self.count["known to be bad"] += how.generation <= rejected
+        if response.is_success:
+            self.count["requests"] += 1
+        elif response.status_code == 401:
+            self.count[f"refused {how.attempts}"] += 1
+        else:
+            self.count["odd"] += 1
+
+    def reject(self, session: Session) -> None:
+        """Report the token as refused, once for each task. Not a checkpoint."""
+        self.rejected = session.generation
+        for _ in self.slots:
+            session.reject(self.rejected)
 
     # --- observing -------------------------------------------------------------------------
 
@@ -157,37 +177,48 @@ class Crowd:
             case events.RequestResent():
                 self.count["resent"] += 1
             case events.Saved(generation=number):
-                self._saved.add(number)
+                self.saved.add(number)
             case events.LoggedIn(generation=number):
                 self._renewed(number)
                 self._tell(event, f"logged in: generation {number}")
             case events.RefreshStarted(flight=flight, cause=cause):
                 self.count["refreshes"] += 1
                 self._tell(event, f"refresh {flight} starts ({_CAUSES[cause]})")
-            case events.RefreshLanded(flight=flight, generation=number):
+            case events.RefreshLanded(flight=flight, generation=number, waited=waited):
                 self.count["landed"] += 1
+                if event.adopted:
+                    self.count["adopted"] += 1
+                    self.saved.add(number)
                 self._renewed(number)
-                self._tell(event, f"refresh {flight} lands: generation {number}")
-            case events.RefreshFailed(flight=flight, error=error):
+                self._tell(event, f"refresh {flight} lands: generation {number}{_for(waited)}")
+            case events.RefreshFailed(flight=flight, error=error, words=words):
                 self.count["failed"] += 1
-                self._tell(event, f"refresh {flight} fails: {error}")
+                why = words.removeprefix(f"{error}: ") or error
+                self._tell(event, f"refresh {flight} fails: {why}")
             case events.LoggedOut(reason=reason):
                 self.ended, self.present = reason, len(self.alive)
                 self._tell(event, f"logged out ({reason}); {self.present} tasks are told")
+            case events.NotSaved() | events.Revoked() | events.NotRevoked():
+                self.count[type(event).__name__] += 1
+                self._tell(event, str(event))
             case _:
                 pass
 
     def _renewed(self, generation: int) -> None:
         self.generation = generation
         self.count["generations"] += 1
-        self.count["unsaved"] += generation not in self._saved
+        self.count["unsaved"] += generation not in self.saved
 
     def _tell(self, event: events.Event, text: str) -> None:
         self.news.append((event.time, text))
 
 
+def _for(waited: int) -> str:
+    return f"; {waited} waited" if waited else ""
+
+
 _CAUSES: dict[events.RefreshCause, str] = {
     "clock": "the token is old",
-    "rejected": "401",
+    "rejected": "it was refused",
     "asked_for": "asked for",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ._demo_report import report
-
 if TYPE_CHECKING:
-    from ._demo import Show
-    from ._demo_crowd import Doing
-    from ._demo_report import Result
+    from .crowd import Doing
+    from .report import Report
+    from .show import Show
 
 _FRAME = 0.1
 _WIDEST, _MOST_DOTS = 88, 400
@@ -52,11 +51,11 @@ async def watch(show: Show) -> None:
         await _watch_lines(show)
 
 
-def tell(result: Result) -> None:
+def tell(report: Report) -> None:
     """Print the report."""
     colours = {"kept": "green", "BROKEN": "bold red"}
     console = Console(highlight=False, soft_wrap=True)
-    for line in report(result):
+    for line in report.lines():
         text = Text(line)
         for word, colour in colours.items():
             if line.lstrip().startswith(word):
@@ -80,11 +79,10 @@ async def _watch_live(show: Show, console: Console) -> None:
 
 
 def _frame(show: Show, pulse: deque[int], width: int) -> Panel:
-    seconds = show.options.seconds
     return Panel(
         Group(
             Text(show.act, style="bold"),
-            ProgressBar(total=seconds, completed=min(show.elapsed, seconds), complete_style="cyan"),
+            ProgressBar(total=1, completed=show.share, complete_style="cyan"),
             Text(),
             _numbers(show),
             Text(),
@@ -96,7 +94,7 @@ def _frame(show: Show, pulse: deque[int], width: int) -> Panel:
             _news(show),
         ),
         title="trioauth",
-        subtitle=f"{show.options.tasks} tasks, tokens that live {show.options.lifetime:g} s",
+        subtitle=f"{show.options.tasks} tasks, {show.stage.subtitle}",
         padding=(1, 2),
         width=min(width, _WIDEST),
     )
@@ -104,13 +102,13 @@ def _frame(show: Show, pulse: deque[int], width: int) -> Panel:
 
 def _numbers(show: Show) -> Table:
     """Lay the counters out like the instruments of a car."""
-    crowd, ledger = show.crowd, show.server.ledger
+    crowd = show.crowd
     waiting = len(crowd.waiting)
     numbers = (
         ("generation", crowd.generation, "bold green"),
         ("waiting", waiting, "bold yellow" if waiting else ""),
         ("requests", crowd.count["requests"], "bold blue"),
-        ("401s", ledger.unauthorized, ""),
+        ("401s", show.stage.unauthorized(crowd), ""),
         ("sent again", crowd.count["resent"], ""),
         ("refreshes", crowd.count["refreshes"], "green"),
         ("cancelled", crowd.count["cancelled"], "red"),
@@ -149,22 +147,28 @@ def _news(show: Show) -> Text:
     lines = [f"{time - show.started:5.1f} s  {text}" for time, text in show.crowd.news]
     # As many as there will be, so that the picture keeps its size.
     lines += [""] * (show.crowd.news.maxlen or 0)
-    return Text("\n".join(lines[: show.crowd.news.maxlen]), style="bright_black")
+    news = "\n".join(lines[: show.crowd.news.maxlen])
+    return Text(news, style="bright_black", no_wrap=True, overflow="ellipsis")
 
 
 # --- elsewhere ---------------------------------------------------------------------------------
 
 
 async def _watch_lines(show: Show) -> None:
+    told, act = -math.inf, ""
     while True:
-        print(_line(show), flush=True)
-        await trio.sleep(1)
+        now = trio.current_time()
+        # Each second, and each act, however short.
+        if now >= told + 1 or act != show.act:
+            print(_line(show), flush=True)
+            told, act = now, show.act
+        await trio.sleep(_FRAME)
 
 
 def _line(show: Show) -> str:
-    crowd = show.crowd
+    crowd, refused = show.crowd, show.stage.unauthorized(show.crowd)
     return (
         f"{show.elapsed:5.1f} s  generation {crowd.generation:<3}  waiting {len(crowd.waiting):<4}"
-        f"  requests {crowd.count['requests']:<6}  401s {show.server.ledger.unauthorized:<4}"
+        f"  requests {crowd.count['requests']:<6}  401s {refused:<4}"
         f"  refreshes {crowd.count['refreshes']:<3}  {show.act}"
     )
