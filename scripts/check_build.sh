@@ -35,7 +35,7 @@ import trioauth.timeline
 package = Path(trioauth.__file__).parent
 assert "site-packages" in package.parts, package
 plugins = importlib.metadata.entry_points(group="pytest11")
-assert [plugin.module for plugin in plugins] == ["pytest_trioauth"], plugins
+assert "pytest_trioauth" in [plugin.module for plugin in plugins], plugins
 assert importlib.util.find_spec("pytest_trioauth") is not None, "the plugin is not in the wheel"
 for extra in ("httpx2", "hypercorn", "rich", "pytest"):
     assert importlib.util.find_spec(extra) is None, f"{extra} is required at run time"

@@ -352,6 +352,7 @@ class Judge:
                     )
                 stay.logged_in = True
                 stay.begun += 1
+                self.ledger.note_held(stay)
                 self._failures.pop(stay, None)
                 self._newer(stay, event.generation)
                 self.ledger.count("logins begun")

@@ -140,6 +140,8 @@ class Stay:
     changed_at: float = -1.0
     """When the last of them began or ended."""
     not_saved: int = 0
+    held: set[Login] = attrs.field(factory=set)
+    """What it was logged in with."""
     in_vain: list[Issue] = attrs.field(factory=list)
     """What was refused again, just renewed, since that last helped."""
     counted: set[Issue] = attrs.field(factory=set)
@@ -199,6 +201,12 @@ class Ledger:
 
         generation = None if stay.session is None else held(stay.session._keeper.state)
         return None if generation is None else self.by_access.get(generation.tokens.access_token)
+
+    def note_held(self, stay: Stay) -> None:
+        """Remember what a session is logged in with."""
+        issue = self.issue_held_by(stay)
+        if issue is not None:
+            stay.held.add(issue.login)
 
     def text(self) -> str:
         """Return the log."""

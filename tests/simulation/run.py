@@ -225,6 +225,7 @@ class _Stage:
             follow_redirects=True,
         ) as session:
             stay.session = session
+            self.ledger.note_held(stay)
             self.ledger.count("sessions opened")
             self.seats[stay.number] = (stay, self._client(stay, session))
             with trio.move_on_after(visit.stay or _LONGEST):

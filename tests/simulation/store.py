@@ -35,8 +35,6 @@ class Store:
     troubled: int = 0
     """How often it failed anybody."""
     writes: int = 0
-    writer: Stay | None = None
-    """Who saved what there is."""
     ended_by: set[str] = attrs.field(factory=set)
     """The names of those who saved that they are logged out."""
     _lock: trio.Lock = attrs.field(factory=trio.Lock)
@@ -134,7 +132,6 @@ class Handle:
         self._check_winner(record)
         self._check_alive(record)
         store.put(record)
-        store.writer = self.who
         self.seen = record.generation
         what = (
             "logged out"
@@ -165,9 +162,8 @@ class Handle:
             return
         winner = ledger.by_access[before.tokens.access_token]
         if record.tokens is None:
-            # One call of log_out() may end two logins, of which one had only just begun. (What was
-            # there at the start was everybody's.)
-            own = store.writer in (self.who, None) and self.who.log_outs > 0
+            # One call of log_out() may end two logins, of which one had only just begun.
+            own = winner.login in self.who.held and self.who.log_outs > 0
             excused = self.who.not_saved or own
             if record.login != before.login and not excused:
                 ledger.violate("P5", f"{self.who.name} overwrites {winner.name} with a log-out")
