@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import subprocess
 import sys
@@ -396,6 +397,47 @@ async def test_a_grant_that_is_no_async_function(autojump_clock: trio.testing.Mo
             await session.refresh()
         assert isinstance(info.value.__cause__, TypeError)
         assert session.token_nowait() == "access-0"
+
+
+async def test_what_was_meant_for_tokens_is_told_what_makes_them() -> None:
+    answer: Any = {"access_token": "at-canary", "expires_in": 3600}
+
+    async def obtain(endpoint: TokenEndpoint) -> Any:
+        return answer
+
+    error = await fails_to_open(FakeGrant(), tokens=answer, base_url=API)
+    assert "Tokens.from_response" in str(error)
+    async with open_session(FakeGrant(), base_url=API) as session:
+        for wrong in (answer, obtain):
+            with pytest.raises(TypeError, match=r"not a dict; trioauth\.Tokens\.from_response"):
+                await session.log_in(wrong)
+
+
+async def test_log_in_with_a_function_that_is_not_async_or_was_called_already_says_so() -> None:
+    async def human(endpoint: TokenEndpoint) -> Tokens:
+        return first_tokens()
+
+    def hasty(endpoint: TokenEndpoint) -> Any:
+        return first_tokens()
+
+    async with open_session(FakeGrant(), base_url=API) as session:
+        with pytest.raises(TypeError, match="must be async; it returned a Tokens at once"):
+            await session.log_in(hasty)
+        called: Any = human(TokenEndpoint(httpx.AsyncClient))
+        with pytest.raises(TypeError, match="not a coroutine; pass the function itself"):
+            await session.log_in(called)
+        called.close()
+        await session.log_in(human)
+        assert session.generation == 1
+
+
+def test_a_session_on_asyncio_says_that_it_needs_trio() -> None:
+    async def main() -> None:
+        async with open_session(FakeGrant(), base_url=API):
+            raise AssertionError("it does not open")
+
+    with pytest.raises(RuntimeError, match=r"trio\.run.*%load_ext trioauth\.notebook"):
+        asyncio.run(main())
 
 
 @pytest.mark.parametrize("tokens", ["at-canary-1", 5, {"access_token": "at-canary-1"}])

@@ -223,6 +223,21 @@ def test_nothing_else_refuses_with_it(status: int, body: object, kind: type[Exce
         bare_grant.read(answer(status, body), OLD)
 
 
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("invalid_client", "; check client_id, client_secret and client_auth"),
+        ("invalid_scope", "; check scope"),
+        ("invalid_request", ""),
+    ],
+)
+def test_a_code_without_a_description_is_told_with_what_to_mend(code: str, advice: str) -> None:
+    with pytest.raises(GrantMisconfiguredError, match=f"^{code}: status 401{advice}$"):
+        bare_grant.read(answer(401, error(code)), OLD)
+    with pytest.raises(GrantMisconfiguredError, match=f"^{code}: in its own words$"):
+        bare_grant.read(answer(401, error(code, error_description="in its own words")), OLD)
+
+
 # --- Retry-After ----------------------------------------------------------------------------
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"

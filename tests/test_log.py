@@ -284,3 +284,24 @@ async def test_the_error_of_a_login_that_ended_by_itself_names_explain(
         await session.log_out()
         with pytest.raises(LoggedOutError, match="log in again$"):
             await session.refresh()
+
+
+async def test_a_refresh_that_leaving_cuts_short_names_the_grace_it_had(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with opened(FakeGrant(latency=10), policy=RefreshPolicy(close_grace=3)) as session:
+        with trio.move_on_after(1):
+            await session.refresh()
+    words = "no end within 3 seconds of leaving the session, RefreshPolicy.close_grace"
+    assert words in caplog.text
+
+
+async def test_before_the_first_login_and_after_the_next_the_error_names_another_remedy() -> None:
+    async with opened(tokens=None) as session:
+        with pytest.raises(LoggedOutError, match=r"nobody .*; await session\.log_in.*tokens="):
+            await session.get("/")
+        await session.log_in(first_tokens())
+        with pytest.raises(LoggedOutError, match="a new login has taken the place.*; ask again$"):
+            async with session.open_nursery():
+                await session.log_in(first_tokens())
+                await trio.sleep_forever()

@@ -36,6 +36,7 @@ from ._renewal import log_in, log_out, renew, restore, save_again
 from ._retry import Futility, retry_after
 from ._state import (
     REASONS,
+    REMEDIES,
     UNREMARKABLE,
     Board,
     Closed,
@@ -476,7 +477,8 @@ class Keeper:
                 raise error from cause
             case LoggedOut(reason, cause):
                 more = "" if reason in UNREMARKABLE else " (session.explain() says what happened)"
-                raise LoggedOutError(f"{REASONS[reason]}; log in again{more}", reason) from cause
+                remedy = REMEDIES.get(reason, "log in again")
+                raise LoggedOutError(f"{REASONS[reason]}; {remedy}{more}", reason) from cause
             case Closed():
                 raise trio.ClosedResourceError("this session is closed")
         assert_never(why)
@@ -604,5 +606,8 @@ class Keeper:
                 if self.vault.pending is not None:
                     await self.launch(save_again).over.wait()
             for flight in list(self._flights):
-                flight.ground("the session was closed")
+                flight.ground(
+                    f"no end within {self.policy.close_grace} seconds of leaving the session, "
+                    "RefreshPolicy.close_grace"
+                )
                 await flight.over.wait()

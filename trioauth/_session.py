@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast, final
@@ -35,7 +36,7 @@ from ._tokens import Tokens
 from ._vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from ._grant import Grant
@@ -379,10 +380,14 @@ class Session(ClientMethods, metaclass=Opened):
         if obtain is None:
             raise TypeError("log_in() needs tokens=: this grant can't get the first ones itself")
         if not callable(obtain):
-            kind = type(obtain).__name__
+            kind = _no_tokens(obtain)
             raise TypeError(f"tokens must be trioauth.Tokens or an async function, not a {kind}")
+        answer: object = obtain(keeper.endpoint)
+        if not isinstance(answer, Awaitable):
+            kind = _kind(answer)
+            raise TypeError(f"what obtains the tokens must be async; it returned a {kind} at once")
         # No deadline: a human takes the time it takes.
-        return _checked(await obtain(keeper.endpoint))
+        return _checked(await answer)
 
     async def log_out(self, *, revoke: bool = True) -> None:
         """End the login: the state at once, then the store, then the server.
@@ -508,6 +513,11 @@ async def _keep_open(
     tokens: Tokens | None,
 ) -> AsyncGenerator[Session, None]:
     """Keep a session open while the block runs: the inside of `open_session`."""
+    if not trio.lowlevel.in_trio_run():
+        raise RuntimeError(
+            "a session needs trio: open it in what trio.run(...) runs (asyncio has no trio in it); "
+            "in a notebook, %load_ext trioauth.notebook"
+        )
     clients = AsyncExitStack()
     crash: BaseException | None = None
     try:
@@ -554,7 +564,7 @@ def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its orde
     if not callable(grant):
         raise TypeError(f"grant must be a grant or an async function, not a {_kind(grant)}")
     if tokens is not None and not isinstance(tokens, Tokens):
-        raise TypeError(f"tokens must be trioauth.Tokens, not a {_kind(tokens)}")
+        raise TypeError(f"tokens must be trioauth.Tokens, not a {_no_tokens(tokens)}")
     methods = [getattr(store, name, None) for name in ("lock", "load", "save")]
     if store is not None and not all(map(callable, methods)):
         raise TypeError(f"store must be a TokenStore, such as FileStore, not a {_kind(store)}")
@@ -576,9 +586,21 @@ def _check_options(client_options: ClientOptions) -> None:
 
 def _checked(tokens: object) -> Tokens:
     if not isinstance(tokens, Tokens):
-        kind = _kind(tokens)
+        kind = _no_tokens(tokens)
         raise TypeError(f"what obtains the tokens must return trioauth.Tokens, not a {kind}")
     return tokens
+
+
+def _no_tokens(value: object) -> str:
+    """Say what it is, and how to make of it what was meant."""
+    match value:
+        case Mapping():
+            hint = "; trioauth.Tokens.from_response(...) reads what a server answered"
+        case Awaitable():
+            hint = "; pass the function itself, without calling it"
+        case _:
+            hint = ""
+    return f"{_kind(value)}{hint}"
 
 
 def _kind(value: object) -> str:

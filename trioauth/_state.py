@@ -53,6 +53,12 @@ REASONS: dict[LogoutReason, str] = {
 }
 """In words."""
 
+REMEDIES: dict[LogoutReason, str] = {
+    "never_logged_in": "await session.log_in(...), or pass tokens= to open_session(), to begin",
+    "replaced": "ask again",
+}
+"""What to do, where it is not to log in again."""
+
 UNREMARKABLE: frozenset[LogoutReason] = frozenset({"never_logged_in", "asked", "replaced"})
 """What this very program has done, or has not done yet."""
 

@@ -276,7 +276,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "_keeper.py",
-                '                raise LoggedOutError(f"{REASONS[reason]}; log in again{more}", '
+                '                raise LoggedOutError(f"{REASONS[reason]}; {remedy}{more}", '
                 "reason) from cause",
                 "                error = LoggedOutError(REASONS[reason], reason)\n"
                 "                raise _raised.setdefault(id(why), error) from cause",

@@ -64,6 +64,16 @@ OAUTH_CODES: Final[Mapping[str, Verdict]] = {
     "server_error": None,
 }
 
+_CHECK_CLIENT = "check client_id, client_secret and client_auth"
+_ADVICE: Final[Mapping[str, str]] = {
+    "invalid_client": _CHECK_CLIENT,
+    "incorrect_client_credentials": _CHECK_CLIENT,
+    "unauthorized_client": "the server's settings do not allow this client to do that",
+    "unsupported_grant_type": "the server's settings do not allow this grant",
+    "invalid_scope": "check scope",
+}
+"""What to mend, where the server gives no more than the code."""
+
 BARE_REFUSALS: Final = frozenset({400, 401, 403})
 """How servers say no that say it with the status."""
 
@@ -171,7 +181,9 @@ def failure(
     if verdict is None:
         return _unavailable(answer, said)
     code = said.code or ("refused" if problem is None else "invalid_response")
-    return verdict(code, said.description or str(problem or f"status {answer.status}"))
+    advice = _ADVICE.get(code, "") if verdict is GrantMisconfiguredError else ""
+    status = "; ".join(filter(None, (f"status {answer.status}", advice)))
+    return verdict(code, said.description or str(problem or status))
 
 
 def _unavailable(answer: Answer, said: _Said) -> RefreshUnavailableError:
