@@ -184,6 +184,31 @@ async def test_every_public_async_method_is_a_checkpoint(
                     assert ends
 
 
+@both
+async def test_a_request_that_fails_without_waiting_is_a_checkpoint(
+    library: ModuleType, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Or a loop that tries again at once would keep everybody else, and its end, from running."""
+
+    async def fails(error: type[Exception]) -> None:
+        with trio.testing.assert_checkpoints(), pytest.raises(error):
+            await client.get("/")
+
+    api = FakeApi()
+    grant = FakeGrant(script=[down()])
+    async with opened(grant, policy=RefreshPolicy(attempts=1)) as session:
+        client = api.client(session, library)
+        session.reject(session.generation)
+        with pytest.raises(RefreshUnavailableError):
+            await session.refresh()
+        await fails(RefreshUnavailableError)
+        await session.log_out()
+        await fails(LoggedOutError)
+    await fails(trio.ClosedResourceError)
+    assert api.seen == []
+    await client.aclose()
+
+
 async def test_token_nowait_starts_a_refresh_in_the_early_window(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -13,8 +13,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import trio
+
 from ._flight import Authentication
 from ._refusal import read_refusal
+from ._state import Failure, on_demand
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, MutableMapping
@@ -78,7 +81,11 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     generation = keeper.fresh()
     if generation is None:
         # A request that can't be sent again must not be refused for its age.
-        generation = await keeper.obtain(one_shot=not _replayable(request, library))
+        one_shot = not _replayable(request, library)
+        if _is_hopeless(keeper, one_shot=one_shot):
+            # A loop that tries again at once must let others run, and hear that it is cancelled.
+            await trio.lowlevel.checkpoint()
+        generation = await keeper.obtain(one_shot=one_shot)
     request.headers["Authorization"] = generation.header
     response = yield request  # noqa: ASYNC911
 
@@ -110,6 +117,11 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     response.extensions["trioauth"] = Authentication(
         newer.number, attempts=2, not_resent="again" if again else None
     )
+
+
+def _is_hopeless(keeper: Keeper, *, one_shot: bool) -> bool:
+    decision = on_demand(keeper.state, now=keeper.clock.now(), one_shot=one_shot)
+    return isinstance(decision, Failure)
 
 
 def _ours(keeper: Keeper, response: ResponseLike[Any], generation: Generation) -> bool:
