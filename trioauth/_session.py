@@ -382,8 +382,8 @@ class Session(ClientMethods, metaclass=Opened):
         if not callable(obtain):
             kind = _no_tokens(obtain)
             raise TypeError(f"tokens must be trioauth.Tokens or an async function, not a {kind}")
-        answer: object = obtain(keeper.endpoint)
-        if not isinstance(answer, Awaitable):
+        answer = obtain(keeper.endpoint)
+        if not isinstance(answer, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
             kind = _kind(answer)
             raise TypeError(f"what obtains the tokens must be async; it returned a {kind} at once")
         # No deadline: a human takes the time it takes.
@@ -593,14 +593,12 @@ def _checked(tokens: object) -> Tokens:
 
 def _no_tokens(value: object) -> str:
     """Say what it is, and how to make of it what was meant."""
-    match value:
-        case Mapping():
-            hint = "; trioauth.Tokens.from_response(...) reads what a server answered"
-        case Awaitable():
-            hint = "; pass the function itself, without calling it"
-        case _:
-            hint = ""
-    return f"{_kind(value)}{hint}"
+    kind = _kind(value)
+    if isinstance(value, Mapping):
+        return f"{kind}; trioauth.Tokens.from_response(...) reads what a server answered"
+    if isinstance(value, Awaitable):
+        return f"{kind}; pass the function itself, without calling it"
+    return kind
 
 
 def _kind(value: object) -> str:
