@@ -939,6 +939,15 @@ async def test_a_port_that_is_taken_is_an_os_error() -> None:
             pytest.fail("the port is taken")
 
 
+async def test_it_does_not_serve_on_a_clock_that_jumps(autojump_clock: MockClock) -> None:
+    with pytest.raises(RuntimeError, match=r"autojumping clock.*server\.transport\(\)"):
+        async with AuthServer().serve():
+            raise AssertionError("it does not serve")
+    autojump_clock.autojump_threshold = 0.5
+    async with AuthServer().serve():
+        pass
+
+
 async def test_only_http_is_served() -> None:
     request = (
         b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

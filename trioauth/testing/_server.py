@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import trio
+from trio.testing import MockClock
 
 from trioauth._session import open_session
 from trioauth._tokens import Tokens
@@ -165,7 +166,14 @@ class AuthServer:
         Raises:
           ImportError: hypercorn is not installed.
           OSError: The port is taken.
+          RuntimeError: The clock jumps as soon as all tasks wait.
         """
+        clock = trio.lowlevel.current_clock()
+        if isinstance(clock, MockClock) and clock.autojump_threshold == 0:
+            raise RuntimeError(
+                "serve() is not for an autojumping clock, which does not see that a socket is "
+                "waited for and jumps to the timeouts; give the program server.transport()"
+            )
         try:
             from ._serve import serve  # hypercorn is an extra
         except ModuleNotFoundError as exc:
