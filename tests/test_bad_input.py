@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import subprocess
 import sys
 import textwrap
@@ -288,7 +289,7 @@ async def test_a_foreign_url_names_the_origin_and_no_more_and_the_login_stays(
 # --- arguments of open_session -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("grant", [None, 5, "grant", first_tokens()], ids=repr)
+@pytest.mark.parametrize("grant", [None, 5, "grant", first_tokens(), RefreshTokenGrant], ids=repr)
 async def test_a_grant_that_is_none(grant: Any) -> None:
     error = await fails_to_open(grant, base_url=API)
     assert isinstance(error, TypeError)
@@ -304,6 +305,8 @@ async def test_tokens_that_are_none(tokens: Any) -> None:
     error = await fails_to_open(FakeGrant(), tokens=tokens, base_url=API)
     assert isinstance(error, TypeError)
     assert "tokens must be trioauth.Tokens" in str(error)
+    # What an answer has to go through.
+    assert ("Tokens.from_response(...)" in str(error)) == isinstance(tokens, dict)
 
 
 async def test_auth_is_not_an_option() -> None:
@@ -317,6 +320,7 @@ async def test_auth_is_not_an_option() -> None:
     [
         ({"store": "tokens.json"}, "store"),
         ({"store": object()}, "store"),
+        ({"store": FileStore}, "store must be a TokenStore, .*, not the class FileStore"),
         ({"policy": 5}, "policy"),
         ({"policy": {"early": 5}}, "policy"),
         ({"observers": [5]}, "observers"),
@@ -331,7 +335,7 @@ async def test_an_argument_of_the_wrong_kind_is_named_when_the_session_opens(
 ) -> None:
     error = await fails_to_open(FakeGrant(), tokens=first_tokens(), base_url=API, **options)
     assert isinstance(error, TypeError)
-    assert name in str(error)
+    assert re.search(name, str(error))
 
 
 def test_a_session_has_no_constructor_and_says_what_to_use() -> None:
@@ -454,6 +458,7 @@ async def test_log_in_with_something_else_than_tokens(
                     await session.log_in(wrong)
                 assert "trioauth.Tokens" in str(info.value)
                 assert "canary" not in str(info.value)
+                assert ("Tokens.from_response(...)" in str(info.value)) == isinstance(tokens, dict)
             with pytest.raises(TypeError, match="log_in.* needs tokens="):
                 await session.log_in()
             assert session.token_nowait() == "access-0"

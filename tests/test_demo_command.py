@@ -93,7 +93,7 @@ def keep(record: Record) -> Path:
         ([*YOURS, "--rate", "0"], "must be more than 0, not 0"),
         ([*YOURS, "--client-auth", "none"], "invalid choice"),
         (["--token-url", "http://id.example.com/", *YOURS[2:]], "--token-url: http://id.example"),
-        ([*YOURS[:4], "--api", "api.example.com"], "--api must be absolute http(s) URLs"),
+        ([*YOURS[:4], "--api", "api.example.com"], "--api must be absolute, and http(s)"),
         ([*YOURS, "--log-out", "--revoke-url", "ftp://x"], "--revoke-url must be absolute"),
         ([*YOURS[:2], "--client-id", "a\tb", *YOURS[4:]], "client_id must be printable"),
         (YOURS, "refresh token of notes at 127.0.0.1: put it into the environment variable"),

@@ -470,8 +470,10 @@ class Keeper:
                 raise GrantMisconfiguredError(cause.error, cause.description) from cause
             case Setback(cause, retry_at):
                 lasts = "" if held(self.state) is None else "still logged in, "
+                # It need not be told by a name that it has itself.
+                said = careful(cause).removeprefix(f"{RefreshUnavailableError.__name__}: ")
                 error = RefreshUnavailableError(
-                    f"no new token can be had now ({careful(cause)}); {lasts}try later"
+                    f"no new token can be had now ({said}); {lasts}try later"
                 )
                 error.retry_at = self.clock.to_trio(retry_at)
                 raise error from cause
@@ -480,7 +482,9 @@ class Keeper:
                 remedy = REMEDIES.get(reason, "log in again")
                 raise LoggedOutError(f"{REASONS[reason]}; {remedy}{more}", reason) from cause
             case Closed():
-                raise trio.ClosedResourceError("this session is closed")
+                raise trio.ClosedResourceError(
+                    "this session is closed: its async with block was left"
+                )
         assert_never(why)
 
     def check_open(self) -> None:

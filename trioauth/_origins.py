@@ -168,7 +168,7 @@ def read_origin(parameter: str, value: str) -> Origin:
         raise ValueError(f"{parameter} has a malformed URL")
     if url.scheme not in _DEFAULT_PORTS or not url.raw_host:
         raise ValueError(
-            f'{parameter} must be absolute http(s) URLs, such as "https://api.example.com"'
+            f'{parameter} must be absolute, and http(s), such as "https://api.example.com"'
         )
     if problem := _problem(parameter, url):
         raise ValueError(f"{parameter}: {_describe(url)} {problem}")

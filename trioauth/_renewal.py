@@ -27,7 +27,7 @@ from ._flight import Flight, Generation, Login
 from ._retry import Attempts
 from ._state import Landing, LoggedOut, Refreshing, Setback, held, on_adoption
 from ._store import Record
-from ._tokens import Tokens
+from ._tokens import Tokens, no_tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -134,8 +134,8 @@ async def _ask(
     else:
         if isinstance(answer, Tokens):  # pyright: ignore[reportUnnecessaryIsInstance]
             return answer.carry_over(tokens)
-        kind = type(answer).__name__
-        failure = TokenResponseError(f"the grant returned a {kind}; it must return trioauth.Tokens")
+        kind = no_tokens(answer)
+        failure = TokenResponseError(f"the grant must return trioauth.Tokens, not {kind}")
         return keeper.set_back(failure, flight)
     pause = attempts.pause(
         failure,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast, final
@@ -32,7 +32,7 @@ from ._state import (
     on_refresh,
     seen,
 )
-from ._tokens import Tokens
+from ._tokens import Tokens, no_tokens
 from ._vault import Vault
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class Statistics:
     last_failure: str | None
     """What the last refresh failed with; None if it landed.
 
-    Of an exception that is neither ours nor the operating system's, only the name: what it says may
-    hold a secret.
+    Of an exception that is neither ours nor the operating system's, only its name and the line it
+    came from: what it says may hold a secret.
     """
 
 
@@ -380,12 +380,12 @@ class Session(ClientMethods, metaclass=Opened):
         if obtain is None:
             raise TypeError("log_in() needs tokens=: this grant can't get the first ones itself")
         if not callable(obtain):
-            kind = _no_tokens(obtain)
-            raise TypeError(f"tokens must be trioauth.Tokens or an async function, not a {kind}")
+            kind = no_tokens(obtain)
+            raise TypeError(f"tokens must be trioauth.Tokens or an async function, not {kind}")
         answer = obtain(keeper.endpoint)
         if not isinstance(answer, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
             kind = _kind(answer)
-            raise TypeError(f"what obtains the tokens must be async; it returned a {kind} at once")
+            raise TypeError(f"what obtains the tokens must be async; it returned {kind} at once")
         # No deadline: a human takes the time it takes.
         return _checked(await answer)
 
@@ -474,6 +474,7 @@ def open_session(
     Raises:
       ValueError: There is no origin, or one that can't be trusted with a token.
       TypeError: An argument is of the wrong kind.
+      RuntimeError: This is not trio: ``trio.run`` starts the program.
       StoreError: The store can't be read. Nothing was overwritten.
     """
     if callable(observers):
@@ -561,19 +562,19 @@ def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its orde
     is_rejected: object,
 ) -> None:
     """Name what is of the wrong kind before anything happens."""
-    if not callable(grant):
-        raise TypeError(f"grant must be a grant or an async function, not a {_kind(grant)}")
+    if not callable(grant) or isinstance(grant, type):
+        raise TypeError(f"grant must be a grant or an async function, not {_kind(grant)}")
     if tokens is not None and not isinstance(tokens, Tokens):
-        raise TypeError(f"tokens must be trioauth.Tokens, not a {_no_tokens(tokens)}")
+        raise TypeError(f"tokens must be trioauth.Tokens, not {no_tokens(tokens)}")
     methods = [getattr(store, name, None) for name in ("lock", "load", "save")]
-    if store is not None and not all(map(callable, methods)):
-        raise TypeError(f"store must be a TokenStore, such as FileStore, not a {_kind(store)}")
+    if isinstance(store, type) or (store is not None and not all(map(callable, methods))):
+        raise TypeError(f"store must be a TokenStore, such as FileStore, not {_kind(store)}")
     if not isinstance(policy, RefreshPolicy):
-        raise TypeError(f"policy must be a trioauth.RefreshPolicy, not a {_kind(policy)}")
+        raise TypeError(f"policy must be a trioauth.RefreshPolicy, not {_kind(policy)}")
     if not all(map(callable, observers)):
         raise TypeError("observers must be functions of one argument, the event")
     if not callable(is_rejected):
-        raise TypeError(f"is_rejected must be a function of a response, not a {_kind(is_rejected)}")
+        raise TypeError(f"is_rejected must be a function of a response, not {_kind(is_rejected)}")
 
 
 def _check_options(client_options: ClientOptions) -> None:
@@ -586,23 +587,13 @@ def _check_options(client_options: ClientOptions) -> None:
 
 def _checked(tokens: object) -> Tokens:
     if not isinstance(tokens, Tokens):
-        kind = _no_tokens(tokens)
-        raise TypeError(f"what obtains the tokens must return trioauth.Tokens, not a {kind}")
+        kind = no_tokens(tokens)
+        raise TypeError(f"what obtains the tokens must return trioauth.Tokens, not {kind}")
     return tokens
 
 
-def _no_tokens(value: object) -> str:
-    """Say what it is, and how to make of it what was meant."""
-    kind = _kind(value)
-    if isinstance(value, Mapping):
-        return f"{kind}; trioauth.Tokens.from_response(...) reads what a server answered"
-    if isinstance(value, Awaitable):
-        return f"{kind}; pass the function itself, without calling it"
-    return kind
-
-
 def _kind(value: object) -> str:
-    return type(value).__name__
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def _is_cancellation(exc: BaseException) -> bool:

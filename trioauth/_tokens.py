@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, NoReturn, final
 
 import attrs
@@ -45,6 +45,16 @@ def _check_lifetime(_: object, attribute: attrs.Attribute[Any], value: object) -
             f"{attribute.name} must be zero or more seconds, and finite; "
             "pass None if the lifetime is not known"
         )
+
+
+def no_tokens(value: object) -> str:
+    """Say what was passed for `Tokens`, and how to make them of it. Never shows what is in it."""
+    kind = f"a {type(value).__name__}"
+    if isinstance(value, Mapping):
+        return f"{kind}; trioauth.Tokens.from_response(...) reads what a server answered"
+    if isinstance(value, Awaitable):
+        return f"{kind}; pass the function itself, without calling it"
+    return kind
 
 
 def _to_scope(value: str | Iterable[str]) -> frozenset[str]:

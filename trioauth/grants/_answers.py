@@ -78,6 +78,8 @@ BARE_REFUSALS: Final = frozenset({400, 401, 403})
 """How servers say no that say it with the status."""
 
 _BUSY = frozenset({429, 503})
+# What a web server says where there is no token endpoint.
+_NOT_HERE = frozenset({404, 405})
 # Of more digits it would not be about this century.
 _DELAY = re.compile(r"[0-9]{1,10}")
 
@@ -194,6 +196,8 @@ def _unavailable(answer: Answer, said: _Said) -> RefreshUnavailableError:
         hint = "not JSON: cut short, or from somebody in between"
     else:
         hint = ": ".join(filter(None, (said.code, said.description))) or "without an error code"
+        if said.code is None and status in _NOT_HERE:
+            hint += "; is the URL right?"
     told = said.code not in (None, "server_error") and 400 <= status < 500
     return RefreshUnavailableError(
         f"the server answered with status {status} ({hint})",

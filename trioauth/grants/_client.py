@@ -42,6 +42,15 @@ def check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> Non
         )
 
 
+def check_scope(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Let a scope pass in the form on the wire (RFC 6749 3.3)."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{attribute.name} must be a str with spaces in between, such as "
+            f'"read write", not a {type(value).__name__}'
+        )
+
+
 def check_endpoint(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
     """Let a URL pass that secrets may be sent to."""
     check_endpoint_url(value, attribute.name)

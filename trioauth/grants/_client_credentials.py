@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 import attrs
 
 from ._answers import read_answer
-from ._client import Client, check_endpoint, check_extra, copied
+from ._client import Client, check_endpoint, check_extra, check_scope, copied
 from ._revocation import revoke
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ClientCredentialsGrant:
     )
     """Where the secret goes: into a header, or among the parameters."""
 
-    scope: str = attrs.field(default="", kw_only=True, validator=attrs.validators.instance_of(str))
+    scope: str = attrs.field(default="", kw_only=True, validator=check_scope)
     """Asked for; "" for what the server gives by default."""
 
     extra: Mapping[str, str] = attrs.field(

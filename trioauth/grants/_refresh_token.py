@@ -9,7 +9,7 @@ import attrs
 from trioauth._errors import GrantRefusedError
 
 from ._answers import BARE_REFUSALS, read_answer, secrets_of
-from ._client import Client, ClientAuth, check_endpoint, check_extra, copied
+from ._client import Client, ClientAuth, check_endpoint, check_extra, check_scope, copied
 from ._revocation import revoke
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class RefreshTokenGrant:
     """How to prove who asks; None for ``client_secret_basic`` if there is a secret, else
     ``none``."""
 
-    scope: str = attrs.field(default="", kw_only=True, validator=attrs.validators.instance_of(str))
+    scope: str = attrs.field(default="", kw_only=True, validator=check_scope)
     """Asked for at each refresh, and at most what was granted before; "" to ask for just that."""
 
     extra: Mapping[str, str] = attrs.field(
@@ -99,7 +99,9 @@ class RefreshTokenGrant:
         """
         if tokens is None or tokens.refresh_token is None:
             raise GrantRefusedError(
-                "no_refresh_token", "without one there is nothing to refresh with; log in again"
+                "no_refresh_token",
+                "this login has none, so nobody was asked; log in again, and ask for one "
+                "(often by the scope offline_access)",
             )
         data = {"grant_type": "refresh_token", "refresh_token": tokens.refresh_token}
         if self.scope:

@@ -82,7 +82,8 @@ def read(path: Path) -> bytes | None:
 def refused(path: Path, reason: str) -> StoreError:
     """Make the error for a file that is there but is not ours to use, nor to overwrite."""
     return StoreError(
-        f"{path} is left as it is: {reason}; move it away, or name another path", path=path
+        f"{path} is left as it is: {reason}; move it away and log in anew, or name another path",
+        path=path,
     )
 
 
