@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import httpx
@@ -10,12 +11,22 @@ import pytest
 import trio
 import trio.testing
 
-from trioauth import GrantRefusedError, LoggedOutError, RefreshPolicy, StoreError, events
+from trioauth import (
+    GrantRefusedError,
+    LoggedOutError,
+    RefreshPolicy,
+    RefreshUnavailableError,
+    StoreError,
+    events,
+)
 from trioauth._log import log
 
 from .both import FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import down, only, opened
+
+if TYPE_CHECKING:
+    from trioauth import TokenEndpoint, Tokens
 
 LOGGER = "trioauth.events"
 
@@ -269,9 +280,37 @@ async def test_the_log_shows_no_secret_that_an_exception_quotes(
         with pytest.raises(Exception, match="no new token"):
             await s.refresh()
         await s.log_out()
-    assert "KeyError" in caplog.text
-    assert "ValueError" in caplog.text
+        store.fail_lock = TypeError("hunter2")
+        await s.log_in(first_tokens())
+    # Where they came from instead, past contextlib.
+    assert "KeyError in FakeGrant.__call__ (fakes.py:" in caplog.text
+    assert "TypeError in FakeStore.lock (fakes.py:" in caplog.text
+    assert "ValueError in FakeStore.save (fakes.py:" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+async def test_an_exception_that_no_code_of_the_program_raised_has_its_name_alone(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        return first_tokens()
+
+    # It is awaited in vain.
+    careless: Any = grant
+    policy = RefreshPolicy(attempts=1)
+    async with opened(careless, policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError, match=r"now \(TypeError\); still logged in"):
+            await session.refresh()
+    assert ": TypeError; 1 task waited" in caplog.text
+
+
+async def test_an_error_does_not_repeat_its_own_name(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant(script=[RefreshUnavailableError("status 503")])
+    async with opened(grant, policy=RefreshPolicy(attempts=1)) as session:
+        with pytest.raises(RefreshUnavailableError, match=r"now \(status 503\); still"):
+            await session.refresh()
 
 
 async def test_the_error_of_a_login_that_ended_by_itself_names_explain(

@@ -18,6 +18,7 @@ No message, argument or attribute of these ever holds a token or a client secret
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from ._state import LogoutReason
 
 _LONGEST_DESCRIPTION = 200
+# Who stands between a session and the code of a program.
+_BETWEEN = frozenset({"trioauth", "contextlib"})
 
 
 def printable(text: str, *, secrets: tuple[str, ...] = ()) -> str:
@@ -44,13 +47,26 @@ def careful(error: BaseException | None) -> str:
     """Say what an exception is, and what it says, unless that might be a secret; "" for None.
 
     Ours never say one, nor does the operating system. What others quote, nobody knows: the
-    parser of a grant of your own may show in its error what it could not parse.
+    parser of a grant of your own may show in its error what it could not parse. So of those it says
+    where in the program's own code they came from.
     """
     if error is None:
         return ""
     name, text = type(error).__name__, str(error)
-    trusted = isinstance(error, Error | OSError | trio.TooSlowError)
-    return printable(f"{name}: {text}" if trusted and text else name)
+    if not isinstance(error, Error | OSError | trio.TooSlowError):
+        return printable(name + _place(error))
+    return printable(f"{name}: {text}" if text else name)
+
+
+def _place(error: BaseException) -> str:
+    """Name the outermost line that is neither ours nor contextlib's; "" if there is none."""
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if step.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _BETWEEN:
+            return f" in {code.co_qualname} ({PurePath(code.co_filename).name}:{step.tb_lineno})"
+        step = step.tb_next
+    return ""
 
 
 class Error(Exception):
