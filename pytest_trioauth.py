@@ -23,6 +23,12 @@ _NOT_TRIO = (
     "auth_session needs trio: install pytest-trio, or let anyio's plugin use trio, with a fixture"
     " anyio_backend that returns 'trio'"
 )
+_NOBODY_RUNS_IT = (
+    "auth_session is for async tests that a plugin runs on trio, and no plugin runs this one: set"
+    " trio_mode = true in pytest's configuration (pytest-trio), or mark the test with"
+    " pytest.mark.trio or pytest.mark.anyio; a test that is not async calls trio.run and"
+    " auth_server.open_session() itself"
+)
 _CLOCK_IS_NO_ARGUMENT = (
     "virtual_clock has no effect: pytest-trio looks for a clock among the arguments of the test"
     " itself, so name it there, too"
@@ -79,6 +85,17 @@ def virtual_clock() -> MockClock:
     from trio.testing import MockClock
 
     return MockClock(autojump_threshold=0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail where no plugin would run the fixture auth_session, rather than let pytest stumble."""
+    if not isinstance(item, pytest.Function):
+        return
+    definitions = item._fixtureinfo.name2fixturedefs.get("auth_session", [])
+    is_ours = any(definition.func.__module__ == __name__ for definition in definitions[-1:])
+    if is_ours and not any(map(item.get_closest_marker, ("trio", "anyio", "asyncio"))):
+        pytest.fail(_NOBODY_RUNS_IT, pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -187,6 +187,35 @@ async def test_it(auth_session):
     assert "auth_session needs trio" in written
 
 
+def test_a_session_that_no_plugin_would_open_says_what_to_set(tmp_path: Path) -> None:
+    module = """
+'>>> 2 + 2\\n4'
+
+import pytest
+
+async def test_it(auth_session):
+    raise AssertionError
+
+def test_that_is_not_async(auth_session):
+    raise AssertionError
+
+@pytest.mark.usefixtures("auth_session")
+class TestOnes:
+    @pytest.fixture
+    def auth_session(self):
+        return "a session of its own"
+
+    def test_it(self, auth_session):
+        assert auth_session == "a session of its own"
+"""
+    for options in (ONLY_PYTEST_TRIO, ONLY_ANYIO, ()):
+        # A doctest is no function, and none of ours.
+        written = run_pytest(tmp_path, module, "--doctest-modules", *options)
+        assert outcome_of(written) == "2 passed, 2 errors", written
+        assert "set trio_mode = true" in written
+        assert "AssertionError" not in written
+
+
 def test_the_fixtures_are_listed_with_what_they_are(tmp_path: Path) -> None:
     written = run_pytest(tmp_path, "", "--fixtures")
     for line in (
