@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,6 +20,7 @@ from trioauth import (
     StoreError,
     events,
 )
+from trioauth._errors import careful
 from trioauth._log import log
 
 from .both import FakeApi
@@ -289,19 +291,27 @@ async def test_the_log_shows_no_secret_that_an_exception_quotes(
     assert "hunter2" not in caplog.text
 
 
-async def test_an_exception_that_no_code_of_the_program_raised_has_its_name_alone(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
-) -> None:
-    def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-        return first_tokens()
+def not_async(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+    return first_tokens()
 
-    # It is awaited in vain.
-    careless: Any = grant
-    policy = RefreshPolicy(attempts=1)
-    async with opened(careless, policy=policy) as session:
-        with pytest.raises(RefreshUnavailableError, match=r"now \(TypeError\); still logged in"):
+
+async def takes_too_little(tokens: Tokens | None) -> Tokens:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("grant", [not_async, takes_too_little])
+async def test_a_grant_that_can_not_be_called_like_one_is_asked_about_that(
+    grant: Any, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    question = "TypeError (is it async, and are its parameters right?)"
+    async with opened(grant, policy=RefreshPolicy(attempts=1)) as session:
+        with pytest.raises(RefreshUnavailableError, match=re.escape(f"now ({question}); still")):
             await session.refresh()
-    assert ": TypeError; 1 task waited" in caplog.text
+    assert f": {question}; 1 task waited" in caplog.text
+
+
+def test_an_exception_that_nobody_raised_has_its_name_alone() -> None:
+    assert careful(TypeError("hunter2")) == "TypeError"
 
 
 async def test_an_error_does_not_repeat_its_own_name(

@@ -59,14 +59,19 @@ def careful(error: BaseException | None) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Name the outermost line that is neither ours nor contextlib's; "" if there is none."""
+    """Name the outermost line that is neither ours nor contextlib's; "" if there is none.
+
+    A `TypeError` without one is that of a call: what we called is not async, or takes something
+    else.
+    """
     step = error.__traceback__
     while step is not None:
         code = step.tb_frame.f_code
         if step.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _BETWEEN:
             return f" in {code.co_qualname} ({PurePath(code.co_filename).name}:{step.tb_lineno})"
         step = step.tb_next
-    return ""
+    called = isinstance(error, TypeError) and error.__traceback__ is not None
+    return " (is it async, and are its parameters right?)" if called else ""
 
 
 class Error(Exception):
