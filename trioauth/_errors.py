@@ -48,9 +48,11 @@ def careful(error: BaseException | None) -> str:
     """
     if error is None:
         return ""
-    name, text = type(error).__name__, str(error)
-    trusted = isinstance(error, Error | OSError | trio.TooSlowError)
-    return printable(f"{name}: {text}" if trusted and text else name)
+    words = type(error).__name__
+    # Not even asked for otherwise: a `__str__` may raise, too.
+    if isinstance(error, Error | OSError | trio.TooSlowError) and (text := str(error)):
+        words = f"{words}: {text}"
+    return printable(words)
 
 
 class Error(Exception):
