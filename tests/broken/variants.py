@@ -334,8 +334,8 @@ VARIANTS: Final = (
         (
             Edit(
                 "_renewal.py",
-                "        failure = exc\n    else:",
-                '        return GrantRefusedError("invalid_grant")\n    else:',
+                "        failure = exc\n    except BaseException:",
+                '        return GrantRefusedError("invalid_grant")\n    except BaseException:',
             ),
         ),
         LOGGED_OUT + "test_p14_unavailable_never_logs_out",
