@@ -458,6 +458,25 @@ def test_what_others_say_is_quoted_only_if_it_can_not_hold_a_secret() -> None:
     assert careful(trio.TooSlowError()) == "TooSlowError"
 
 
+class _Speechless(Exception):
+    words: str
+
+    def __str__(self) -> str:
+        return self.words  # Nobody has said any yet.
+
+
+async def test_an_error_that_can_not_say_what_it_is_fails_the_refresh_and_nothing_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    error = _Speechless()
+    policy = RefreshPolicy(attempts=1)
+    async with opened(FakeGrant(script=[error]), tokens=first_tokens(0), policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError, match="_Speechless"):
+            await session.token()
+        assert session.statistics().last_failure == "_Speechless"
+    error.words = "for the canary"
+
+
 def test_how_the_last_refresh_ended_is_found_behind_what_came_after_it() -> None:
     journal = Journal()
     for event in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +188,58 @@ async def test_p08_what_is_in_hand_at_the_end_of_the_grace_is_told_as_not_saved(
     assert trio.current_time() == 3.5
     [not_saved] = [event for event in told if isinstance(event, events.NotSaved)]
     assert (not_saved.generation, not_saved.error) == (2, "Cancelled")
+
+
+async def test_p08_so_is_what_a_store_with_a_nursery_did_not_save(
+    autojump_clock: MockClock,
+) -> None:
+    # Out of a nursery even a cancellation comes in a group.
+    class Helped(FakeStore):
+        async def save(self, record: Record, *, expected: int) -> None:
+            if record.generation > 1:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio.sleep_forever)
+                    await trio.sleep_forever()
+            await super().save(record, expected=expected)
+
+    told: list[events.Event] = []
+    async with open_session(
+        FakeGrant(),
+        tokens=first_tokens(0),
+        store=Helped(),
+        base_url=URL,
+        observers=[told.append],
+        policy=RefreshPolicy(timeout=3, close_grace=1),
+    ) as session:
+        assert await session.token() == "access-1"
+        assert not session.statistics().saved
+    assert events.NotSaved in map(type, told)
+
+
+def test_p08_control_c_once_more_ends_the_grace() -> None:
+    left: list[float] = []
+
+    @trio.lowlevel.enable_ki_protection
+    async def press() -> None:
+        # Protected, so that it is the main task that gets it.
+        for moment in (1, 2):
+            await trio.sleep_until(moment)
+            signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(press)
+            try:
+                async with open_session(
+                    FakeGrant(latency=1000), tokens=first_tokens(0), base_url=URL
+                ) as session:
+                    await session.token()
+            finally:
+                left.append(trio.current_time())
+
+    with pytest.RaisesGroup(KeyboardInterrupt):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert left == [2]
 
 
 async def test_p08_what_could_not_be_saved_is_saved_when_the_session_is_left(

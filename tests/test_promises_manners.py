@@ -435,6 +435,56 @@ async def test_p17_a_refused_request_shows_no_secret_in_its_traceback(
     assert not SECRET.search("".join(traceback.format_exception(info.value)))
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"error": "invalid_grant", "error_description": "cs-canary"}',
+        '{"access_token": "at-canary-1", "refresh_token": "rt-canary-1"}',
+        '{"access_token": "at-canary 1", "token_type": "Bearer"}',
+        '{"access_token": "at-canary-1", "access_token": "at-canary-2"}',
+        '["at-canary-1"]',
+        '{"access_token": "at-canary-1',
+    ],
+    ids=["error", "no type", "bad character", "twice", "array", "cut short"],
+)
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("kind", ["refresh token", "client credentials", "bearer refresh"])
+async def test_p17_no_variable_of_a_frame_in_a_traceback_shows_a_secret(
+    kind: str, status: int, said: str
+) -> None:
+    # Crash reporters send the variables along.
+    url = "https://id.test/token"
+    client: Any = {"client_id": "notes", "client_secret": "cs-canary"}
+    grants: dict[str, Any] = {
+        "refresh token": trioauth.RefreshTokenGrant(url, **client),
+        "client credentials": trioauth.ClientCredentialsGrant(url, **client),
+        "bearer refresh": trioauth.BearerRefreshGrant(url, headers={"X-Key": "cs-canary"}),
+    }
+    grant = grants[kind]
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, text=said))
+    async with open_session(
+        grant,
+        tokens=Tokens("at-canary-0", "rt-canary-0", 0),
+        origins=[API],
+        transport=transport,
+        policy=RefreshPolicy(attempts=1),
+    ) as session:
+        with pytest.raises(trioauth.Error) as info:
+            await session.token()
+    shown = "".join(variables_of(info.value))
+    assert f"self = {grant!r}" in shown
+    assert not SECRET.search(shown)
+
+
+def variables_of(error: BaseException | None) -> Iterator[str]:
+    """Show the variables of the package's frames in a traceback, and in those of its causes."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if "/tests/" not in frame.f_code.co_filename:
+                yield from (f"{name} = {value!r}\n" for name, value in frame.f_locals.items())
+        error = error.__cause__ or error.__context__
+
+
 async def test_p17_an_observer_that_raises_is_logged_without_a_secret(
     caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -472,8 +522,7 @@ def test_p17_a_token_that_is_refused_is_not_quoted(access: str, refresh: str | N
     with pytest.raises(trioauth.TokenResponseError) as other:
         Tokens.from_response(answer)
     assert "canary" not in str(other.value)
-    assert other.value.__suppress_context__
-    assert "canary" not in repr(other.value.__context__)
+    assert other.value.__context__ is None
 
 
 async def test_p17_the_texts_of_others_that_we_quote_hold_no_control_characters(

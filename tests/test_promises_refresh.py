@@ -923,6 +923,29 @@ async def test_p05_a_flight_soon_after_does_not_start_to_count_anew(
     assert len([time for time in grant.times if time <= lost_at + 10]) == 3
 
 
+async def test_p05_a_grant_with_a_nursery_that_meets_the_deadline_has_spent_its_token_too(
+    autojump_clock: MockClock,
+) -> None:
+    # Out of a nursery even a cancellation comes in a group.
+    presented: list[float] = []
+
+    async def grant(tokens: Tokens | None, endpoint: trioauth.TokenEndpoint) -> Tokens:
+        presented.append(trio.current_time())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+        raise AssertionError
+
+    policy = RefreshPolicy(timeout=3, cooldown=1)
+    async with open_session(grant, tokens=first_tokens(0), base_url=URL, policy=policy) as session:
+        retry_at = await fail_to_refresh(session)
+        assert trio.current_time() == 3
+        assert retry_at > 3 + 10
+        await trio.sleep(5)
+        await fail_to_refresh(session)
+    assert presented == [0]
+
+
 async def test_p05_what_another_process_has_refreshed_is_adopted_rather_than_asked_for(
     autojump_clock: MockClock,
 ) -> None:

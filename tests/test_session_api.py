@@ -106,6 +106,18 @@ async def test_http_is_one_client_and_made_when_first_asked_for(
     assert client.is_closed
 
 
+async def test_a_client_that_somebody_closed_is_replaced() -> None:
+    transport = httpx.MockTransport(FakeApi(latency=0))
+    async with opened(transport=transport) as session:
+        async with session.http as lent:
+            await lent.get("/")
+        assert lent.is_closed
+        assert (await session.get("/")).status_code == 200
+        again = session.http
+        assert again is not lent
+    assert again.is_closed
+
+
 @both
 async def test_attach_returns_the_same_client_and_leaves_its_closing_alone(
     library: ModuleType, autojump_clock: trio.testing.MockClock

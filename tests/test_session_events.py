@@ -165,6 +165,43 @@ async def test_an_observer_that_rejects_what_just_landed_hangs_nobody(
             assert await session.token() == "access-2"
 
 
+async def test_a_task_that_an_observer_starts_may_wait_for_the_session(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    got: list[str] = []
+
+    async def reload() -> None:
+        session.reject(session.generation)
+        got.append(await session.token())
+
+    def observe(event: events.Event) -> None:
+        if isinstance(event, events.Saved) and event.generation == 2:
+            nursery.start_soon(reload)
+
+    async with opened(observers=[observe]) as session:
+        await session.refresh()
+        await trio.sleep(10)
+    assert got == ["access-2"]
+
+
+@pytest.mark.parametrize("kind", [events.RefreshStarted, events.Saved, events.RefreshLanded])
+@pytest.mark.parametrize("what", [KeyboardInterrupt, SystemExit])
+async def test_control_c_in_an_observer_ends_the_session_and_hangs_nobody(
+    what: type[BaseException], kind: type, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[type] = []
+
+    def observe(event: events.Event) -> None:
+        told.append(type(event))
+        if told.count(kind) == (2 if kind is events.Saved else 1) and told[-1] is kind:
+            raise what
+
+    with trio.fail_after(100), pytest.raises(what):
+        async with opened(observers=[observe]) as session:
+            await session.refresh()
+    assert trio.current_time() < 10
+
+
 # --- keep_fresh ----------------------------------------------------------------------------
 
 

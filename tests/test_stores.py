@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import stat
 import subprocess
@@ -24,6 +25,7 @@ from trioauth._errors import StoreConflictError, StoreError
 from trioauth._store import Record
 from trioauth._tokens import Tokens
 from trioauth.stores import FileStore, MemoryStore, _disk
+from trioauth.stores._file import _Desk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -901,3 +903,11 @@ async def test_lock_file_that_is_a_folder_is_an_error(path: Path) -> None:
     path.with_name("tokens.json.lock").mkdir()
     with pytest.raises(StoreError, match=r"can't lock .*tokens.json.lock: Is a directory"):
         await put(FileStore(path), OLD)
+
+
+async def test_file_stores_that_nobody_has_any_more_leave_nothing_behind(tmp_path: Path) -> None:
+    # One for each user of a program that runs for months, say.
+    for number in range(20):
+        await put(FileStore(tmp_path / f"{number}.json"), OLD)
+    gc.collect()
+    assert sum(isinstance(each, _Desk) for each in gc.get_objects()) <= 1

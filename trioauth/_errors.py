@@ -52,9 +52,11 @@ def careful(error: BaseException | None) -> str:
     """
     if error is None:
         return ""
-    name, text = type(error).__name__, str(error)
+    name = type(error).__name__
     if not isinstance(error, Error | OSError | trio.TooSlowError):
+        # What it says is not even asked for: a `__str__` may raise, too.
         return printable(name + _place(error))
+    text = str(error)
     return printable(f"{name}: {text}" if text else name)
 
 

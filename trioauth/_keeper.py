@@ -78,8 +78,11 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("trioauth")
 
-# Whose flight this task is: a grant that asked its own session for a token would wait for itself.
-_flying: contextvars.ContextVar[Keeper | None] = contextvars.ContextVar("_flying", default=None)
+# The flight that this task is a part of: a grant that asked its own session for a token would wait
+# for itself.
+_flying: contextvars.ContextVar[Flight[Landing] | None] = contextvars.ContextVar(
+    "_flying", default=None
+)
 
 # A token that is born old must not make a busy loop of a timer.
 _SHORTEST_NAP = 0.5
@@ -219,7 +222,7 @@ class Keeper:
         Cancellation:
           Safe. You leave; the flight goes on.
         """
-        if _flying.get() is self:
+        if _flying.get() in self._flights:
             raise RuntimeError(
                 "a grant or store can't use the session it works for, it would wait for itself; "
                 "use the endpoint it is given"
@@ -315,7 +318,7 @@ class Keeper:
     async def _fly(self, procedure: Procedure, flight: Flight[Landing]) -> None:
         landing: Landing | None = None
         failure: Exception | None = None
-        _flying.set(self)
+        _flying.set(flight)
         flight.scope.deadline = trio.current_time() + self.policy.timeout
         try:
             with flight.scope:
@@ -325,9 +328,13 @@ class Keeper:
         finally:
             # The worst is assumed, so that nobody is left waiting whatever happened.
             landing = landing or flight.brought or self._setback_of(flight, failure)
-            self._land(flight, landing)
-            self._flights.discard(flight)
-            flight.over.set()
+            try:
+                self._land(flight, landing)
+            finally:
+                # Control-C may have come in an observer, and leaving waits for this.
+                flight.land(landing)
+                self._flights.discard(flight)
+                flight.over.set()
 
     def _setback_of(self, flight: Flight[Landing], failure: Exception | None) -> Setback:
         cause = failure or trio.TooSlowError(
@@ -453,13 +460,18 @@ class Keeper:
         """Tell the log and the observers, and remember what explains. Not a checkpoint."""
         if not isinstance(event, PASSING):
             self.journal = self.journal.noting(event, at=self.clock.now())
-        for observer in (log, *self.observers):
-            try:
-                observer(event)
-            except Exception:
-                # A handler of the program's that raises is not to end the session either.
-                with contextlib.suppress(Exception):
-                    _logger.exception("an observer raised; the session goes on")
+        # A task that an observer starts is no part of the flight, and may wait for it.
+        flying = _flying.set(None)
+        try:
+            for observer in (log, *self.observers):
+                try:
+                    observer(event)
+                except Exception:
+                    # A handler of the program's that raises is not to end the session either.
+                    with contextlib.suppress(Exception):
+                        _logger.exception("an observer raised; the session goes on")
+        finally:
+            _flying.reset(flying)
 
     def fail(self, why: Failure) -> NoReturn:
         """Raise what this means to the task at hand: an exception of its own, a shared cause."""
@@ -604,14 +616,18 @@ class Keeper:
         if self.login is not None:
             self.login.end(None)
         with trio.CancelScope(shield=True):
-            with trio.move_on_after(self.policy.close_grace):
-                for flight in list(self._flights):
-                    await flight.over.wait()
-                if self.vault.pending is not None:
-                    await self.launch(save_again).over.wait()
+            try:
+                with trio.move_on_after(self.policy.close_grace):
+                    for flight in list(self._flights):
+                        await flight.over.wait()
+                    if self.vault.pending is not None:
+                        await self.launch(save_again).over.wait()
+            finally:
+                # Or sooner, if somebody presses Control-C once more.
+                for flight in self._flights:
+                    flight.ground(
+                        f"no end within {self.policy.close_grace} seconds of leaving the session, "
+                        "RefreshPolicy.close_grace"
+                    )
             for flight in list(self._flights):
-                flight.ground(
-                    f"no end within {self.policy.close_grace} seconds of leaving the session, "
-                    "RefreshPolicy.close_grace"
-                )
                 await flight.over.wait()

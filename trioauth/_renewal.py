@@ -119,18 +119,19 @@ async def _ask(
     asked_at = keeper.clock.now()
     try:
         answer = await keeper.grant(tokens, keeper.endpoint)
-    except trio.Cancelled:
-        # By the deadline, say. To the next flight this answer is as lost as any other.
-        if spends:
-            attempts.lose(asked_at=asked_at, now=keeper.clock.now())
-        flight.quiet_until = attempts.quiet_until
-        raise
     except GrantRefusedError as exc:
         return exc
     except GrantMisconfiguredError as exc:
         return keeper.set_back(exc, flight)
     except Exception as exc:  # noqa: BLE001  # lands as a value, each waiter raises from it
         failure = exc
+    except BaseException:
+        # Cancelled by the deadline, say: bare, or from a nursery of the grant's own in a group. To
+        # the next flight this answer is as lost as any other.
+        if spends:
+            attempts.lose(asked_at=asked_at, now=keeper.clock.now())
+        flight.quiet_until = attempts.quiet_until
+        raise
     else:
         if isinstance(answer, Tokens):  # pyright: ignore[reportUnnecessaryIsInstance]
             return answer.carry_over(tokens)
@@ -353,12 +354,13 @@ def _kept_in_memory(
     """Go on without the store if it fails: say so, and save later."""
     try:
         yield
-    except trio.Cancelled as exc:
-        # At the deadline, or at the end of the session: it may not be there.
-        _not_saved(keeper, generation, login, exc)
-        raise
     except Exception as exc:  # noqa: BLE001  # told to the observers
         _not_saved(keeper, generation, login, exc)
+    except BaseException as exc:
+        # Cancelled at the deadline, or at the end of the session; in a group, if the store has a
+        # nursery of its own. It may not be there.
+        _not_saved(keeper, generation, login, exc)
+        raise
 
 
 def _not_saved(

@@ -170,7 +170,8 @@ class Session(ClientMethods, metaclass=Opened):
           trio.ClosedResourceError: The session is closed.
         """
         self._keeper.check_open()
-        if self._http is None:
+        # Some of what takes a client closes it when it is closed itself.
+        if self._http is None or self._http.is_closed:
             self._http = self._make_client()
         return self._http
 

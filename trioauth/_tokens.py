@@ -141,7 +141,9 @@ class Tokens:
                 token_type=members["token_type"],
             )
         except (TypeError, ValueError) as exc:
-            raise TokenResponseError(str(exc)) from None
+            problem = str(exc)
+        # Out here, so that no `__context__` leads to the frames in which the values were checked.
+        raise TokenResponseError(problem)
 
     def carry_over(self, previous: Tokens | None) -> Tokens:
         """Fill in what an answer leaves out because it did not change (RFC 6749 5.1 and 6)."""

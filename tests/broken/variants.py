@@ -65,7 +65,7 @@ VARIANTS: Final = (
                 "_SHORTEST_NAP = 0.5",
                 "_SHORTEST_NAP = 0.5\n_waiting_to_fly: dict[Any, Any] = {}",
             ),
-            Edit("_keeper.py", "        _flying.set(self)\n", ""),
+            Edit("_keeper.py", "        _flying.set(flight)\n", ""),
             Edit("_flight.py", "trio.CancelScope(shield=True)", "trio.CancelScope()"),
         ),
         CANCELLATION
@@ -334,8 +334,8 @@ VARIANTS: Final = (
         (
             Edit(
                 "_renewal.py",
-                "        failure = exc\n    else:",
-                '        return GrantRefusedError("invalid_grant")\n    else:',
+                "        failure = exc\n    except BaseException:",
+                '        return GrantRefusedError("invalid_grant")\n    except BaseException:',
             ),
         ),
         LOGGED_OUT + "test_p14_unavailable_never_logs_out",

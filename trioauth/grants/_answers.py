@@ -33,7 +33,7 @@ from trioauth._errors import (
 from trioauth._tokens import NotJSONError, Tokens, read_json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     import httpx
 
@@ -85,6 +85,22 @@ _DELAY = re.compile(r"[0-9]{1,10}")
 
 
 @final
+class Secrets(tuple[str, ...]):
+    """What must not be seen in an error, nor in the variables of a frame that it was raised in.
+
+    Those are what crash reporters send along.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+
+_NO_SECRETS = Secrets()
+
+
+@final
 @attrs.frozen
 class _Said:
     """What an answer says in words, fit to be shown."""
@@ -93,12 +109,12 @@ class _Said:
     description: str | None = None
 
     @classmethod
-    def by(cls, answer: Answer, secrets: Iterable[str], known: Collection[str]) -> _Said:
+    def by(cls, answer: Answer, secrets: Secrets, known: Collection[str]) -> _Said:
         try:
             body = read_json_object(answer.body)
         except TokenResponseError:
             return cls()
-        hidden = tuple(form for secret in secrets for form in _forms(secret))
+        hidden = Secrets(form for secret in secrets for form in _forms(secret))
 
         def read(name: str) -> str | None:
             value = body.get(name)
@@ -115,17 +131,17 @@ def _forms(secret: str) -> set[str]:
     return {secret, quote(secret, safe=""), quote_plus(secret)}
 
 
-def secrets_of(tokens: Tokens | None) -> tuple[str, ...]:
-    """Return what must not be seen of the tokens that are to be renewed."""
+def secrets_of(tokens: Tokens | None, *others: str) -> Secrets:
+    """Return what must not be seen: the tokens that are to be renewed, and what else was sent."""
     if tokens is None:
-        return ()
-    return tuple(filter(None, (tokens.access_token, tokens.refresh_token)))
+        return Secrets(others)
+    return Secrets(filter(None, (*others, tokens.access_token, tokens.refresh_token)))
 
 
 def read_answer(
     answer: Answer,
     *,
-    secrets: Iterable[str] = (),
+    secrets: Secrets = _NO_SECRETS,
     read: Callable[[Mapping[str, object]], Tokens] = Tokens.from_response,
     codes: Mapping[str, Verdict] = OAUTH_CODES,
     refusing: Collection[int] = (),
@@ -151,7 +167,8 @@ def read_answer(
         except NotJSONError:
             pass  # Not from whoever hands out tokens: nothing is known.
         except TokenResponseError as exc:
-            problem = exc
+            # Without the frames that it came through, whose variables hold the answer.
+            problem = exc.with_traceback(None)
     raise failure(
         answer, secrets=secrets, codes=codes, refusing=refusing, problem=problem
     ) from problem
@@ -160,7 +177,7 @@ def read_answer(
 def failure(
     answer: Answer,
     *,
-    secrets: Iterable[str] = (),
+    secrets: Secrets = _NO_SECRETS,
     codes: Mapping[str, Verdict] = OAUTH_CODES,
     refusing: Collection[int] = (),
     problem: TokenResponseError | None = None,

@@ -140,7 +140,7 @@ class BearerRefreshGrant:
         """
         return read_answer(
             answer,
-            secrets=(*self.headers.values(), *secrets_of(tokens)),
+            secrets=secrets_of(tokens, *self.headers.values()),
             read=self._read_tokens,
             codes=_NO_CODES,
             refusing=BARE_REFUSALS,
@@ -160,7 +160,7 @@ class BearerRefreshGrant:
             await trio.lowlevel.checkpoint()
             return False
         request = self._request(self.logout_url, tokens.refresh_token)
-        secrets = (*self.headers.values(), *secrets_of(tokens))
+        secrets = secrets_of(tokens, *self.headers.values())
         await send_revocation(request, endpoint, secrets=secrets)
         return True
 

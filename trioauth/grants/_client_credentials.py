@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import attrs
 
-from ._answers import read_answer
+from ._answers import read_answer, secrets_of
 from ._client import Client, check_endpoint, check_extra, check_scope, copied
 from ._revocation import revoke
 
@@ -100,7 +100,7 @@ class ClientCredentialsGrant:
           GrantMisconfiguredError: The server does not accept this client.
           RefreshUnavailableError: No usable answer.
         """
-        obtained = read_answer(answer, secrets=self._client.secrets)
+        obtained = read_answer(answer, secrets=secrets_of(None, *self._client.secrets))
         # A scope left out means "as you asked" (RFC 6749 5.1).
         return attrs.evolve(obtained, refresh_token=None, scope=obtained.scope or self.scope)
 

@@ -123,7 +123,7 @@ class RefreshTokenGrant:
         """
         renewed = read_answer(
             answer,
-            secrets=(*self._client.secrets, *secrets_of(tokens)),
+            secrets=secrets_of(tokens, *self._client.secrets),
             refusing=BARE_REFUSALS if self.bare_status_refuses else (),
         )
         # Left out means "as you asked" (RFC 6749 5.1).

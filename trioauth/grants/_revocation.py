@@ -9,11 +9,10 @@ import trio
 from ._answers import failure, read_retry_after, secrets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from trioauth._endpoint import TokenEndpoint, TokenRequest
     from trioauth._tokens import Tokens
 
+    from ._answers import Secrets
     from ._client import Client
 
 # Logging out should not take long for a server that is busy.
@@ -40,12 +39,12 @@ async def revoke(url: str | None, tokens: Tokens, client: Client, endpoint: Toke
     hint = "access_token" if tokens.refresh_token is None else "refresh_token"
     token = tokens.refresh_token or tokens.access_token
     request = client.request(url, {"token": token, "token_type_hint": hint})
-    await send_revocation(request, endpoint, secrets=(*client.secrets, *secrets_of(tokens)))
+    await send_revocation(request, endpoint, secrets=secrets_of(tokens, *client.secrets))
     return True
 
 
 async def send_revocation(
-    request: TokenRequest, endpoint: TokenEndpoint, *, secrets: Iterable[str]
+    request: TokenRequest, endpoint: TokenEndpoint, *, secrets: Secrets
 ) -> None:
     """Send a request to revoke; a server that is busy is asked once more (RFC 7009 2.2.1).
 

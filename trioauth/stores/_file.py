@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, final
+from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -53,6 +54,13 @@ class _Desk:
     hold: Hold | None = None
 
 
+# For each run its own: trio's locks know the tasks of one run only. And no longer than the store: a
+# program may have one for each of its users.
+_desks: trio.lowlevel.RunVar[WeakKeyDictionary[FileStore, _Desk]] = trio.lowlevel.RunVar(
+    "trioauth.FileStore"
+)
+
+
 @final
 @attrs.define(eq=False)
 class FileStore:
@@ -76,11 +84,6 @@ class FileStore:
     """
 
     path: Path = attrs.field(converter=_to_path, on_setattr=attrs.setters.frozen)
-
-    # For each run its own: trio's locks know the tasks of one run only.
-    _desks: trio.lowlevel.RunVar[_Desk] = attrs.field(
-        factory=lambda: trio.lowlevel.RunVar[_Desk]("trioauth.FileStore"), init=False, repr=False
-    )
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
@@ -145,7 +148,8 @@ class FileStore:
             return Record.from_text(data)
         except ValueError as exc:
             reason = str(exc)
-        # Out here, so that no `__context__` leads to what was in the file.
+        # Out here, so that no `__context__` leads to what was in the file, nor a frame's variable.
+        del data
         raise refused(self.path, reason)
 
     def _save(self, record: Record, expected: int) -> None:
@@ -161,11 +165,13 @@ class FileStore:
 
     def _desk(self) -> _Desk:
         try:
-            return self._desks.get()
+            desks = _desks.get()
         except LookupError:
-            desk = _Desk()
-            self._desks.set(desk)
-            return desk
+            desks = WeakKeyDictionary[FileStore, _Desk]()
+            _desks.set(desks)
+        if self not in desks:
+            desks[self] = _Desk()
+        return desks[self]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(
