@@ -19,6 +19,8 @@ from trioauth import (
     BearerRefreshGrant,
     ClientCredentialsGrant,
     FileStore,
+    GrantRefusedError,
+    LoggedOutError,
     OriginError,
     Record,
     RefreshPolicy,
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import ModuleType
-
-    import trio.testing
 
 both = pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
 
@@ -556,3 +556,30 @@ def test_without_an_extra_the_demo_says_what_to_install(module: str) -> None:
     assert done.returncode == 2
     assert 'pip install "trioauth[testing]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_retry_after_is_a_number_of_seconds() -> None:
+    header: Any = "30"
+    with pytest.raises(TypeError, match="retry_after must be seconds as a number, or None, not"):
+        RefreshUnavailableError("busy", retry_after=header)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_an_error_from_a_nursery_of_the_grants_own_counts_as_itself(
+    depth: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def refuse(depth: int) -> None:
+        if depth == 0:
+            raise GrantRefusedError("invalid_grant")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refuse, depth - 1)
+            nursery.start_soon(trio.sleep, 1)
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        await refuse(depth)
+        raise AssertionError
+
+    async with open_session(grant, tokens=first_tokens(0), origins=[API]) as session:
+        with pytest.raises(LoggedOutError) as info:
+            await session.token()
+        assert isinstance(info.value.__cause__, GrantRefusedError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import trio
+import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from trioauth import open_session
@@ -267,3 +269,27 @@ async def test_what_is_said_of_one_request_is_heard_behind_the_limiter() -> None
         assert (await session.get("/old", follow_redirects=True)).text == "Bearer access-0"
         assert (await session.get("/old", follow_redirects=False)).status_code == 301
         assert (await session.get("/new", auth=None)).text == "unsigned"
+
+
+async def test_who_waits_for_a_slot_waits_no_longer_than_the_program_said() -> None:
+    async with (
+        open_api() as url,
+        open_client(url, limits=httpx.Limits(max_connections=1)) as session,
+        session.stream("GET", "/"),
+    ):
+        for timeout in (httpx.Timeout(5, pool=0.01), 0.01):
+            with pytest.raises(httpx.PoolTimeout, match="no connection was free within 0.01 s"):
+                await session.get("/", timeout=timeout)
+        assert slots_taken(session) == 1
+
+
+async def test_a_timeout_of_the_session_holds_for_slots_and_a_default_does_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for options, patience in (({}, math.inf), ({"timeout": 5}, 5), ({"timeout": None}, math.inf)):
+        async with open_client("https://api.example.com", **options) as session:
+            client = session.http
+            assert isinstance(client, LimitedClient)
+            assert client._patience(client.build_request("GET", "/")) == patience
+            unhurried = httpx.Timeout(5, pool=None)
+            assert client._patience(client.build_request("GET", "/", timeout=unhurried)) == math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -192,6 +193,41 @@ async def test_p11_the_sessions_own_client_forgets_its_cookies(
         else:
             await session.log_in(first_tokens())
         assert dict(session.http.cookies) == {}
+
+
+@pytest.mark.parametrize("status", [200, 302, 401])
+async def test_p13_a_cookie_of_an_ended_login_that_comes_late_is_not_sent_with_the_next_one(
+    status: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    sent: list[tuple[str | None, str | None]] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        sent.append((request.headers.get("Authorization"), request.headers.get("Cookie")))
+        if request.url.path != "/slow":
+            return httpx.Response(200, headers={"Set-Cookie": f"n={len(sent)}"})
+        await trio.sleep(1)
+        headers = [("Set-Cookie", "sid=first"), ("Set-Cookie", "old=1; Max-Age=0")]
+        return httpx.Response(status, headers=[*headers, ("Location", "/there")])
+
+    async def ask() -> None:
+        with suppress(LoggedOutError):
+            await session.get("/slow", follow_redirects=True)
+
+    transport = httpx.MockTransport(answer)
+    async with open_session(
+        FakeGrant(), tokens=first_tokens(), base_url=API, transport=transport
+    ) as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.sleep(0.5)
+            await session.log_in(Tokens("access-5", "refresh-5", 3600))
+        assert "sid" not in session.http.cookies
+        await session.get("/")
+        await session.get("/")
+    assert sent[-2][0] == "Bearer access-5"
+    assert "first" not in (sent[-2][1] or "")
+    # Those of its own it has.
+    assert sent[-1][1] == f"n={len(sent) - 1}"
 
 
 async def test_p11_the_cookies_are_gone_when_the_observers_are_told(

@@ -704,7 +704,6 @@ async def test_p19_an_exception_of_the_block_comes_out_as_itself(
             if flying:
                 with pytest.raises(trio.WouldBlock):
                     session.token_nowait()
-                session._keeper.take_off("clock")
                 await trio.testing.wait_all_tasks_blocked()
             raise error
     except BaseException as exc:  # noqa: ASYNC103  # looked at below

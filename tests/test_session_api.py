@@ -232,6 +232,19 @@ async def test_token_nowait_starts_a_refresh_in_the_early_window(
         assert session.token_nowait() == "access-1"
 
 
+async def test_token_nowait_starts_the_refresh_that_it_does_not_wait_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant()
+    async with opened(grant, tokens=first_tokens(0)) as session:
+        for _ in range(3):
+            with pytest.raises(trio.WouldBlock):
+                session.token_nowait()
+        await trio.sleep(2)
+        assert session.token_nowait() == "access-1"
+    assert grant.presented == ["refresh-0"]
+
+
 async def test_token_nowait_would_block_when_it_is_stale_rejected_or_on_its_way(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

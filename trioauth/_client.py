@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from functools import partial, update_wrapper
 from typing import (
     TYPE_CHECKING,
@@ -56,6 +58,12 @@ class ClientOptions(TypedDict, total=False):
     default_encoding: str | Callable[[bytes], str]
 
 
+# In a request's extensions: how many logins had ended when the program asked for it.
+_LOGINS_OVER = "trioauth.logins_over"
+# The timeouts that httpx gives a request whose program has given none.
+_UNSAID = httpx.Timeout(5.0).as_dict()
+
+
 @final
 class LimitedClient(httpx.AsyncClient):
     """An `httpx.AsyncClient` in whose connection pool nothing ever queues.
@@ -71,6 +79,10 @@ class LimitedClient(httpx.AsyncClient):
         self, *, base_url: str, auth: httpx.Auth, **options: Unpack[ClientOptions]
     ) -> None:
         super().__init__(base_url=base_url, auth=auth, **options)
+        hooks = self.event_hooks
+        self.event_hooks = {**hooks, "response": [self._drop_late_cookies, *hooks["response"]]}
+        self._logins_over = 0
+        self._timeout_given = "timeout" in options
         limits = options.get("limits", httpx.Limits(max_connections=100))
         # A transport of the program's own knows its own limits, if it has any.
         pooled = "transport" not in options and limits.max_connections is not None
@@ -85,14 +97,14 @@ class LimitedClient(httpx.AsyncClient):
           As with httpx: the request may or may not have reached the server. A refresh that it
           waited for goes on.
         """
+        # Redirects, and what is sent again, inherit it.
+        request.extensions = {**request.extensions, _LOGINS_OVER: self._logins_over}
         if self._slots is None:
             return await super().send(request, stream=stream, **options)
         # Not the task, which may hold several streams; nor the request, which may be sent twice.
         borrower = object()
-        try:
-            self._slots.acquire_on_behalf_of_nowait(borrower)
-        except trio.WouldBlock:
-            await self._slots.acquire_on_behalf_of(borrower)
+        if not _acquired(self._slots, borrower):
+            await _acquire(self._slots, borrower, patience=self._patience(request))
         release = partial(self._slots.release_on_behalf_of, borrower)
         try:
             response = await super().send(request, stream=stream, **options)
@@ -105,7 +117,49 @@ class LimitedClient(httpx.AsyncClient):
             response.stream = _ReleasingStream(response.stream, release)
         return response
 
+    def _patience(self, request: httpx.Request) -> float:
+        """Return for how many seconds a request may wait for a slot: what the program said.
 
+        httpx's default is for a pool in which nothing should queue, and would be too short for a
+        crowd.
+        """
+        timeout: Mapping[str, float | None] = request.extensions.get("timeout", _UNSAID)
+        if timeout == _UNSAID and not self._timeout_given:
+            return math.inf
+        pool = timeout.get("pool")
+        return math.inf if pool is None else pool
+
+    def forget_cookies(self) -> None:
+        """Drop the cookies of a login that is over, those that are still on their way included."""
+        self._logins_over += 1
+        self.cookies.clear()
+
+    async def _drop_late_cookies(self, response: httpx.Response) -> None:  # noqa: ASYNC910  # a hook
+        # If its login has ended meanwhile: httpx has taken them in already.
+        if response.request.extensions.get(_LOGINS_OVER) != self._logins_over:
+            late = httpx.Cookies()
+            late.extract_cookies(response)
+            for cookie in late.jar:
+                with suppress(KeyError):
+                    self.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
+
+
+def _acquired(slots: trio.CapacityLimiter, borrower: object) -> bool:
+    try:
+        slots.acquire_on_behalf_of_nowait(borrower)
+    except trio.WouldBlock:
+        return False
+    return True
+
+
+async def _acquire(slots: trio.CapacityLimiter, borrower: object, *, patience: float) -> None:
+    with trio.move_on_after(patience) as scope:
+        await slots.acquire_on_behalf_of(borrower)
+    if scope.cancelled_caught:
+        raise httpx.PoolTimeout(f"no connection was free within {patience} seconds; see limits=")
+
+
+@final
 class _ReleasingStream(httpx.AsyncByteStream):
     """The body of a streamed response, which gives its slot back when it is closed."""
 

@@ -118,6 +118,9 @@ class RefreshUnavailableError(Error):
         self, message: str, *, retry_after: float | None = None, safe_to_repeat: bool = False
     ) -> None:
         super().__init__(message)
+        if not isinstance(retry_after, int | float | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
+            kind = type(retry_after).__name__
+            raise TypeError(f"retry_after must be seconds as a number, or None, not a {kind}")
         self.retry_after = retry_after
         self.safe_to_repeat = safe_to_repeat
 

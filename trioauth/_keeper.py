@@ -151,7 +151,10 @@ class Keeper:
             case UseAndRefresh(generation):
                 self.take_off("clock")
                 return generation
-            case Board() | TakeOff():
+            case TakeOff(cause):
+                self.take_off(cause)
+                raise trio.WouldBlock
+            case Board():
                 raise trio.WouldBlock
             case Setback() | LoggedOut() | Closed():
                 self.fail(decision)

@@ -119,12 +119,8 @@ async def _ask(
     asked_at = keeper.clock.now()
     try:
         answer = await keeper.grant(tokens, keeper.endpoint)
-    except GrantRefusedError as exc:
-        return exc
-    except GrantMisconfiguredError as exc:
-        return keeper.set_back(exc, flight)
     except Exception as exc:  # noqa: BLE001  # lands as a value, each waiter raises from it
-        failure = exc
+        failure = _bare(exc)
     except BaseException:
         # Cancelled by the deadline, say: bare, or from a nursery of the grant's own in a group. To
         # the next flight this answer is as lost as any other.
@@ -138,6 +134,10 @@ async def _ask(
         kind = no_tokens(answer)
         failure = TokenResponseError(f"the grant must return trioauth.Tokens, not {kind}")
         return keeper.set_back(failure, flight)
+    if isinstance(failure, GrantRefusedError):
+        return failure
+    if isinstance(failure, GrantMisconfiguredError):
+        return keeper.set_back(failure, flight)
     pause = attempts.pause(
         failure,
         asked_at=asked_at,
@@ -150,6 +150,15 @@ async def _ask(
         return keeper.set_back(failure, flight)
     await trio.sleep(pause)
     return None
+
+
+def _bare(exc: Exception) -> Exception:
+    """Take an exception out of the groups that nurseries of a grant's own have made around it."""
+    # By the class: after isinstance(), type checkers know no more what is in a group.
+    inner: tuple[Exception, ...] = ()
+    if issubclass(type(exc), ExceptionGroup):
+        inner = getattr(exc, "exceptions", ())
+    return _bare(inner[0]) if len(inner) == 1 else exc
 
 
 def _in_time(keeper: Keeper, flight: Flight[Landing], pause: float = 0.0) -> bool:

@@ -98,10 +98,10 @@ class Session(ClientMethods, metaclass=Opened):
     refresh goes on.
     """
 
-    def __init__(self, keeper: Keeper, make_client: Callable[[], httpx.AsyncClient]) -> None:
+    def __init__(self, keeper: Keeper, make_client: Callable[[], LimitedClient]) -> None:
         self._keeper = keeper
         self._make_client = make_client
-        self._http: httpx.AsyncClient | None = None
+        self._http: LimitedClient | None = None
 
     def __repr__(self) -> str:
         return f"<trioauth.Session {self.state} at {id(self):#x}>"
@@ -224,7 +224,7 @@ class Session(ClientMethods, metaclass=Opened):
     def token_nowait(self) -> str:
         """Return the access token if it is at hand. Not a checkpoint.
 
-        If it expires soon, a refresh is started in the background.
+        If it expires soon, or is not at hand, a refresh is started in the background.
 
         Raises:
           trio.WouldBlock: One would have to wait for a refresh.
@@ -416,7 +416,7 @@ class Session(ClientMethods, metaclass=Opened):
 
     def _forget_cookies(self) -> None:
         if self._http is not None:
-            self._http.cookies.clear()
+            self._http.forget_cookies()
 
     async def _close_clients(self) -> None:
         with trio.move_on_after(_GOODBYE, shield=True):
@@ -511,7 +511,7 @@ def open_session(
 @asynccontextmanager
 async def _keep_open(
     make_keeper: Callable[..., Keeper],
-    make_client: Callable[..., httpx.AsyncClient],
+    make_client: Callable[..., LimitedClient],
     tokens: Tokens | None,
 ) -> AsyncGenerator[Session, None]:
     """Keep a session open while the block runs: the inside of `open_session`."""

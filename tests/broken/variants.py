@@ -334,7 +334,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "_renewal.py",
-                "        failure = exc\n    except BaseException:",
+                "        failure = _bare(exc)\n    except BaseException:",
                 '        return GrantRefusedError("invalid_grant")\n    except BaseException:',
             ),
         ),

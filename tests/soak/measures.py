@@ -56,8 +56,10 @@ def count_objects() -> Counter[str]:
     count: Counter[str] = Counter()
     for thing in gc.get_objects():
         kind = type(thing)
-        if kind.__module__.partition(".")[0] in _PACKAGES:
-            count[f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"] += 1
+        # What some libraries' classes have there is no name.
+        package = str(kind.__module__).partition(".")[0]
+        if package in _PACKAGES:
+            count[f"{package}.{kind.__qualname__}"] += 1
     return count
 
 
