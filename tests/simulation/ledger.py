@@ -20,8 +20,8 @@ class Login:
 
     name: str
     alive: bool = True
-    revoked: bool = False
-    """A session logged out, and said so."""
+    revoked_by: set[str] = attrs.field(factory=set)
+    """The names of the sessions that logged out, and said so."""
 
 
 @attrs.define(eq=False)

@@ -130,7 +130,8 @@ class Server:
             form["token"]
         )
         if issue is not None:
-            issue.login.alive, issue.login.revoked = False, True
+            issue.login.alive = False
+            issue.login.revoked_by.add(stay.name)
             self.ledger.count("revocations")
             self.ledger.note(stay.name, "revoked", issue.name)
         return Reply(200)

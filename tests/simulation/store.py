@@ -147,10 +147,10 @@ class Handle:
             raise OSError("saved, and yet an error")
 
     def _check_alive(self, record: Record) -> None:
-        """P13: what was logged out is never saved any more."""
+        """P13: what a session has logged out, it never saves any more."""
         if record.tokens is not None:
             issue = self.store.ledger.by_access[record.tokens.access_token]
-            if issue.login.revoked and not self.store.lapsed:
+            if self.who.name in issue.login.revoked_by:
                 self.store.ledger.violate("P13", f"{self.who.name} saves {issue.name}, revoked")
 
     def _check_winner(self, record: Record) -> None:
