@@ -743,3 +743,32 @@ async def test_p14_an_unattended_grant_that_is_unavailable_is_not_logged_out_for
             session.token_nowait()
         await trio.sleep(6)
         assert await session.token() == "access-1"
+
+
+async def test_p13_a_request_that_is_about_to_fail_is_not_sent_with_a_login_that_begins_meanwhile(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    async def meanwhile() -> None:
+        monkeypatch.undo()
+        await session.log_in(Tokens("access-5", "refresh-5", 3600))
+
+    grant = FakeGrant(script=[OSError("down")] * 9)
+    transport = httpx.MockTransport(answer)
+    async with open_session(
+        grant, tokens=first_tokens(0), base_url=API, transport=transport
+    ) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.get("/")
+        # In the cool-down it fails at once, but for one checkpoint.
+        monkeypatch.setattr(trio.lowlevel, "checkpoint", meanwhile)
+        with pytest.raises(LoggedOutError) as info:
+            await session.get("/")
+        assert info.value.reason == "replaced"
+        assert sent == []
+        assert (await session.get("/")).status_code == 200

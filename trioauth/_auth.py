@@ -17,7 +17,7 @@ import trio
 
 from ._flight import Authentication
 from ._refusal import read_refusal
-from ._state import Failure, on_demand
+from ._state import Failure, held, on_demand
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, MutableMapping
@@ -82,10 +82,15 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     if generation is None:
         # A request that can't be sent again must not be refused for its age.
         one_shot = not _replayable(request, library)
-        if _is_hopeless(keeper, one_shot=one_shot):
+        former = held(keeper.state)
+        decision = on_demand(keeper.state, now=keeper.clock.now(), one_shot=one_shot)
+        if isinstance(decision, Failure):
             # A loop that tries again at once must let others run, and hear that it is cancelled.
             await trio.lowlevel.checkpoint()
-        generation = await keeper.obtain(one_shot=one_shot)
+            if former is None:
+                keeper.fail(decision)
+        # A login that began meanwhile is not this request's (P13).
+        generation = await keeper.obtain(former and former.login, one_shot=one_shot)
     request.headers["Authorization"] = generation.header
     response = yield request  # noqa: ASYNC911
 
@@ -117,11 +122,6 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     response.extensions["trioauth"] = Authentication(
         newer.number, attempts=2, not_resent="again" if again else None
     )
-
-
-def _is_hopeless(keeper: Keeper, *, one_shot: bool) -> bool:
-    decision = on_demand(keeper.state, now=keeper.clock.now(), one_shot=one_shot)
-    return isinstance(decision, Failure)
 
 
 def _ours(keeper: Keeper, response: ResponseLike[Any], generation: Generation) -> bool:
