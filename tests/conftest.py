@@ -7,6 +7,7 @@ examples each time, so that a change is judged by what it changes.
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,9 @@ from .proof import LONG, record
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+# A shell that starts the tests in the background has them, and what they start, ignore Control-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "proof", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -69,37 +68,6 @@ async def token() -> trio.lowlevel.TrioToken:
 def interrupt() -> None:
     """Press Control-C."""
     signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGINT)
-
-
-@pytest.fixture(autouse=True)
-def never_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Press Control-C again if it came where no exception gets out of.
-
-    That is a destructor, or a callback of the garbage collector, of which Hypothesis has one.
-    """
-    former = sys.unraisablehook
-
-    def again(unraisable: Any) -> None:
-        if unraisable.exc_type is KeyboardInterrupt:
-            threading.Timer(0.05, interrupt).start()
-        else:
-            former(unraisable)
-
-    monkeypatch.setattr(sys, "unraisablehook", again)
-
-
-def test_an_interrupt_that_a_destructor_swallows_is_heard_all_the_same(run: Runner) -> None:
-    class Last:
-        def __del__(self) -> None:
-            interrupt()
-            time.sleep(0.05)
-
-    async def cell() -> None:
-        await trio.sleep_forever()
-
-    with pytest.raises(KeyboardInterrupt):
-        Last()
-        run(cell())
 
 
 # --- cells ---------------------------------------------------------------------------------
