@@ -278,8 +278,11 @@ async def test_who_waits_for_a_slot_waits_no_longer_than_the_program_said() -> N
         session.stream("GET", "/"),
     ):
         for timeout in (httpx.Timeout(5, pool=0.01), 0.01):
-            with pytest.raises(httpx.PoolTimeout, match="no connection was free within 0.01 s"):
+            with pytest.raises(
+                httpx.PoolTimeout, match="no connection was free within 0.01 s"
+            ) as info:
                 await session.get("/", timeout=timeout)
+            assert info.value.request.url == f"{url}/"
         assert slots_taken(session) == 1
 
 

@@ -104,7 +104,7 @@ class LimitedClient(httpx.AsyncClient):
         # Not the task, which may hold several streams; nor the request, which may be sent twice.
         borrower = object()
         if not _acquired(self._slots, borrower):
-            await _acquire(self._slots, borrower, patience=self._patience(request))
+            await self._acquire(self._slots, borrower, request)
         release = partial(self._slots.release_on_behalf_of, borrower)
         try:
             response = await super().send(request, stream=stream, **options)
@@ -116,6 +116,18 @@ class LimitedClient(httpx.AsyncClient):
         else:
             response.stream = _ReleasingStream(response.stream, release)
         return response
+
+    async def _acquire(
+        self, slots: trio.CapacityLimiter, borrower: object, request: httpx.Request
+    ) -> None:
+        patience = self._patience(request)
+        with trio.move_on_after(patience) as scope:
+            await slots.acquire_on_behalf_of(borrower)
+        if scope.cancelled_caught:
+            # As httpx raises its own, with the request.
+            raise httpx.PoolTimeout(
+                f"no connection was free within {patience} seconds; see limits=", request=request
+            )
 
     def _patience(self, request: httpx.Request) -> float:
         """Return for how many seconds a request may wait for a slot: what the program said.
@@ -150,13 +162,6 @@ def _acquired(slots: trio.CapacityLimiter, borrower: object) -> bool:
     except trio.WouldBlock:
         return False
     return True
-
-
-async def _acquire(slots: trio.CapacityLimiter, borrower: object, *, patience: float) -> None:
-    with trio.move_on_after(patience) as scope:
-        await slots.acquire_on_behalf_of(borrower)
-    if scope.cancelled_caught:
-        raise httpx.PoolTimeout(f"no connection was free within {patience} seconds; see limits=")
 
 
 @final
