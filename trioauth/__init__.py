@@ -5,6 +5,7 @@ A map of the package, in reading order:
 ``_tokens``     `Tokens`; the answer of a token endpoint -> Tokens (pure)
 ``_policy``     `RefreshPolicy`: when to refresh, how often to try, how long to wait
 ``_errors``     what can go wrong, by what to do next
+``_outcomes``   why a refresh began, why a login ended
 ``_flight``     Generation, Login, Flight: what is held, and what is on its way
 ``_state``      states, decisions, transitions (pure)
 ``_retry``      when another try makes sense (pure)
@@ -52,9 +53,10 @@ from ._errors import (
 )
 from ._flight import Authentication
 from ._grant import Grant
+from ._outcomes import LogoutReason
 from ._policy import RefreshPolicy
 from ._session import Session, Statistics, open_session
-from ._state import LoggedIn, LoggedOut, LogoutReason
+from ._state import LoggedIn, LoggedOut
 from ._store import Record, TokenStore
 from ._tokens import Tokens
 from ._version import __version__

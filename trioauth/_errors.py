@@ -26,7 +26,7 @@ import trio
 if TYPE_CHECKING:
     import os
 
-    from ._state import LogoutReason
+    from ._outcomes import LogoutReason
 
 _LONGEST_DESCRIPTION = 200
 # Who stands between a session and the code of a program.

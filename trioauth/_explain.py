@@ -11,8 +11,8 @@ import attrs
 
 from . import events
 from ._errors import careful
+from ._outcomes import CAUSES, REASONS
 from ._state import (
-    REASONS,
     Closed,
     Current,
     LoggedIn,
@@ -180,7 +180,7 @@ def _last_refresh(scene: Scene) -> str:
     if last is None:
         return ""
     began, start, end = last
-    text = f"number {start.flight}, {scene.when(began.at)}, because {events.CAUSES[start.cause]}"
+    text = f"number {start.flight}, {scene.when(began.at)}, because {CAUSES[start.cause]}"
     if end is None:
         return f"{text}; still in the air"
     if isinstance(end, events.RefreshLanded):

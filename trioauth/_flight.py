@@ -10,10 +10,10 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
+    from ._outcomes import RefreshCause
     from ._policy import RefreshPolicy
     from ._state import LoggedOut
     from ._tokens import Tokens
-    from .events import RefreshCause
 
 Freshness: TypeAlias = Literal["fresh", "early", "stale", "expired"]
 

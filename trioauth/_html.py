@@ -18,7 +18,7 @@ from ._tokens import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ._state import LogoutReason
+    from ._outcomes import LogoutReason
 
     Row: TypeAlias = tuple[str, str]
 

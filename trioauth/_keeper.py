@@ -32,12 +32,10 @@ from ._errors import (
 from ._flight import Flight, Generation, Login
 from ._journal import PASSING, Journal
 from ._log import log, wants_waits
+from ._outcomes import REASONS, REMEDIES, UNREMARKABLE
 from ._renewal import log_in, log_out, renew, restore, save_again
 from ._retry import Futility, retry_after
 from ._state import (
-    REASONS,
-    REMEDIES,
-    UNREMARKABLE,
     Board,
     Closed,
     Current,

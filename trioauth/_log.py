@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from . import events
-from ._state import UNREMARKABLE
+from ._outcomes import UNREMARKABLE
 
 if TYPE_CHECKING:
     from .events import Event

@@ -10,6 +10,7 @@ import attrs
 
 from . import events
 from ._errors import printable
+from ._outcomes import CAUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -196,7 +197,7 @@ def _flights(happened: Iterable[Event], end: float, passengers: Counter[int]) ->
         if (start := begun.pop(flight, None)) is not None:
             waited = passengers[flight]
             text = (
-                f"refresh {flight}, because {events.CAUSES[start.cause]}: {outcome}; "
+                f"refresh {flight}, because {CAUSES[start.cause]}: {outcome}; "
                 f"{waited} {'task' if waited == 1 else 'tasks'} waited"
             )
             spans.append(Span(kind, start.time, until, text, _CAUSE_LABELS[start.cause]))

@@ -14,53 +14,14 @@ No clock, no I/O, no await: ``now`` is an argument. The rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never, final
+from typing import TYPE_CHECKING, TypeAlias, assert_never, final
 
 import attrs
 
 from ._flight import Flight, Generation
 
 if TYPE_CHECKING:
-    from .events import RefreshCause
-
-
-LogoutReason: TypeAlias = Literal[
-    "never_logged_in", "asked", "refused", "unavailable", "replaced", "elsewhere"
-]
-"""Why there is no login:
-
-``never_logged_in``
-    Nobody has logged in yet.
-``asked``
-    `Session.log_out` was called.
-``refused``
-    The authorization server said no; ``cause`` is its answer.
-``unavailable``
-    It could not be asked, the token no longer worked, and the policy says to log out then.
-``replaced``
-    A new login took its place, here or in another process that shares the store.
-``elsewhere``
-    Another process that shares the store has logged out.
-"""
-
-REASONS: dict[LogoutReason, str] = {
-    "never_logged_in": "nobody has logged in yet",
-    "asked": "the session was logged out",
-    "refused": "the authorization server refused to renew the login",
-    "unavailable": "the login could not be renewed while it lasted",
-    "replaced": "a new login has taken the place of the one this began with",
-    "elsewhere": "the login was ended by another process that shares the token store",
-}
-"""In words."""
-
-REMEDIES: dict[LogoutReason, str] = {
-    "never_logged_in": "await session.log_in(...), or pass tokens= to open_session(), to begin",
-    "replaced": "ask again",
-}
-"""What to do, where it is not to log in again."""
-
-UNREMARKABLE: frozenset[LogoutReason] = frozenset({"never_logged_in", "asked", "replaced"})
-"""What this very program has done, or has not done yet."""
+    from ._outcomes import LogoutReason, RefreshCause
 
 
 # --- what the world sees -------------------------------------------------------------------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, final
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, final, get_args
 
 import attrs
 
 from ._errors import TokenResponseError
+from ._outcomes import LogoutReason
 from ._tokens import Tokens, read_json_object
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def _check_tokens(_: object, attribute: attrs.Attribute[Any], value: object) -> 
         raise TypeError(f"{attribute.name} must be Tokens or None, not {type(value).__name__}")
 
 
-def _check_login(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def _check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{attribute.name} must be a str, not {type(value).__name__}")
 
@@ -44,6 +45,16 @@ def _check_time(_: object, attribute: attrs.Attribute[Any], value: object) -> No
         raise TypeError(f"{attribute.name} must be a number or None, not {type(value).__name__}")
     if not abs(value) <= sys.float_info.max:
         raise ValueError(f"{attribute.name} must be a finite number; pass None if it is unknown")
+
+
+def _check_ended(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and value not in get_args(LogoutReason):
+        raise ValueError(f"{attribute.name} must be a LogoutReason or None")
+
+
+def _check_count(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{attribute.name} must be a whole number, 0 or more")
 
 
 @final
@@ -60,11 +71,27 @@ class Record:
     tokens: Tokens | None = attrs.field(default=None, validator=_check_tokens)
     """None says "logged out" to all who share the store."""
 
-    login: str = attrs.field(default="", kw_only=True, validator=_check_login)
+    login: str = attrs.field(default="", kw_only=True, validator=_check_text)
     """Names the login, so that others can tell a refresh from somebody else logging in."""
 
     expires_at_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
     """When the access token expires, in seconds since 1970 on the wall clock; None if unknown."""
+
+    owner: str = attrs.field(default="", kw_only=True, validator=_check_text)
+    """Whose tokens these are: the authorization server and the client, as the grant names them.
+    "" if the grant gives no name; such a record is taken by every grant."""
+
+    ended: LogoutReason | None = attrs.field(default=None, kw_only=True, validator=_check_ended)
+    """Why the login ended; None while it lasts, or if the record does not say."""
+
+    ended_at_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
+    """When it ended, in seconds since 1970; None while it lasts, or if the record does not say."""
+
+    unanswered: int = attrs.field(default=0, kw_only=True, validator=_check_count)
+    """How many flights have sent the refresh token of this record and lost the answer (P5)."""
+
+    quiet_until_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
+    """Before this time, in seconds since 1970, no session may send the refresh token again (P5)."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Record can't be pickled, a pickle would show the tokens; use to_text()")
@@ -78,7 +105,12 @@ class Record:
                 "version": _VERSION,
                 "generation": self.generation,
                 "login": self.login,
+                "owner": self.owner,
                 "expires_at_unix": self.expires_at_unix,
+                "ended": self.ended,
+                "ended_at_unix": self.ended_at_unix,
+                "unanswered": self.unanswered,
+                "quiet_until_unix": self.quiet_until_unix,
                 "tokens": None
                 if tokens is None
                 else {
@@ -115,6 +147,12 @@ class Record:
                     None if tokens is None else Tokens(**tokens),
                     login=data["login"],
                     expires_at_unix=data["expires_at_unix"],
+                    # Members that version 0.1.0 did not write.
+                    owner=data.get("owner", ""),
+                    ended=data.get("ended"),
+                    ended_at_unix=data.get("ended_at_unix"),
+                    unanswered=data.get("unanswered", 0),
+                    quiet_until_unix=data.get("quiet_until_unix"),
                 )
         except TokenResponseError as exc:
             reason = f"damaged, or written by something else ({exc})"

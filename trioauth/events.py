@@ -12,15 +12,15 @@ for. What is there for that line alone does not count when events are compared.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import attrs
 
 from ._errors import printable
-from ._state import REASONS
+from ._outcomes import CAUSES, REASONS, RefreshCause
 
 if TYPE_CHECKING:
-    from ._state import LogoutReason
+    from ._outcomes import LogoutReason
 
 __all__ = [
     "Event",
@@ -39,16 +39,6 @@ __all__ = [
     "WaitEnded",
     "WaitStarted",
 ]
-
-RefreshCause: TypeAlias = Literal["clock", "rejected", "asked_for"]
-"""Why a refresh was started: the token is old, a server refused it, or `Session.refresh`."""
-
-CAUSES: dict[RefreshCause, str] = {
-    "clock": "the token was old",
-    "rejected": "a server refused the token",
-    "asked_for": "the program asked for it",
-}
-"""In words."""
 
 
 @attrs.frozen(kw_only=True)
