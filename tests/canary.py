@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from trioauth import Error, Record, Tokens
-from trioauth._keeper import Keeper
+from trioauth._machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,8 +43,8 @@ class Canary:
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
         """Watch the package until the patch is undone, but for the logs: see `listen`."""
-        self._spy(patch, Keeper, "tell", self.events)
-        self._spy(patch, Keeper, "become", self.states)
+        self._spy(patch, Machine, "tell", self.events)
+        self._spy(patch, Machine, "become", self.states)
         # All of our errors, raised where they may be, pass here.
         make = Error.__init__
         errors = self.errors

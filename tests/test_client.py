@@ -252,7 +252,7 @@ async def test_an_option_that_says_how_to_reach_the_network_holds_for_the_token_
     value: Any = object()
     options: Any = {name: value, "timeout": 7, "follow_redirects": True, "headers": {"A": "b"}}
     async with open_session(FakeGrant(), base_url="https://api.test", **options) as session:
-        make_client: Any = session._keeper.endpoint._make_client
+        make_client: Any = session._asking.endpoint._make_client
         used = dict(make_client.keywords)
         assert used.pop("limits").max_keepalive_connections == 0
         assert used == {name: value}

@@ -88,7 +88,7 @@ async def test_after_a_sleep_of_the_machine_the_token_is_renewed_before_it_is_us
     watches = Watches()
     api = FakeApi()
     async with opened(tokens=None, transport=httpx.MockTransport(api)) as session:
-        session._keeper.clock = watches.clock()
+        session._machine.clock = watches.clock()
         await session.log_in(first_tokens(3600))
         await session.get("/")
         watches.wall += 7200

@@ -81,7 +81,7 @@ async def test_keep_fresh_is_exact_while_the_machine_is_awake(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with Wall().opened(policy=RefreshPolicy(keep_fresh=True)) as session:
-        state = session._keeper.state
+        state = session._machine.state
         assert isinstance(state, Current)
         await trio.sleep_until(state.generation.early_at - 0.01)
         assert session.statistics().refreshes == 0

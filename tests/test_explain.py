@@ -157,7 +157,7 @@ async def test_it_says_that_a_token_of_unknown_life_is_used_until_it_is_refused(
         assert told(session)["Next"].startswith("a refresh, when a server refuses the token")
         session.reject(1)
         assert told(session)["Token"] == "refused by a server, so it is not used any more"
-        session._keeper.take_off("rejected")
+        session._flights.take_off("rejected")
         assert told(session)["Token"] == "refused by a server, so it is not used any more"
 
 
@@ -175,7 +175,7 @@ async def test_it_says_who_waits_for_the_refresh_in_the_air_and_until_when(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with Wall(EPOCH).opened(tokens=first_tokens(0)) as session:
-        session._keeper.take_off("clock")
+        session._flights.take_off("clock")
         assert told(session)["Next"] == (
             "refresh 1 ends in 30 s (01:47:10) at the latest; no tasks wait for it"
         )
@@ -253,7 +253,7 @@ async def test_it_says_what_the_store_lacks_and_since_when(
 
 
 def only_kind(session: Session, kind: type) -> list[Any]:
-    return [note for note in session._keeper.journal.notes if isinstance(note.event, kind)]
+    return [note for note in session._machine.journal.notes if isinstance(note.event, kind)]
 
 
 async def test_it_says_that_the_store_is_being_told(autojump_clock: trio.testing.MockClock) -> None:
@@ -292,7 +292,7 @@ async def test_a_grant_that_needs_no_human_is_said_to_log_in_by_itself(
             with pytest.raises(GrantMisconfiguredError):
                 await session.token()
         elif state == "logging in":
-            session._keeper.take_off("asked_for")
+            session._flights.take_off("asked_for")
         says = told(session)
         assert says["Session"] == "not logged in yet; it logs in by itself"
         assert ("Last refresh" in says) == (state != "vacant")
@@ -400,10 +400,10 @@ async def test_it_costs_nothing_before_it_is_asked_for(
 ) -> None:
     transport = httpx.MockTransport(FakeApi(latency=0))
     async with opened(transport=transport) as session:
-        journal = session._keeper.journal
+        journal = session._machine.journal
         for _ in range(10):
             await session.get("/")
-        assert session._keeper.journal is journal
+        assert session._machine.journal is journal
 
 
 # --- the journal ---------------------------------------------------------------------------
@@ -413,7 +413,7 @@ async def test_the_journal_forgets_what_is_old(autojump_clock: trio.testing.Mock
     async with opened(FakeGrant(0)) as session:
         for _ in range(100):
             await session.refresh()
-        notes = session._keeper.journal.notes
+        notes = session._machine.journal.notes
         assert len(notes) == 24
         assert notes[-1].event == events.RefreshLanded(
             time=trio.current_time(), flight=100, generation=101, adopted=False

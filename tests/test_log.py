@@ -21,7 +21,7 @@ from trioauth import (
     events,
 )
 from trioauth._errors import careful
-from trioauth._log import log
+from trioauth._log import Log
 
 from .both import FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
@@ -141,12 +141,12 @@ def test_each_event_is_one_line_at_a_level_that_fits(
     event: events.Event, line: str, level: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert str(event) == line
-    log(event)
+    Log()(event)
     [record] = caplog.records
     assert (record.name, record.levelno, record.getMessage()) == (LOGGER, level, line)
     caplog.clear()
     with caplog.at_level(level + 1, LOGGER):
-        log(event)
+        Log()(event)
     assert caplog.records == []
 
 

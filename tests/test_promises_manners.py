@@ -368,16 +368,17 @@ async def test_p17_nothing_of_a_session_shows_a_secret(
         grant.script = [OSError("down")] * 9
         with pytest.raises(RefreshUnavailableError):
             await session.token()
-        keeper = session._keeper
+        machine = session._machine
         shown = [session, session.state, session.statistics(), session.http, *told]
-        inside = [keeper.state, keeper.vault, keeper.login, keeper.endpoint, session.http.auth]
+        vault, endpoint = session._source.vault, session._asking.endpoint
+        inside = [machine.state, vault, machine.login, endpoint, session.http.auth]
         for value in (*shown, *inside):
             assert not shows_a_secret(value), type(value)
         grant.script = [GrantRefusedError("invalid_grant")]
         await trio.sleep(10)
         with pytest.raises(LoggedOutError):
             await session.token()
-        for value in (session, session.state, session.statistics(), keeper.state, keeper.vault):
+        for value in (session, session.state, session.statistics(), machine.state, vault):
             assert not shows_a_secret(value), type(value)
     assert told
 
@@ -580,8 +581,8 @@ async def test_p17_the_canary_bites_an_event_and_a_state(canary: Canary) -> None
 
     async with open_session(FakeGrant(), tokens=first_tokens(), origins=[API]) as session:
         careless: Any = Careless("access-1")
-        session._keeper.tell(careless)
-        session._keeper.last_failure = OriginError("access-1")
+        session._machine.tell(careless)
+        session._machine.last_failure = OriginError("access-1")
     assert "the repr of Careless" in canary.found()
     assert "the text of OriginError" in canary.found()
     assert "access-1" in pickled(OriginError("access-1"))
@@ -596,7 +597,7 @@ async def driving(
     session: Session, library: ModuleType, request: Any
 ) -> AsyncGenerator[tuple[Any, Any], None]:
     """Drive the flow by hand, as httpx does."""
-    flow: Any = sign(session._keeper, request, library)
+    flow: Any = sign(session._signer, request, library)
     try:
         yield flow, await flow.__anext__()
     finally:
@@ -613,16 +614,16 @@ async def test_p18_with_a_fresh_token_no_checkpoint_and_no_lock(
         FakeGrant(), tokens=first_tokens(), store=store, origins=[API]
     ) as session:
         store.fail_lock = store.fail_load = AssertionError("the store is left alone")
-        keeper = session._keeper
+        lock = session._flights.renewal.lock
         # Somebody else holds the session's lock, and it does not matter.
-        async with keeper.lock:
+        async with lock:
             with trio.testing.assert_no_checkpoints():
                 async with driving(session, library, request) as (flow, signed):
                     assert signed is request
                     assert request.headers["Authorization"] == "Bearer access-0"
                     with pytest.raises(StopAsyncIteration):
                         await flow.asend(library.Response(200, request=request))
-            assert keeper.lock.statistics().tasks_waiting == 0
+            assert lock.statistics().tasks_waiting == 0
         assert session.statistics().refreshes == 0
 
 
@@ -804,7 +805,7 @@ async def test_p19_generator_exit_through_an_async_generator_of_the_users_is_cle
     async def pages() -> AsyncGenerator[int, None]:  # noqa: ASYNC900  # what users do write
         try:
             async with open_session(grant, tokens=first_tokens(0), origins=[API]) as session:
-                session._keeper.take_off("clock")
+                session._flights.take_off("clock")
                 yield 1  # noqa: ASYNC119  # ditto
                 yield 2  # noqa: ASYNC119  # ditto
         except GeneratorExit:
@@ -1031,7 +1032,7 @@ async def test_p20_closing_with_a_store_that_hangs_takes_close_grace(
         FakeGrant(), tokens=first_tokens(), store=store, origins=[API], policy=policy
     ) as session:
         store.hangs = place
-        session._keeper.take_off("asked_for")
+        session._flights.take_off("asked_for")
         await trio.testing.wait_all_tasks_blocked()
     assert trio.current_time() == 4
 
@@ -1097,7 +1098,7 @@ async def test_p20_nothing_is_left_running(autojump_clock: trio.testing.MockCloc
     async with open_session(
         FakeGrant(), tokens=first_tokens(), origins=[API], policy=RefreshPolicy(keep_fresh=True)
     ) as session:
-        session._keeper.take_off("asked_for")
+        session._flights.take_off("asked_for")
         assert trio.lowlevel.current_statistics().tasks_living == tasks + 2
     assert trio.lowlevel.current_statistics().tasks_living == tasks
     assert isinstance(session.state, trioauth.LoggedIn)

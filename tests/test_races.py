@@ -61,10 +61,11 @@ async def test_a_timer_that_fires_as_another_task_takes_off_starts_no_second_fli
         async with trio.open_nursery() as nursery:
 
             async def ask() -> None:
-                await trio.sleep_until(session._keeper.clock.to_trio(due))
+                await trio.sleep_until(session._machine.clock.to_trio(due))
                 assert await session.token() == "access-1"
 
-            due = session._keeper._until_refresh() + trio.current_time()
+            timers = session._flights.renewal.records.save_later.__self__  # type: ignore[attr-defined]
+            due = timers.until_refresh() + trio.current_time()
             for _ in range(20):
                 nursery.start_soon(ask)
         assert grant.presented == ["refresh-0"]
@@ -374,7 +375,7 @@ async def test_what_saving_again_finds_is_refreshed_only_if_it_is_refused(
                 await trio.sleep(RefreshPolicy().cooldown + 1)
                 nursery.start_soon(session.refresh)
                 await trio.testing.wait_all_tasks_blocked()
-                login = session._keeper.login
+                login = session._machine.login
                 assert login is not None
                 theirs = Tokens("theirs", "their-refresh", 3600)
                 store.record = Record(3, theirs, login=login.id, expires_at_unix=time.time() + 3600)
@@ -427,7 +428,7 @@ async def test_a_log_in_that_a_log_out_overtook_never_gets_into_the_store(
                 await session.log_in(overtaken)
 
         async with trio.open_nursery() as nursery:
-            session._keeper.take_off("asked_for")
+            session._flights.take_off("asked_for")
             await trio.sleep(0.5)
             nursery.start_soon(log_in)
             await trio.testing.wait_all_tasks_blocked()
@@ -448,7 +449,7 @@ async def test_a_log_in_that_could_not_be_saved_is_not_saved_once_it_is_logged_o
 ) -> None:
     store = FakeStore()
     async with opened(store=store) as session:
-        session._keeper.take_off("asked_for")
+        session._flights.take_off("asked_for")
         await trio.sleep(0.5)
         # It gets its number before the refresh does, and finds no store after it.
         store.fail_load = OSError("gone")

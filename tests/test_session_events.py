@@ -101,7 +101,7 @@ async def test_a_flight_that_the_log_out_overtook_names_no_class_that_is_none(
             with pytest.raises(LoggedOutError):
                 await session.refresh()
         else:
-            session._keeper.take_off("asked_for")
+            session._flights.take_off("asked_for")
             await trio.sleep(0.1)
             await session.log_out()
     for event in only(events.RefreshFailed, told):

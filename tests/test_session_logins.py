@@ -258,7 +258,7 @@ async def test_log_out_during_a_refresh_revokes_what_it_brings(
 
     store = FakeStore()
     async with opened(Revoking(), store=store) as session:
-        session._keeper.take_off("asked_for")
+        session._flights.take_off("asked_for")
         await trio.sleep(0.1)
         store.latency = 2
         await trio.sleep(moment - 0.1)
@@ -275,7 +275,7 @@ async def test_after_a_log_out_a_flight_does_not_ask_the_server_any_more(
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store) as session:
         store.latency = 1
-        session._keeper.take_off("asked_for")
+        session._flights.take_off("asked_for")
         await trio.sleep(0.5)
         await session.log_out()
         await trio.sleep(10)
@@ -383,7 +383,7 @@ async def test_log_in_and_log_out_in_every_state(
     async with opened(grant, tokens=tokens, store=store) as session:
         match when:
             case "flight":
-                session._keeper.take_off("asked_for")
+                session._flights.take_off("asked_for")
                 await trio.sleep(0.1)
             case "cool-down":
                 grant.script = [OSError("down")] * 4
@@ -395,7 +395,7 @@ async def test_log_in_and_log_out_in_every_state(
                 await session.log_out()
             case _:
                 pass
-        before = session._keeper.number
+        before = session._machine.number
         if what == "log_in":
             await session.log_in(Tokens("access-5", "refresh-5", 3600))
             assert await session.token() == "access-5"

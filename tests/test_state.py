@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from trioauth import RefreshPolicy, RefreshUnavailableError, Tokens
-from trioauth._flight import Flight, Generation, Login
-from trioauth._retry import LONGEST_RETRY_AFTER, Attempts, Futility, retry_after
+from trioauth._flight import NO_LOSS, Flight, Generation, Login
+from trioauth._retry import LONGEST_RETRY_AFTER, Attempts, Futility, one_more_loss, retry_after
 from trioauth._state import (
     Board,
     Closed,
@@ -395,14 +395,29 @@ def test_an_error_of_ours_is_no_proof_that_the_refresh_token_was_not_used() -> N
     assert pauses(RefreshPolicy(attempts=9), [lost] * 3) == [0.5, 1, None]
 
 
-def test_after_ten_seconds_and_a_pause_it_is_a_new_question() -> None:
+def test_after_ten_seconds_a_token_of_unknown_fate_is_not_presented_by_the_same_flight() -> None:
     attempts = Attempts(RefreshPolicy())
-    assert attempts.quiet_until == -math.inf
+    assert not attempts.lost
     assert not attempts.too_late(1e9)
     attempts.pause(OSError(), asked_at=100, now=100, jitter=0, spends=True)
+    assert attempts.lost
     assert not attempts.too_late(110)
     assert attempts.too_late(110.1)
-    assert attempts.quiet_until == 110.5
+
+
+def test_a_flight_after_a_lost_answer_presents_the_token_once() -> None:
+    attempts = Attempts(RefreshPolicy(attempts=9), lost_before=True)
+    assert attempts.pause(unsent(), asked_at=0, now=0, jitter=1, spends=True) == 0.5
+    assert attempts.pause(OSError(), asked_at=1, now=1, jitter=1, spends=True) is None
+
+
+def test_the_pause_after_lost_answers_grows_from_ten_seconds_to_five_minutes() -> None:
+    loss, pauses_seen = NO_LOSS, list[float]()
+    for _ in range(2000):
+        loss = one_more_loss(loss, now=0)
+        pauses_seen.append(loss.quiet_until)
+    assert pauses_seen[:7] == [10, 20, 40, 80, 160, 300, 300]
+    assert set(pauses_seen[7:]) == {300}
 
 
 def test_retry_after_is_honoured_and_capped() -> None:

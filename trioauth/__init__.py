@@ -9,10 +9,17 @@ A map of the package, in reading order:
 ``_flight``     Generation, Login, Flight: what is held, and what is on its way
 ``_state``      states, decisions, transitions (pure)
 ``_retry``      when another try makes sense (pure)
-``_session``    `Session`, `open_session`: the only nursery
-``_keeper``     the inside of a session: its state, its flights, its waiting tasks
-``_renewal``    what happens under the session's lock: renew, log in, log out
+``_machine``    the state of a session, the one place where it changes, and who is told
 ``_vault``      the store, as one session sees it
+``_records``    from generations to what the store keeps, and back
+``_renewal``    the flight that brings the next generation
+``_logins``     the flights that begin and end logins
+``_flights``    changes of credentials in the air: taking off, landing, closing
+``_timers``     what a session does without being asked
+``_source``     what tasks ask for a token, and wait for one
+``_asking``     one task asks a person to log in, the others wait
+``_session``    `Session`
+``_opening``    `open_session`: how it is put together; the only nursery
 ``_store``      `Record` and the `TokenStore` protocol
 ``_clock``      the one place where wall time meets trio time
 ``_auth``       the auth flow: sign, and on a 401 once more; ``_httpx``, ``_httpx2`` are its ends
@@ -53,9 +60,10 @@ from ._errors import (
 )
 from ._flight import Authentication
 from ._grant import Grant
+from ._opening import open_session
 from ._outcomes import LogoutReason
 from ._policy import RefreshPolicy
-from ._session import Session, Statistics, open_session
+from ._session import Session, Statistics
 from ._state import LoggedIn, LoggedOut
 from ._store import Record, TokenStore
 from ._tokens import Tokens

@@ -11,20 +11,24 @@ them, on any exception, and there must be nothing left to clean up (P9).
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
 
+import attrs
 import trio
 
+from . import events
 from ._flight import Authentication
 from ._refusal import read_refusal
+from ._retry import Futility
 from ._state import Failure, held, on_demand
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, MutableMapping
+    from collections.abc import AsyncGenerator, Callable, MutableMapping
     from types import ModuleType
 
-    from ._flight import Generation
-    from ._keeper import Keeper
+    from ._flight import Generation, NotResent
+    from ._origins import Origins
+    from ._source import TokenSource
 
 
 class RequestLike(Protocol):
@@ -67,17 +71,68 @@ class ClientLike(Protocol):
 ClientT = TypeVar("ClientT", bound=ClientLike)
 
 
+@final
+@attrs.define(eq=False)
+class Signer:
+    """What signing needs."""
+
+    source: TokenSource
+    origins: Origins
+    is_rejected: Callable[[Any], bool]
+    retries: int = attrs.field(default=0, init=False)
+    futility: Futility = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.futility = Futility(self.source.policy)
+
+    def is_futile(self) -> bool:
+        return self.futility.forbids(now=self.source.clock.now())
+
+    def reject(self, number: int) -> None:
+        self.source.reject(number)
+
+    def note_refused(self, generation: Generation) -> NotResent | None:
+        """Take in a 401; return a reason if it should be handed back as it is."""
+        if generation.login.outcome is not None:
+            self.source.fail(generation.login.outcome)
+        if generation is held(self.source.state) and self.is_futile():
+            return "futile"
+        self.source.reject(generation.number)
+        return None
+
+    def note_resent(self, refused: Generation, generation: Generation) -> None:
+        """Take in that a refused request is sent again."""
+        self.retries += 1
+        task = trio.lowlevel.current_task().name
+        self.source.tell(
+            events.RequestResent(
+                time=trio.current_time(),
+                task=task,
+                refused=refused.number,
+                generation=generation.number,
+            )
+        )
+
+    def note_answered_again(self, generation: Generation, *, refused: bool) -> None:
+        """Take in how the request that was sent again was answered."""
+        if refused:
+            self.futility.refused_again(generation.number, now=self.source.clock.now())
+        else:
+            self.futility.helped()
+
+
 # An async generator, because httpx wants one; no scope or nursery is open across its yields, which
 # is what the rules are about, and with a fresh token there is nothing to wait for (P18).
 async def sign(  # noqa: ASYNC900, ASYNC911
-    keeper: Keeper, request: RequestT, library: ModuleType
+    signer: Signer, request: RequestT, library: ModuleType
 ) -> AsyncGenerator[RequestT, ResponseLike[RequestT]]:
     """Run the flow for one request.
 
     Cancellation:
       Safe. A refresh that it waits for goes on.
     """
-    keeper.origins.check(request.url)
+    keeper = signer.source
+    signer.origins.check(request.url)
     generation = keeper.fresh()
     if generation is None:
         # A request that can't be sent again must not be refused for its age.
@@ -94,16 +149,16 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     request.headers["Authorization"] = generation.header
     response = yield request  # noqa: ASYNC911
 
-    rejected = keeper.is_rejected(response)
-    if not (rejected and _ours(keeper, response, generation)):
+    rejected = signer.is_rejected(response)
+    if not (rejected and _ours(signer, response, generation)):
         response.extensions["trioauth"] = generation.authentication
-        if keeper.futility and not rejected:
-            keeper.futility.token_works()
+        if signer.futility and not rejected:
+            signer.futility.token_works()
         return  # noqa: ASYNC911
 
     # What is sent again is what was refused: after POST -> 303 -> 401 that is the GET.
     refused = response.request
-    reason = keeper.note_refused(generation)
+    reason = signer.note_refused(generation)
     if reason is None and not _replayable(refused, library):
         reason = "body"
         keeper.renew_behind()
@@ -113,21 +168,21 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     # Unread, even an empty body holds the connection that the refresh of others may need (P10).
     await read_refusal(response, library)
     newer = await keeper.obtain(generation.login)
-    keeper.note_resent(generation, newer)
+    signer.note_resent(generation, newer)
     refused.headers["Authorization"] = newer.header
     response = yield refused
 
-    again = keeper.is_rejected(response) and _ours(keeper, response, newer)
-    keeper.note_answered_again(newer, refused=again)
+    again = signer.is_rejected(response) and _ours(signer, response, newer)
+    signer.note_answered_again(newer, refused=again)
     response.extensions["trioauth"] = Authentication(
         newer.number, attempts=2, not_resent="again" if again else None
     )
 
 
-def _ours(keeper: Keeper, response: ResponseLike[Any], generation: Generation) -> bool:
+def _ours(signer: Signer, response: ResponseLike[Any], generation: Generation) -> bool:
     # The foreign target of a redirect was not given the token, and its refusal says nothing.
     request = response.request
-    return request.headers.get("Authorization") == generation.header and keeper.origins.allows(
+    return request.headers.get("Authorization") == generation.header and signer.origins.allows(
         request.url
     )
 
@@ -152,19 +207,19 @@ def _rewinds(field: object) -> bool:
     return seekable is not None and bool(seekable())
 
 
-def attach(keeper: Keeper, client: ClientT) -> ClientT:
+def attach(signer: Signer, client: ClientT) -> ClientT:
     """Sign the requests of a client of either library, and return it."""
     library = _library(client)
     if client.base_url.host:
-        keeper.origins.check(client.base_url)
+        signer.origins.check(client.base_url)
     if library == "httpx2":
         from ._httpx2 import SessionAuth as Auth2
 
-        client.auth = Auth2(keeper)
+        client.auth = Auth2(signer)
     else:
         from ._httpx import SessionAuth as Auth
 
-        client.auth = Auth(keeper)
+        client.auth = Auth(signer)
     return client
 
 

@@ -15,7 +15,14 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+# A wait is cut into slices of so many seconds; a slice that ends so much later than it should was
+# interrupted: by SIGSTOP, a paused container, or code that held up the event loop.
+_SLICE = 1.0
+_LATE = 0.5
+# An event loop that is always late must not make a wait endless.
+_MOST_STOPS = 10
 
 # Less than this between two readings is the two clocks' jitter, not a nap.
 _SHORTEST_SLEEP = 1.0
@@ -60,3 +67,32 @@ class Clock:
     def to_trio(self, moment: float) -> float:
         """Turn a moment of `now` into one of `trio.current_time`."""
         return moment - self._slept
+
+
+async def wait_awake(wait: Callable[[], Awaitable[object]], until: Callable[[], float]) -> bool:
+    """Wait for something until a moment; return whether it came. Counts only the time awake.
+
+    Trio's clock goes on while the process is stopped. A deadline that passed in that time has not
+    been waited for: what arrived in the socket is read first, as if there had been no stop.
+
+    Args:
+      wait: What to wait for; called anew for each slice of the time, so cancelling it must be safe.
+      until: The moment on trio's clock. Asked again each time, because it may be moved.
+
+    Cancellation:
+      Safe, if ``wait`` is.
+    """
+    added, stops = 0.0, 0
+    while True:
+        began, end = trio.current_time(), until() + added
+        slice_end = min(began + _SLICE, end)
+        with trio.move_on_at(slice_end) as slice_:
+            await wait()
+        if not slice_.cancelled_caught:
+            return True
+        now = trio.current_time()
+        if now - slice_end > _LATE and stops < _MOST_STOPS:
+            stops += 1
+            added += now - began
+        elif now >= end:
+            return False

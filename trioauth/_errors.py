@@ -91,9 +91,15 @@ class LoggedOutError(Error):
     reason: LogoutReason
     """Why the login ended; see `trioauth.LoggedOut`."""
 
-    def __init__(self, message: str, reason: LogoutReason = "asked") -> None:
+    at_unix: float | None
+    """When it ended, in seconds since 1970 on the wall clock; None if that is not known."""
+
+    def __init__(
+        self, message: str, reason: LogoutReason = "asked", *, at_unix: float | None = None
+    ) -> None:
         super().__init__(message)
         self.reason = reason
+        self.at_unix = at_unix
 
 
 class RefreshUnavailableError(Error):

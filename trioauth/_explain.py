@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ._flight import Flight, Generation
     from ._journal import Journal
-    from ._keeper import Keeper
+    from ._source import TokenSource
     from ._state import Landing, State
 
 # A moment farther away than this, in seconds, has no date that helps anybody.
@@ -93,22 +93,22 @@ class Scene:
         return f"{day}{moment:%H:%M:%S}"
 
 
-def look(keeper: Keeper) -> Scene:
+def look(source: TokenSource, *, futile: bool) -> Scene:
     """Take in what a session looks like now. Not a checkpoint."""
-    now, generation = keeper.clock.now(), held(keeper.state)
-    needs_refresh_token: bool = getattr(keeper.grant, "needs_refresh_token", False)
+    machine, flights = source.machine, source.flights
+    now, generation = machine.clock.now(), held(machine.state)
     has_one = generation is not None and generation.tokens.refresh_token is not None
     return Scene(
         now=now,
-        wall=keeper.clock.to_unix(now),
-        state=keeper.state,
-        journal=keeper.journal,
-        saved=keeper.vault.pending is None,
-        telling=any(flight.cause is None for flight in keeper._flights),
-        renewable=has_one or not needs_refresh_token,
-        by_timer=keeper.policy.keep_fresh,
-        timeout=keeper.policy.timeout,
-        futile=keeper.futility.forbids(now=now),
+        wall=machine.clock.to_unix(now),
+        state=machine.state,
+        journal=machine.journal,
+        saved=source.vault.pending is None,
+        telling=any(flight.kind != "renewal" for flight in flights.aloft),
+        renewable=has_one or not flights.renewal.records.needs_refresh_token,
+        by_timer=machine.policy.keep_fresh,
+        timeout=machine.policy.timeout,
+        futile=futile,
     )
 
 

@@ -49,6 +49,21 @@ class Authentication:
 
 
 @final
+@attrs.frozen
+class Loss:
+    """Answers to one refresh token that were lost: the server may have replaced it (P5)."""
+
+    flights: int = 0
+    """How many flights have lost one, in a row."""
+
+    quiet_until: float = -math.inf
+    """No session may send the refresh token again before this, on the session's clock."""
+
+
+NO_LOSS = Loss()
+
+
+@final
 @attrs.define(eq=False)
 class Login:
     """The span from logging in to logging out. Compared by identity; it only moves forward."""
@@ -67,10 +82,14 @@ class Login:
     """What lives no longer than this login."""
 
     newest: Tokens | None = attrs.field(default=None, init=False, repr=False)
-    """The last tokens it got, even those that came when it was over: what there is to revoke."""
+    """The last tokens it got, even those that came when it was over: what there is to revoke.
+    Dropped once they are revoked."""
 
     generation: int = attrs.field(default=0, init=False)
     """Their number."""
+
+    loss: Loss = attrs.field(default=NO_LOSS, init=False)
+    """Whether an answer to its refresh token was lost (P5)."""
 
     def end(self, outcome: LoggedOut | None) -> None:
         """Wake those who wait for the end, and cancel what lives no longer. Not a checkpoint."""
@@ -103,6 +122,8 @@ class Generation:
     early_at: float
     stale_at: float
     expires_at: float
+    adopted: bool = False
+    """It was found in the store, and not renewed here."""
     header: str = attrs.field(
         default=attrs.Factory(_bearer, takes_self=True), init=False, repr=False
     )
@@ -125,6 +146,7 @@ class Generation:
         policy: RefreshPolicy,
         jitter: float = 0.0,
         renewable: bool = True,
+        adopted: bool = False,
     ) -> Generation:
         """Decide when tokens get early, stale and expired.
 
@@ -137,6 +159,7 @@ class Generation:
           jitter: Between 0 and 1: how much of a fifth the early window is shortened by.
           renewable: False if nobody could get newer tokens anyway: then they are used up to
               their end.
+          adopted: See `Generation.adopted`.
         """
         lifetime = math.inf if tokens.expires_in is None else tokens.expires_in
         leeway = min(policy.leeway, lifetime / 10) if renewable else 0.0
@@ -150,6 +173,7 @@ class Generation:
             early_at=expires_at - max(leeway, early * (1 - jitter / 5)),
             stale_at=expires_at - leeway,
             expires_at=expires_at,
+            adopted=adopted,
         )
 
     def freshness(self, now: float, *, valid_for: float = 0.0, one_shot: bool = False) -> Freshness:
@@ -172,29 +196,63 @@ class Generation:
         return "fresh"
 
 
+FlightKind: TypeAlias = Literal["renewal", "log_in", "log_out", "save", "look"]
+"""What a flight changes:
+
+``renewal``
+    Brings the next generation. The only kind that a state waits for.
+``log_in``
+    Begins a login.
+``log_out``
+    Tells the store and the server that logins are over; the state says so already.
+``save``
+    Saves what could not be saved before.
+``look``
+    Looks into a shared store for a login that was made elsewhere.
+"""
+
+
 @final
 @attrs.define(eq=False)
 class Flight(Generic[ResultT]):
     """A change of credentials in the air: many tasks may wait for it, one result lands.
 
     Not an `outcome.Outcome`: those can be unwrapped once, and this has many
-    passengers. It runs in a shielded scope, so that whoever cancels the tasks
-    around the session does not lose a rotated token; the session cancels it by name.
+    passengers. It runs in a shielded scope, so that cancelling the tasks around
+    the session does not lose a rotated token; the session cancels it by name.
     """
 
-    number: int
+    kind: FlightKind
+    number: int = 0
+    """Of a renewal, from 1; of the others 0."""
     cause: RefreshCause | None = None
-    """Why a refresh was started; None for a login or a log-out."""
+    """Why a renewal was started."""
+    base: Generation | None = attrs.field(default=None, repr=False)
+    """What it was started for; None if there was no login."""
     began: float = 0.0
     """When it took off, on trio's clock."""
+    deadline: float = math.inf
+    """When it lands at the latest, on trio's clock. Moves on while the process is stopped."""
     scope: trio.CancelScope = attrs.field(
         factory=lambda: trio.CancelScope(shield=True), init=False, repr=False
     )
     brought: ResultT | None = attrs.field(default=None, init=False, repr=False)
     """What it has in hand already, should the deadline cut it short before it is saved."""
 
+    asking: float | None = attrs.field(default=None, init=False)
+    """Since when the server has had the refresh token without an answer, on the session's clock."""
+
     quiet_until: float = attrs.field(default=-math.inf, init=False)
-    """Until when the next one may not present its refresh token, however this one ends (P5)."""
+    """Until when no flight may send its refresh token again, however this one ends (P5)."""
+
+    doing: str = attrs.field(default="waiting for its turn", init=False)
+    """What it is busy with, in words: an error at the deadline says it."""
+
+    late: bool = attrs.field(default=False, init=False)
+    """It was landed at its deadline, and its task goes on because it can't be cancelled."""
+
+    unsaved: Exception | None = attrs.field(default=None, init=False, repr=False)
+    """Why what it brought is not in the store."""
 
     grounded: str | None = attrs.field(default=None, init=False)
     """Why it was cancelled, if it was."""
@@ -212,8 +270,15 @@ class Flight(Generic[ResultT]):
     # Written once, before _landed is set; read only after.
     _result: list[ResultT] = attrs.field(factory=list["ResultT"], init=False, repr=False)
 
+    @property
+    def overtaken(self) -> bool:
+        """Whether a log-out or a new login has ended what it was started for."""
+        if self.base is not None and self.base.login.outcome is not None:
+            return True
+        return self.landed and not self.late
+
     def board(self, task: str) -> None:
-        """Take note of who is about to wait. Not a checkpoint."""
+        """Take note of a task that is about to wait. Not a checkpoint."""
         self.boarded += 1
         if self.boarded <= _REMEMBERED:
             self.first += (task,)
@@ -240,7 +305,7 @@ class Flight(Generic[ResultT]):
 
     @property
     def landed(self) -> bool:
-        """Whether there is a result, or nobody waits for one any more."""
+        """Whether its passengers have been told a result."""
         return self._landed.is_set()
 
     @property

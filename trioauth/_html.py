@@ -42,7 +42,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 def of_session(session: Session) -> str:
     """Draw a session: its state, how long the token is good, and who waits."""
-    closed = isinstance(session._keeper.state, Closed)
+    closed = isinstance(session._machine.state, Closed)
     rows = _rows_of_statistics(session.statistics(), closed=closed)
     return _table("Session", "closed" if closed else _word(session.state), rows)
 

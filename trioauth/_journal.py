@@ -45,6 +45,9 @@ class Journal:
     failing_since: float = 0.0
     """When the first of them failed."""
 
+    failed_at: float = 0.0
+    """When the last of them failed."""
+
     unsaved: events.NotSaved | None = None
     """Why the store does not have the newest; None if it has, or was not asked yet."""
 
@@ -77,7 +80,11 @@ class Journal:
             case events.RefreshFailed():
                 since = self.failing_since if self.failures else at
                 return attrs.evolve(
-                    self, notes=notes, failures=self.failures + 1, failing_since=since
+                    self,
+                    notes=notes,
+                    failures=self.failures + 1,
+                    failing_since=since,
+                    failed_at=at,
                 )
             case events.RefreshLanded() | events.LoggedIn():
                 return attrs.evolve(self, notes=notes, failures=0)

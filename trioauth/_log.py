@@ -7,7 +7,9 @@ and of the end of a login, and of nothing else.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
+
+import attrs
 
 from . import events
 from ._outcomes import UNREMARKABLE
@@ -33,13 +35,46 @@ _LEVELS: dict[type[Event], int] = {
 }
 
 
-def log(event: Event) -> None:
-    """Write an event to the log."""
-    level = _LEVELS[type(event)]
-    if isinstance(event, events.LoggedOut) and event.reason in UNREMARKABLE:
-        level = logging.INFO
-    if _logger.isEnabledFor(level):
-        _logger.log(level, "%s", event)
+@final
+@attrs.define(eq=False)
+class Log:
+    """Writes the events of one session to the log.
+
+    What fails again and again is a warning once, and a line below that each further time, until it
+    works again: that is told as loudly as that it broke.
+    """
+
+    _failing: bool = attrs.field(default=False, init=False)
+    _unsaved: bool = attrs.field(default=False, init=False)
+
+    def __call__(self, event: Event) -> None:
+        """Write an event."""
+        level = self._level(event)
+        if _logger.isEnabledFor(level):
+            _logger.log(level, "%s", event)
+
+    def _level(self, event: Event) -> int:
+        level = _LEVELS[type(event)]
+        match event:
+            case events.RefreshFailed():
+                again, self._failing = self._failing, True
+                return logging.DEBUG if again else level
+            case events.RefreshLanded():
+                mended, self._failing = self._failing, False
+                return logging.WARNING if mended else level
+            case events.NotSaved(lost=lost):
+                again, self._unsaved = self._unsaved, True
+                return logging.DEBUG if again and not lost else level
+            case events.Saved():
+                mended, self._unsaved = self._unsaved, False
+                return logging.WARNING if mended else level
+            case events.LoggedIn():
+                self._failing = False
+                return level
+            case events.LoggedOut() if event.reason in UNREMARKABLE:
+                return logging.INFO
+            case _:
+                return level
 
 
 def wants_waits() -> bool:

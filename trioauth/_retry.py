@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, final
 import attrs
 
 from ._errors import RefreshUnavailableError
+from ._flight import Loss
 
 if TYPE_CHECKING:
     from ._policy import RefreshPolicy
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 # and one that does not takes it for theft: so soon, and not often (P5).
 MOST_REPEATS = 2
 REPEAT_WITHIN = 10.0
+
+# After that the token is left alone, each time twice as long.
+FIRST_QUIET = 10.0
+
+LONGEST_PAUSE = 300.0
+"""No pause is longer than that, in seconds: five minutes after a server is back, all is well."""
 
 # A Retry-After beyond this is a mistake, or a maintenance that a person should decide about.
 LONGEST_RETRY_AFTER = 300.0
@@ -30,12 +37,30 @@ def retry_after(error: Exception) -> float:
     return min(wanted or 0.0, LONGEST_RETRY_AFTER)
 
 
+def growing(first: float, times: int) -> float:
+    """Return a pause that doubles each time, and is never longer than `LONGEST_PAUSE`.
+
+    Args:
+      first: The first pause, in seconds.
+      times: How many pauses there were before.
+    """
+    # No exponent that a year of failures could make too large for a float.
+    return min(LONGEST_PAUSE, math.ldexp(first, min(times, 32)))
+
+
+def one_more_loss(loss: Loss, *, now: float) -> Loss:
+    """Note that one more flight has lost the answer to a refresh token (P5)."""
+    return Loss(loss.flights + 1, now + growing(FIRST_QUIET, loss.flights))
+
+
 @final
 @attrs.define(eq=False)
 class Attempts:
     """The attempts of one flight: counts them, and says whether there may be another."""
 
     _policy: RefreshPolicy
+    _lost_before: bool = False
+    """An earlier flight has lost an answer to this token: then it is presented once."""
     made: int = 0
     failure: Exception | None = None
     """How the last one failed."""
@@ -59,33 +84,36 @@ class Attempts:
         """
         self.made += 1
         self.failure = error
-        backoff = math.ldexp(self._policy.backoff, self.made - 1)
+        backoff = growing(self._policy.backoff, self.made - 1)
         wait = max(backoff * (0.5 + jitter / 2), retry_after(error))
         if self._lost_at is not None:
             self._repeats += 1
-        elif spends and not (isinstance(error, RefreshUnavailableError) and error.safe_to_repeat):
+        elif spends and not is_safe_to_repeat(error):
             self.lose(asked_at=asked_at, now=now)
         if self.made >= self._policy.attempts:
             return None
-        if self._repeats >= MOST_REPEATS or self.too_late(now + wait):
+        if self.lost and (self._lost_before or self._repeats >= MOST_REPEATS):
             return None
-        return wait
+        return None if self.too_late(now + wait) else wait
 
     def lose(self, *, asked_at: float, now: float) -> None:
         """Note that nobody knows any more what became of a refresh token that was presented."""
         if self._lost_at is None:
             self._spent_at, self._lost_at = asked_at, now
 
+    @property
+    def lost(self) -> bool:
+        """Whether an answer to a refresh token was lost."""
+        return self._lost_at is not None
+
     def too_late(self, now: float) -> bool:
         """Whether a refresh token of unknown fate may not be presented any more."""
         return self._lost_at is not None and now > self._spent_at + REPEAT_WITHIN
 
-    @property
-    def quiet_until(self) -> float:
-        """Until when no other flight may present it either."""
-        if self._lost_at is None:
-            return -math.inf
-        return self._lost_at + REPEAT_WITHIN + self._policy.backoff
+
+def is_safe_to_repeat(error: Exception) -> bool:
+    """Say whether the server certainly did not use the refresh token."""
+    return isinstance(error, RefreshUnavailableError) and error.safe_to_repeat is True
 
 
 @final

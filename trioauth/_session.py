@@ -1,49 +1,31 @@
-"""Session: an HTTP client session that stays logged in, and open_session, its only door."""
+"""Session: an HTTP client session that stays logged in. `open_session` is its only door."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast, final
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NoReturn, final
 
 import attrs
-import httpx
 import trio
 
-from . import _challenge
+from ._asking import check_obtains
 from ._auth import ClientT, attach
-from ._client import NETWORK_OPTIONS, ClientMethods, ClientOptions, LimitedClient
-from ._endpoint import TokenEndpoint
+from ._client import ClientMethods
 from ._errors import LoggedOutError, careful
-from ._flight import Generation
-from ._httpx import SessionAuth
-from ._keeper import Keeper
-from ._origins import Origins
-from ._policy import RefreshPolicy
-from ._state import (
-    Board,
-    Closed,
-    LoggedIn,
-    LoggedOut,
-    TakeOff,
-    airborne,
-    held,
-    on_refresh,
-    seen,
-)
-from ._tokens import Tokens, no_tokens
-from ._vault import Vault
+from ._state import LoggedIn, LoggedOut, airborne, held, seen
+from ._tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from ._grant import Grant
-    from ._store import TokenStore
-    from .events import Observer
+    import httpx
 
-_DEFAULT_POLICY = RefreshPolicy()
+    from ._asking import Asking
+    from ._auth import Signer
+    from ._client import LimitedClient
+    from ._endpoint import TokenEndpoint
+    from ._source import TokenSource
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
 _GOODBYE = 1.0
@@ -98,9 +80,22 @@ class Session(ClientMethods, metaclass=Opened):
     refresh goes on.
     """
 
-    def __init__(self, keeper: Keeper, make_client: Callable[[], LimitedClient]) -> None:
-        self._keeper = keeper
+    def __init__(
+        self,
+        source: TokenSource,
+        signer: Signer,
+        asking: Asking,
+        make_client: Callable[[], LimitedClient],
+        *,
+        unattended: bool,
+    ) -> None:
+        self._source = source
+        self._machine = source.machine
+        self._flights = source.flights
+        self._signer = signer
+        self._asking = asking
         self._make_client = make_client
+        self._unattended = unattended
         self._http: LimitedClient | None = None
 
     def __repr__(self) -> str:
@@ -111,7 +106,12 @@ class Session(ClientMethods, metaclass=Opened):
     @property
     def state(self) -> LoggedIn | LoggedOut:
         """Whether there is a login: `LoggedIn` or `LoggedOut`. After closing, the last one."""
-        return seen(self._keeper.state)
+        return seen(self._machine.state)
+
+    @property
+    def logged_in(self) -> bool:
+        """Whether there is a login."""
+        return isinstance(self.state, LoggedIn)
 
     @property
     def generation(self) -> int:
@@ -121,25 +121,21 @@ class Session(ClientMethods, metaclass=Opened):
 
     def statistics(self) -> Statistics:
         """Return what the session looks like inside. Not a checkpoint."""
-        keeper = self._keeper
-        generation, flight, failure = (
-            held(keeper.state),
-            airborne(keeper.state),
-            keeper.last_failure,
-        )
+        machine = self._machine
+        generation, flight = held(machine.state), airborne(machine.state)
         expires_in: float | None = None
         if generation is not None and generation.tokens.expires_in is not None:
-            expires_in = generation.expires_at - keeper.clock.now()
+            expires_in = generation.expires_at - machine.clock.now()
         return Statistics(
             generation=self.generation,
             state=self.state,
             tasks_waiting=0 if flight is None else flight.passengers,
-            refreshes=keeper.refreshes,
-            retries=keeper.retries,
-            rejections=keeper.rejections,
+            refreshes=machine.refreshes,
+            retries=self._signer.retries,
+            rejections=machine.rejections,
             seconds_until_expiry=expires_in,
-            saved=keeper.vault.pending is None,
-            last_failure=careful(failure) or None,
+            saved=self._source.vault.pending is None,
+            last_failure=careful(machine.last_failure) or None,
         )
 
     def explain(self) -> str:
@@ -155,7 +151,7 @@ class Session(ClientMethods, metaclass=Opened):
         """
         from ._explain import explain, look
 
-        return explain(look(self._keeper))
+        return explain(look(self._source, futile=self._signer.is_futile()))
 
     # --- HTTP ------------------------------------------------------------------------------
 
@@ -169,7 +165,7 @@ class Session(ClientMethods, metaclass=Opened):
         Raises:
           trio.ClosedResourceError: The session is closed.
         """
-        self._keeper.check_open()
+        self._machine.check_open()
         # Some of what takes a client closes it when it is closed itself.
         if self._http is None or self._http.is_closed:
             self._http = self._make_client()
@@ -188,8 +184,9 @@ class Session(ClientMethods, metaclass=Opened):
           TypeError: It is no ``AsyncClient`` of httpx or httpx2.
           trio.ClosedResourceError: The session is closed.
         """
-        self._keeper.check_open()
-        return attach(self._keeper, client)
+        self._machine.check_here()
+        self._machine.check_open()
+        return attach(self._signer, client)
 
     # --- tokens ----------------------------------------------------------------------------
 
@@ -216,9 +213,10 @@ class Session(ClientMethods, metaclass=Opened):
             raise TypeError(f"valid_for must be seconds as a number, not {valid_for!r}")
         if not valid_for >= 0:
             raise ValueError(f"valid_for must be zero or more seconds, not {valid_for}")
-        generation = self._keeper.fresh(valid_for)
+        self._machine.check_here()
+        generation = self._source.fresh(valid_for)
         if generation is None:
-            generation = await self._keeper.obtain(valid_for=valid_for)
+            generation = await self._source.obtain(valid_for=valid_for)
         return generation.tokens.access_token
 
     def token_nowait(self) -> str:
@@ -233,7 +231,8 @@ class Session(ClientMethods, metaclass=Opened):
           GrantMisconfiguredError: As `token`.
           trio.ClosedResourceError: As `token`.
         """
-        return self._keeper.at_hand().tokens.access_token
+        self._machine.check_here()
+        return self._source.at_hand().tokens.access_token
 
     async def refresh(self) -> None:
         """Renew the token now, or wait for the refresh that is in the air already.
@@ -250,19 +249,8 @@ class Session(ClientMethods, metaclass=Opened):
           trio.ClosedResourceError: As `token`.
         """
         await trio.lowlevel.checkpoint()
-        keeper = self._keeper
-        decision = on_refresh(keeper.state, now=keeper.clock.now())
-        match decision:
-            case Board(flight):
-                pass
-            case TakeOff(cause):
-                flight = keeper.take_off(cause)
-            case failure:
-                keeper.fail(failure)
-        landing = await keeper.board(flight)
-        if not isinstance(landing, Generation):
-            keeper.fail(landing)
-        keeper.check_open()
+        self._machine.check_here()
+        await self._source.renewed()
 
     def reject(self, generation: int) -> None:
         """Report that a server refused a generation, where httpx can't see it. Not a checkpoint.
@@ -275,7 +263,8 @@ class Session(ClientMethods, metaclass=Opened):
               token that was renewed just then has a later number.) Of a request:
               ``response.extensions["trioauth"].generation``.
         """
-        self._keeper.reject(generation)
+        self._machine.check_here()
+        self._signer.reject(generation)
 
     async def wait_logged_out(self) -> LoggedOut:
         """Wait until the login ends, and return how. At once if there is none.
@@ -287,13 +276,44 @@ class Session(ClientMethods, metaclass=Opened):
           trio.ClosedResourceError: The session is closed, or was closed while waiting.
         """
         await trio.lowlevel.checkpoint()
-        keeper = self._keeper
-        keeper.check_open()
-        generation, state = held(keeper.state), self.state
-        if generation is None:
-            return state if isinstance(state, LoggedOut) else keeper.fail(Closed(state))
-        await generation.login.over.wait()
-        return generation.login.outcome or keeper.fail(Closed(state))
+        machine = self._machine
+        machine.check_here()
+        machine.check_open()
+        login = None if (generation := held(machine.state)) is None else generation.login
+        if login is None:
+            state = self.state
+            assert isinstance(state, LoggedOut)  # noqa: S101  # an open session without a login
+            return state
+        await login.over.wait()
+        if login.outcome is None:
+            machine.fail_ended(login)
+        return login.outcome
+
+    async def wait_logged_in(self) -> LoggedIn:
+        """Wait until there is a login, and return it. At once if there is one.
+
+        With a store that the program has passed, a login that is made elsewhere counts, too: the
+        store is looked into once a second.
+
+        Cancellation:
+          Safe. Nothing is changed.
+
+        Raises:
+          trio.ClosedResourceError: The session is closed, or was closed while waiting.
+        """
+        await trio.lowlevel.checkpoint()
+        machine, source = self._machine, self._source
+        machine.check_here()
+        pause = 1.0 if source.vault.shared else math.inf
+        while True:
+            machine.check_open()
+            state = self.state
+            if isinstance(state, LoggedIn):
+                return state
+            changed = machine.changed
+            if not await source.look():
+                with trio.move_on_after(pause):
+                    await changed.wait()
 
     @asynccontextmanager
     async def open_nursery(self) -> AsyncGenerator[trio.Nursery, None]:
@@ -313,8 +333,9 @@ class Session(ClientMethods, metaclass=Opened):
           trio.ClosedResourceError: The session is closed, or was closed.
         """
         await trio.lowlevel.checkpoint()
-        keeper = self._keeper
-        login = (held(keeper.state) or await keeper.obtain()).login
+        machine = self._machine
+        machine.check_here()
+        login = (held(machine.state) or await self._source.obtain()).login
         others: BaseException | None = None
         scope = trio.CancelScope()
         login.scopes.add(scope)
@@ -332,7 +353,7 @@ class Session(ClientMethods, metaclass=Opened):
         if others is not None:
             raise others
         if login.over.is_set():
-            keeper.fail(login.outcome or Closed(self.state))
+            machine.fail_ended(login)
 
     # --- logging in and out ----------------------------------------------------------------
 
@@ -343,7 +364,8 @@ class Session(ClientMethods, metaclass=Opened):
 
         Args:
           tokens: The first tokens; or an async function that obtains them from a human, given the
-              session's `TokenEndpoint`; or None to ask the grant, if it needs no human.
+              session's `TokenEndpoint`; or None to ask the grant, if it needs no human. One task
+              asks at a time: others that call this with a function meanwhile wait for its login.
 
         Cancellation:
           All or nothing. While tokens are being obtained, nothing has happened yet. From then on
@@ -351,44 +373,23 @@ class Session(ClientMethods, metaclass=Opened):
 
         Raises:
           TypeError: Those are no tokens.
+          StoreError: The login could not be kept. Of a function: before it is called, so no person
+              is asked for nothing. Otherwise afterwards: the login has begun, and lasts as long as
+              the session.
           trio.TooSlowError: The grant took longer than `RefreshPolicy.timeout`.
           LoggedOutError: `log_out` was called before it was complete.
           trio.ClosedResourceError: The session is closed.
           Exception: Whatever the function raises; the session is as it was.
         """
         await trio.lowlevel.checkpoint()
-        keeper = self._keeper
-        keeper.check_open()
-        began, took = trio.current_time(), 0.0
-        if not isinstance(tokens, Tokens):
-            tokens = await self._obtain_first(tokens)
-            keeper.check_open()
-            # A human may have taken half an hour: what counts is the last request.
-            if keeper.endpoint.asked_at >= began:
-                took = trio.current_time() - keeper.endpoint.asked_at
-        await keeper.begin(tokens, asked_at=keeper.clock.now() - took)
-        keeper.check_open()
-
-    async def _obtain_first(
-        self, obtain: Callable[[TokenEndpoint], Awaitable[Tokens]] | None
-    ) -> Tokens:
-        keeper = self._keeper
-        if obtain is None and keeper.unattended:
-            # Never called twice at once.
-            with trio.fail_after(keeper.policy.timeout):
-                async with keeper.lock:
-                    return _checked(await keeper.grant(None, keeper.endpoint))
-        if obtain is None:
-            raise TypeError("log_in() needs tokens=: this grant can't get the first ones itself")
-        if not callable(obtain):
-            kind = no_tokens(obtain)
-            raise TypeError(f"tokens must be trioauth.Tokens or an async function, not {kind}")
-        answer = obtain(keeper.endpoint)
-        if not isinstance(answer, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
-            kind = _kind(answer)
-            raise TypeError(f"what obtains the tokens must be async; it returned {kind} at once")
-        # No deadline: a human takes the time it takes.
-        return _checked(await answer)
+        machine = self._machine
+        machine.check_here()
+        machine.check_open()
+        if isinstance(tokens, Tokens):
+            await self._asking.begin(tokens, asked_at=machine.clock.now())
+            return
+        check_obtains(tokens, unattended=self._unattended)
+        await self._asking.obtain(tokens)
 
     async def log_out(self, *, revoke: bool = True) -> None:
         """End the login: the state at once, then the store, then the server.
@@ -407,9 +408,9 @@ class Session(ClientMethods, metaclass=Opened):
         Raises:
           trio.ClosedResourceError: The session is closed.
         """
-        keeper = self._keeper
-        keeper.check_open()
-        flight = keeper.log_out(revoke=revoke)
+        self._machine.check_here()
+        self._machine.check_open()
+        flight = self._flights.log_out(revoke=revoke)
         await trio.lowlevel.checkpoint()
         if flight is not None:
             await flight.wait_landed()
@@ -421,196 +422,7 @@ class Session(ClientMethods, metaclass=Opened):
     async def _close_clients(self) -> None:
         with trio.move_on_after(_GOODBYE, shield=True):
             try:
-                await self._keeper.endpoint.aclose()
+                await self._asking.endpoint.aclose()
             finally:
                 if self._http is not None:
                     await self._http.aclose()
-
-
-# Not itself decorated with asynccontextmanager: mypy 1.10 takes no client_options of what is.
-def open_session(
-    grant: Grant,
-    *,
-    tokens: Tokens | None = None,
-    store: TokenStore | None = None,
-    base_url: str = "",
-    origins: Iterable[str] = (),
-    policy: RefreshPolicy = _DEFAULT_POLICY,
-    observers: Iterable[Observer] = (),
-    is_rejected: Callable[[Any], bool] = _challenge.is_rejected,
-    **client_options: Unpack[ClientOptions],
-) -> AbstractAsyncContextManager[Session]:
-    """Open an HTTP client session that stays logged in while the block runs.
-
-    Use it like this::
-
-        async with trioauth.open_session(grant, base_url="https://api.example.com") as session:
-            response = await session.get("/me")
-
-    Exceptions from the block come out as themselves, never wrapped in a group.
-
-    Args:
-      grant: How tokens are obtained without a human: `RefreshTokenGrant`, `ClientCredentialsGrant`,
-          `BearerRefreshGrant`, or any async function like `Grant`. Never called twice at once.
-      tokens: Start logged in with these, whatever the store says. For the first run after a human
-          logged in; later ones leave it to the store.
-      store: Where tokens are kept between runs and shared with other processes, such as
-          `FileStore`. By default they are kept in memory.
-      base_url: As `httpx.AsyncClient` has it. Its origin may have the token.
-      origins: Others that may, such as ``"https://files.example.com"``. (One redirect httpx does
-          not take for one to elsewhere: from http to https of the same loopback host.)
-      policy: When to refresh, how often to try, how long to wait.
-      observers: Functions that are told what happens; see `trioauth.events`.
-      is_rejected: Says of a response whether it refuses the token, so that a refresh may help.
-          By default a 401 does, unless its challenges say otherwise (`trioauth.challenge`).
-      client_options: Those of `httpx.AsyncClient`. The ones that say how to reach the network
-          (``transport``, ``mounts``, ``proxy``, ``verify``, ``cert``, ``trust_env``) hold for the
-          token endpoint, too.
-
-    Cancellation:
-      Delayed, for up to ``close_grace`` seconds, if a refresh is in the air when you leave: a
-      server that rotates refresh tokens has already forgotten the old one. Then it is cancelled.
-      Nothing is left running.
-
-    Raises:
-      ValueError: There is no origin, or one that can't be trusted with a token.
-      TypeError: An argument is of the wrong kind.
-      RuntimeError: This is not trio: ``trio.run`` starts the program.
-      StoreError: The store can't be read. Nothing was overwritten.
-    """
-    if callable(observers):
-        raise TypeError("observers must be several functions, not one: observers=[...]")
-    told = tuple(observers)
-    _check_kinds(grant, tokens, store, policy, told, is_rejected)
-    _check_options(client_options)
-    if store is None:
-        from .stores import MemoryStore
-
-        store = MemoryStore()
-    network: Any = {k: v for k, v in client_options.items() if k in NETWORK_OPTIONS}
-    # A refresh a minute is not worth a connection that may have gone stale meanwhile: then nobody
-    # would know whether the refresh token has been used.
-    network["limits"] = httpx.Limits(max_keepalive_connections=0)
-    make_keeper = partial(
-        Keeper,
-        grant=grant,
-        vault=Vault(store),
-        # A transport of the program's own needs no SSL context of ours.
-        endpoint=TokenEndpoint(
-            partial(httpx.AsyncClient, **network), in_thread="transport" not in network
-        ),
-        origins=Origins.of(base_url, origins),
-        policy=policy,
-        is_rejected=is_rejected,
-        observers=told,
-    )
-    make_client = partial(LimitedClient, base_url=base_url, **client_options)
-    return _keep_open(make_keeper, make_client, tokens)
-
-
-@asynccontextmanager
-async def _keep_open(
-    make_keeper: Callable[..., Keeper],
-    make_client: Callable[..., LimitedClient],
-    tokens: Tokens | None,
-) -> AsyncGenerator[Session, None]:
-    """Keep a session open while the block runs: the inside of `open_session`."""
-    if not trio.lowlevel.in_trio_run():
-        raise RuntimeError(
-            "a session needs trio: open it in what trio.run(...) runs (asyncio has no trio in it); "
-            "in a notebook, %load_ext trioauth.notebook"
-        )
-    clients = AsyncExitStack()
-    crash: BaseException | None = None
-    try:
-        # Outside the nursery: what goes wrong in closing them belongs to no group either.
-        async with clients, trio.open_nursery() as nursery:
-            keeper = make_keeper(
-                nursery=nursery,
-                forget_cookies=lambda: session._forget_cookies(),  # noqa: PLW0108  # made below
-            )
-            session: Session = type.__call__(
-                Session, keeper, partial(make_client, auth=SessionAuth(keeper))
-            )
-            clients.push_async_callback(session._close_clients)
-            try:
-                await keeper.open(tokens)
-                yield session
-            except BaseException as exc:
-                crash = exc
-                raise
-            finally:
-                await keeper.close()  # noqa: ASYNC102  # shielded, and bounded, inside
-                nursery.cancel_scope.cancel(reason="trioauth: the session is closed")
-    except BaseExceptionGroup as group:
-        # The one that the nursery made. No task of ours raises, so it holds the block's exception
-        # and perhaps a cancellation; unless somebody pressed Control-C in a grant, say.
-        others = [exc for exc in group.exceptions if not isinstance(exc, trio.Cancelled)]
-        if len(others) > 1:
-            raise
-        if crash is None or (others and _is_cancellation(crash)):
-            crash = (others or group.exceptions)[0]
-        # The block's own exception, and not what trio may have made of a group.
-        _reraise(crash)
-
-
-def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its order
-    grant: object,
-    tokens: object,
-    store: object,
-    policy: object,
-    observers: tuple[object, ...],
-    is_rejected: object,
-) -> None:
-    """Name what is of the wrong kind before anything happens."""
-    if not callable(grant) or isinstance(grant, type):
-        raise TypeError(f"grant must be a grant or an async function, not {_kind(grant)}")
-    if tokens is not None and not isinstance(tokens, Tokens):
-        raise TypeError(f"tokens must be trioauth.Tokens, not {no_tokens(tokens)}")
-    methods = [getattr(store, name, None) for name in ("lock", "load", "save")]
-    if isinstance(store, type) or (store is not None and not all(map(callable, methods))):
-        raise TypeError(f"store must be a TokenStore, such as FileStore, not {_kind(store)}")
-    if not isinstance(policy, RefreshPolicy):
-        raise TypeError(f"policy must be a trioauth.RefreshPolicy, not {_kind(policy)}")
-    if not all(map(callable, observers)):
-        raise TypeError("observers must be functions of one argument, the event")
-    if not callable(is_rejected):
-        raise TypeError(f"is_rejected must be a function of a response, not {_kind(is_rejected)}")
-
-
-def _check_options(client_options: ClientOptions) -> None:
-    """Name an option that httpx would refuse only when its client is made."""
-    if "auth" in client_options:
-        raise TypeError("auth= is what the session is for; per request, auth=None sends unsigned")
-    if unknown := sorted(client_options.keys() - ClientOptions.__annotations__.keys()):
-        raise TypeError(f"open_session() has no option {', '.join(unknown)}")
-
-
-def _checked(tokens: object) -> Tokens:
-    if not isinstance(tokens, Tokens):
-        kind = no_tokens(tokens)
-        raise TypeError(f"what obtains the tokens must return trioauth.Tokens, not {kind}")
-    return tokens
-
-
-def _kind(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
-
-
-def _is_cancellation(exc: BaseException) -> bool:
-    """Say whether it is nothing else: a block with a nursery in it raises a whole group of them."""
-    if isinstance(exc, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", exc)
-        return all(map(_is_cancellation, group.exceptions))
-    return isinstance(exc, trio.Cancelled)
-
-
-def _reraise(exc: BaseException) -> NoReturn:
-    """Raise an exception as it was, without the group around it as its context."""
-    context = exc.__context__
-    try:
-        raise exc
-    finally:
-        exc.__context__ = context
-        # Or the traceback holds the frame, and the frame the exception.
-        del exc, context

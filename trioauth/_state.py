@@ -50,6 +50,9 @@ class LoggedOut:
     cause: Exception | None = None
     """The exception that says more, if there is one."""
 
+    at_unix: float | None = attrs.field(default=None, eq=False)
+    """When the login ended, in seconds since 1970; None if there was none, or it is not known."""
+
 
 # --- states: adjectives and participles ----------------------------------------------------
 
@@ -255,11 +258,25 @@ def on_adoption(state: State, generation: Generation) -> State:
         case LoggingIn(flight):
             return Refreshing(generation, flight)
         case Refreshing() | Current() | Rejected():
-            # Whoever waits for a flight of a login that was replaced need not wait any longer.
+            # A flight of a login that was replaced has nothing left to bring.
             return Current(generation)
         case Vacant() | LoggedOut() | Closed():
             return state
     assert_never(state)
+
+
+def on_rotation(state: State, generation: Generation) -> State:
+    """Take in a new refresh token that came without a usable access token.
+
+    The access token is the one that there was, and as bad as it was.
+    """
+    match state:
+        case Current(former) | Rejected(former) | Refreshing(former) if (
+            former.login is generation.login
+        ):
+            return attrs.evolve(state, generation=generation)
+        case _:
+            return state
 
 
 def on_landing(state: State, flight: Flight[Landing], landing: Landing) -> State:
@@ -299,6 +316,16 @@ def held(state: State) -> Generation | None:
     match state:
         case Current(generation) | Rejected(generation) | Refreshing(generation):
             return generation
+        case _:
+            return None
+
+
+def usable(state: State, *, now: float, valid_for: float = 0.0) -> Generation | None:
+    """Return what still works although it could not be renewed."""
+    match state:
+        case Current(generation) | Refreshing(generation, _, False):
+            expired = generation.freshness(now, valid_for=valid_for) == "expired"
+            return None if expired else generation
         case _:
             return None
 

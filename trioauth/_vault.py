@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, final
 
 import attrs
 
-from ._errors import StoreConflictError
+from ._errors import StoreConflictError, StoreError
+from ._machine import ask
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator
 
     from ._flight import Login
     from ._store import Record, TokenStore
@@ -20,11 +22,17 @@ if TYPE_CHECKING:
 class Vault:
     """A store, and what this session knows about it. All but `lock` is called with the lock held.
 
-    No method awaits between learning something and noting it here, so whoever is
+    No method awaits between learning something and noting it here: a task that is
     cancelled in one of them has either learned nothing or noted everything.
     """
 
     _store: TokenStore
+
+    owner: str = ""
+    """Whose records the session may use, see `Record.owner`; "" if the grant does not say."""
+
+    shared: bool = True
+    """Whether others may have the store, too: the program has passed it."""
 
     stored: Record | None = attrs.field(default=None, init=False, repr=False)
     """What was in the store when we last looked."""
@@ -32,12 +40,34 @@ class Vault:
     pending: Record | None = attrs.field(default=None, init=False)
     """What should be in the store, and could not be saved yet."""
 
+    missing: Exception | None = attrs.field(default=None, init=False)
+    """Why there is no store at all, if none can be locked and there is no record."""
+
     _tried: Record | None = attrs.field(default=None, init=False, repr=False)
     """What we tried to save last: it may be there in spite of an error."""
 
-    def lock(self) -> AbstractAsyncContextManager[None]:
-        """Exclude all others who share the store."""
-        return self._store.lock()
+    _seen: set[str] = attrs.field(factory=set[str], init=False, repr=False)
+    """The logins that this session has found in the store or put there."""
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncGenerator[None, None]:
+        """Exclude all others who share the store.
+
+        Where no lock can be made and there is no record, there is nothing to share: then the block
+        runs all the same, with `missing` set (P32).
+
+        Cancellation:
+          Safe. A cancelled wait for the lock leaves nothing locked.
+        """
+        async with AsyncExitStack() as stack:
+            self.missing = None
+            try:
+                await stack.enter_async_context(self._store.lock())
+            except Exception as exc:
+                if self.stored is not None or await ask(self._store.load) is not None:
+                    raise
+                self.missing = exc
+            yield
 
     @property
     def synced(self) -> int:
@@ -45,19 +75,44 @@ class Vault:
         return 0 if self.stored is None else self.stored.generation
 
     async def look(self) -> Record | None:
-        """Return what is in the store, whether it is news or not."""
-        self.stored = await self._store.load()
-        return self.stored
+        """Return what is in the store, whether it is news or not.
+
+        Raises:
+          StoreError: It is a record of another client, or can't be read.
+        """
+        record = await self._load()
+        self._note(record)
+        return record
+
+    async def _load(self) -> Record | None:
+        if self.missing is not None:
+            return None
+        record = await ask(self._store.load)
+        if record is not None and self.owner and record.owner not in ("", self.owner):
+            raise StoreError(
+                f"the token store holds the login of another client ({record.owner}), and this "
+                f"session is for {self.owner}; give each client a store of its own"
+            )
+        return record
+
+    def _note(self, record: Record | None) -> None:
+        self.stored = record
+        if record is not None:
+            self._seen.add(record.login)
 
     async def news(self) -> Record | None:
         """Return what others have saved since we last looked, or None.
 
-        A store that lost its contents, or was put back to an older state, has no news: what we
-        hold in memory is newer.
+        News is a record with a higher generation, or of a login never seen here, whatever its
+        number: the file was deleted, and another login begun. A store that lost its contents, or
+        was put back to an older state, has no news: what we hold in memory is newer.
         """
-        before = self.synced
-        record = await self.look()
-        if self.synced <= before:
+        before, record = self.synced, await self._load()
+        newer = record is not None and (
+            record.generation > before or record.login not in self._seen
+        )
+        self._note(record)
+        if not newer:
             return None
         ours = _same(record, self._tried)
         if not ours or self.pending is self._tried:
@@ -70,16 +125,30 @@ class Vault:
         if self.pending is not None and self.pending.login == login.id:
             self.pending = None
 
+    async def probe(self) -> None:
+        """Prove that a record could be saved now, if the store can tell; write nothing.
+
+        Raises:
+          StoreError: It could not be saved.
+        """
+        if self.missing is not None:
+            raise self.missing
+        probe = getattr(self._store, "probe", None)
+        if probe is not None:
+            await ask(probe)
+
     async def save(self, record: Record) -> None:
         """Put a record into the store, unless somebody else has been there since we last looked."""
         self.pending = self._tried = record
+        if self.missing is not None:
+            raise self.missing
         try:
-            await self._store.save(record, expected=self.synced)
+            await ask(self._store.save, record, expected=self.synced)
         except StoreConflictError:
             # The winner's record stays; ours is of no use to anybody.
             self.pending = self._tried = None
             raise
-        self.stored = record
+        self._note(record)
         self.pending = None
 
 

@@ -205,11 +205,18 @@ class NotSaved(_Event):
     error: str
     words: str = attrs.field(default="", eq=False)
     """Like `RefreshFailed.words`."""
+    lost: bool = False
+    """The session is closed, so it is not tried again: what was in memory is gone."""
 
     def __str__(self) -> str:
+        what_next = (
+            "the session is closed, so it is lost"
+            if self.lost
+            else "it is kept in memory, and saved again later"
+        )
         return (
             f"generation {self.generation} could not be saved: {self.words or self.error}; "
-            "it is kept in memory, and saved again later"
+            f"{what_next}"
         )
 
 

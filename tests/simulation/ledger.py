@@ -199,7 +199,7 @@ class Ledger:
         """Return what a session has at hand: the one look that is taken into the library."""
         from trioauth._state import held
 
-        generation = None if stay.session is None else held(stay.session._keeper.state)
+        generation = None if stay.session is None else held(stay.session._machine.state)
         return None if generation is None else self.by_access.get(generation.tokens.access_token)
 
     def note_held(self, stay: Stay) -> None:

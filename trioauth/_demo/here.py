@@ -11,8 +11,8 @@ import attrs
 import trio
 
 from trioauth._errors import RefreshUnavailableError
+from trioauth._opening import open_session
 from trioauth._policy import RefreshPolicy
-from trioauth._session import open_session
 from trioauth.grants import RefreshTokenGrant
 from trioauth.stores import FileStore
 from trioauth.testing import AuthServer

@@ -10,8 +10,8 @@ import trio
 
 from trioauth import _challenge, events
 from trioauth._errors import GrantMisconfiguredError, RefreshUnavailableError, StoreError
+from trioauth._opening import open_session
 from trioauth._policy import RefreshPolicy
-from trioauth._session import open_session
 
 from . import mishaps
 from .client import Pace, library, open_client

@@ -10,7 +10,7 @@ import attrs
 import trio
 from trio.testing import MockClock
 
-from trioauth._session import open_session
+from trioauth._opening import open_session
 from trioauth._tokens import Tokens
 from trioauth.grants import RefreshTokenGrant
 
