@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
-from ._errors import RefreshUnavailableError
+from ._errors import RefreshUnavailableError, careful_repr, seconds_of
 
 if TYPE_CHECKING:
     from ._policy import RefreshPolicy
@@ -25,9 +25,23 @@ _FUTILE_PAUSE = 60.0
 
 
 def retry_after(error: Exception) -> float:
-    """Return the seconds for which a server asked to be left alone; 0 if it did not."""
-    wanted = error.retry_after if isinstance(error, RefreshUnavailableError) else None
-    return min(wanted or 0.0, LONGEST_RETRY_AFTER)
+    """Return the seconds for which a server asked to be left alone; 0 if it did not.
+
+    Always a number from 0 to `LONGEST_RETRY_AFTER`, whatever a grant has put there.
+    """
+    try:
+        wanted = error.retry_after if isinstance(error, RefreshUnavailableError) else None
+    except Exception:  # noqa: BLE001  # a property of a stranger's
+        wanted = None
+    return min(seconds_of(wanted) or 0.0, LONGEST_RETRY_AFTER)
+
+
+def is_safe_to_repeat(error: Exception) -> bool:
+    """Say whether a refresh token was certainly not used; never raises, as above."""
+    try:
+        return isinstance(error, RefreshUnavailableError) and bool(error.safe_to_repeat)
+    except Exception:  # noqa: BLE001  # a property of a stranger's
+        return False
 
 
 @final
@@ -37,7 +51,7 @@ class Attempts:
 
     _policy: RefreshPolicy
     made: int = 0
-    failure: Exception | None = None
+    failure: Exception | None = attrs.field(default=None, repr=careful_repr)
     """How the last one failed."""
     _repeats: int = 0
     _spent_at: float = 0.0
@@ -63,7 +77,7 @@ class Attempts:
         wait = max(backoff * (0.5 + jitter / 2), retry_after(error))
         if self._lost_at is not None:
             self._repeats += 1
-        elif spends and not (isinstance(error, RefreshUnavailableError) and error.safe_to_repeat):
+        elif spends and not is_safe_to_repeat(error):
             self.lose(asked_at=asked_at, now=now)
         if self.made >= self._policy.attempts:
             return None
