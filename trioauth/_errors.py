@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from ._secrets import REFRESH_TOKEN, Hidden
-from ._secrets import printable as printable  # for all who say something about an error
+from ._secrets import printable as printable  # noqa: PLC0414  # others take it from here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,8 +86,7 @@ def system_words(error: BaseException) -> str:
     httpx, httpcore and trio wrap what the system and TLS say in exceptions of their own.
     """
     for each in _chain(error):
-        words = None if _is_ours(each) else _words(each)
-        if words:
+        if words := _words_of_system(each):
             return printable(words)
     return ""
 
@@ -116,10 +115,17 @@ def _is_ours(error: BaseException) -> bool:
 
 def _words(error: BaseException) -> str | None:
     """Return the words of an exception if they are no secret; None if they are a stranger's."""
+    if not _is_ours(error) and type(error) is not trio.TooSlowError:
+        return _words_of_system(error)
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # the `__str__` of an argument
+        return None
+
+
+def _words_of_system(error: BaseException) -> str | None:
     kind = type(error)
     try:
-        if _is_ours(error) or kind is trio.TooSlowError:
-            return str(error)
         if not issubclass(kind, OSError) or kind.__module__ not in _INTERPRETER:
             return None
         if issubclass(kind, ssl.SSLError):
@@ -127,7 +133,7 @@ def _words(error: BaseException) -> str | None:
         # Not the text, which a program may have written: what the system says for the number.
         number: Any = vars(OSError)["errno"].__get__(error)
         return _LOOK_UP.get(number) if kind is socket.gaierror else os.strerror(number)
-    except Exception:  # noqa: BLE001  # a number that is none, or a `__str__` among the arguments
+    except Exception:  # noqa: BLE001  # a number that is none
         return None
 
 
@@ -154,7 +160,8 @@ def _place(error: BaseException) -> str:
         if module.partition(".")[0] not in _BETWEEN:
             return f" in {code.co_qualname} ({PurePath(code.co_filename).name}:{step.tb_lineno})"
         step = step.tb_next
-    called = isinstance(error, TypeError) and error.__traceback__ is not None
+    # By the class, here as above: `isinstance` asks a stranger's `__class__`, which may raise.
+    called = issubclass(type(error), TypeError) and error.__traceback__ is not None
     return " (is it async, and are its parameters right?)" if called else ""
 
 
