@@ -136,7 +136,9 @@ async def test_a_server_that_always_sends_a_refresh_token_is_not_asked_for_less(
         body = json.loads((await send(tokens, endpoint)).body)
         return Tokens(body["accessToken"], body["refreshToken"], body["expiresIn"])
 
-    answers = GrantAnswers(granted=granted, refused=[], misconfigured=[], no_tokens=[], unavailable=[])
+    answers = GrantAnswers(
+        granted=granted, refused=[], misconfigured=[], no_tokens=[], unavailable=[]
+    )
     await check_grant(ours, answers=answers)
 
 

@@ -79,11 +79,10 @@ def to_refusals(value: Mapping[str, Iterable[str | int]]) -> Mapping[str, frozen
     """
     problem = "refusals must map names to lists of codes, such as {'errcode': [40030]}"
     # Programs that are not type checked pass anything.
-    given: object = value
-    if not isinstance(given, Mapping):
+    if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(problem)
     made: dict[str, frozenset[str]] = {}
-    for name, codes in cast("Mapping[object, object]", given).items():
+    for name, codes in cast("Mapping[object, object]", value).items():
         # A string has parts that are strings, too.
         if not isinstance(name, str) or not isinstance(codes, Iterable) or isinstance(codes, str):
             raise TypeError(problem)
