@@ -270,6 +270,10 @@ LATER = "Sun, 06 Nov 1994 08:51:37 GMT"
         (LATER, "yesterday", None),
         ("Sun, 06 Nov 1994 08:51:37 -0000", DATE, None),
         ("Sun, 99 Nov 1994 08:51:37 GMT", DATE, None),
+        # They overflow.
+        ("Sun, 06 Nov 99999999999999999999 08:51:37 GMT", DATE, None),
+        ("Sun, 06 Nov 1994 08:51:37 +99999999999999999999", DATE, None),
+        (LATER, "Sun, 06 Nov 99999999999999999999 08:51:37 GMT", None),
         ("-5", "", None),
         ("1.5", "", None),
         ("٣", "", None),
