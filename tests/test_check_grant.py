@@ -48,6 +48,8 @@ BEARER = GrantAnswers(
     granted=bearer_granted,
     refused=[Answer(401), Answer(403, body=b"not with $refresh_token"), Answer(400)],
     misconfigured=[],
+    # It has no other way to say no to a login.
+    no_tokens=[],
 )
 
 
@@ -112,6 +114,18 @@ async def test_bearer_refresh_grant_passes(autojump_clock: trio.testing.MockCloc
     assert server.ledger.refreshes == 3
 
 
+async def test_bearer_refresh_grant_passes_with_codes_of_its_servers_own(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = BearerRefreshGrant(URL, bare_status_refuses=False, refusals={"code": [17]})
+    refused = [Answer(status, body=b'{"code": 17}') for status in (200, 401, 500)]
+    unavailable = [Answer(401), Answer(403, body=b'{"code": 18}'), Answer(500)]
+    answers = GrantAnswers(
+        granted=bearer_granted, refused=refused, misconfigured=[], unavailable=unavailable
+    )
+    await check_grant(grant, answers=answers)
+
+
 async def test_a_server_that_always_sends_a_refresh_token_is_not_asked_for_less(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -122,7 +136,9 @@ async def test_a_server_that_always_sends_a_refresh_token_is_not_asked_for_less(
         body = json.loads((await send(tokens, endpoint)).body)
         return Tokens(body["accessToken"], body["refreshToken"], body["expiresIn"])
 
-    answers = GrantAnswers(granted=granted, refused=[], misconfigured=[], unavailable=[])
+    answers = GrantAnswers(
+        granted=granted, refused=[], misconfigured=[], no_tokens=[], unavailable=[]
+    )
     await check_grant(ours, answers=answers)
 
 
@@ -140,6 +156,7 @@ async def test_a_server_that_does_not_answer_in_json_is_not_cut_short(
         ),
         refused=[],
         misconfigured=[],
+        no_tokens=[],
         unavailable=[],
     )
     await check_grant(ours, answers=answers)
@@ -371,6 +388,29 @@ async def needs_no_human_but_does(tokens: Tokens | None, endpoint: TokenEndpoint
 needs_no_human_but_does.unattended = True  # type: ignore[attr-defined]
 
 
+async def takes_json_without_tokens_for_a_refusal(
+    tokens: Tokens | None, endpoint: TokenEndpoint
+) -> Tokens:
+    answer = await send(tokens, endpoint)
+    if answer.status == 200 and b"maintenance" in answer.body:
+        raise GrantRefusedError("no_tokens")
+    return read(answer)
+
+
+async def takes_any_error_for_a_refusal(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+    answer = await send(tokens, endpoint)
+    if answer.status == 200 and b'"error"' in answer.body:
+        raise GrantRefusedError(json.loads(answer.body)["error"])
+    return read(answer)
+
+
+async def says_whose_it_is_by_a_number(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+    return await good(tokens, endpoint)
+
+
+says_whose_it_is_by_a_number.owner = 7  # type: ignore[attr-defined]
+
+
 BROKEN: dict[Callable[..., Any], str] = {
     is_synchronous: "must be async",
     returns_the_answer: "must return trioauth.Tokens, and returned a dict",
@@ -401,6 +441,9 @@ BROKEN: dict[Callable[..., Any], str] = {
     shields_itself: "must leave when it is cancelled, and stayed for 10.0 seconds",
     never_ends: "must come to an end, and this one took more than 10.0 seconds",
     needs_no_human_but_does: "must obtain tokens when it is given none, and raised GrantRefused",
+    takes_json_without_tokens_for_a_refusal: "must not let JSON without tokens and without a known",
+    takes_any_error_for_a_refusal: "must not let JSON without tokens .* raised GrantRefused",
+    says_whose_it_is_by_a_number: "`owner` must be a printable string .* and it is of type int",
 }
 
 

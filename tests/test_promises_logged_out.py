@@ -659,10 +659,11 @@ async def test_p14_while_the_token_still_works_requests_go_on(
 async def test_p14_a_401_whose_refresh_is_unavailable_says_so(
     library: ModuleType, autojump_clock: trio.testing.MockClock
 ) -> None:
-    grant, api = FakeGrant(script=[OSError("down")] * 100), FakeApi(refuses_all=True)
+    down = RefreshUnavailableError("it is down")
+    grant, api = FakeGrant(script=[down] * 100), FakeApi(refuses_all=True)
     async with open_session(grant, tokens=first_tokens(), origins=[API]) as session:
         async with api.client(session, library) as client:
-            with pytest.raises(RefreshUnavailableError, match="OSError: down.*try later") as info:
+            with pytest.raises(RefreshUnavailableError, match="it is down.*try later") as info:
                 await client.get("/")
             assert info.value.retry_at is not None
             assert info.value.retry_at > trio.current_time()

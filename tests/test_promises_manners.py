@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import logging
 import pickle
 import traceback
@@ -440,13 +441,13 @@ async def test_p17_a_refused_request_shows_no_secret_in_its_traceback(
     "said",
     [
         '{"error": "invalid_grant", "error_description": "cs-canary"}',
-        '{"access_token": "at-canary-1", "refresh_token": "rt-canary-1"}',
+        '{"access_token": "at-canary-1", "refresh_token": "rt-canary-1", "token_type": "mac"}',
         '{"access_token": "at-canary 1", "token_type": "Bearer"}',
         '{"access_token": "at-canary-1", "access_token": "at-canary-2"}',
         '["at-canary-1"]',
         '{"access_token": "at-canary-1',
     ],
-    ids=["error", "no type", "bad character", "twice", "array", "cut short"],
+    ids=["error", "another type", "bad character", "twice", "array", "cut short"],
 )
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("kind", ["refresh token", "client credentials", "bearer refresh"])
@@ -1087,8 +1088,8 @@ async def test_p20_a_store_that_fails_says_so_in_the_cause(
     async with open_session(
         FakeGrant(), tokens=first_tokens(), store=store, origins=[API]
     ) as session:
-        store.fail_lock = OSError("the lock is gone")
-        with pytest.raises(RefreshUnavailableError, match="the lock is gone") as info:
+        store.fail_lock = OSError(errno.ENOLCK, "the lock is gone")
+        with pytest.raises(RefreshUnavailableError, match="No locks available") as info:
             await session.refresh()
         assert [type(error) for error in chain(info.value)] == [RefreshUnavailableError, OSError]
 

@@ -596,11 +596,11 @@ async def test_with_log_out_when_unavailable_nobody_is_logged_out_before_the_fir
 async def test_an_error_without_a_text_is_called_by_its_name_alone(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with opened(FakeGrant(script=[TimeoutError()] * 4)) as session:
-        message = r"\(TimeoutError\); still logged in, try later$"
+    async with opened(FakeGrant(script=[trio.TooSlowError()] * 4)) as session:
+        message = r"\(TooSlowError\); still logged in, try later$"
         with pytest.raises(RefreshUnavailableError, match=message):
             await session.refresh()
-        assert session.statistics().last_failure == "TimeoutError"
+        assert session.statistics().last_failure == "TooSlowError"
 
 
 async def test_a_log_in_that_the_end_of_the_session_overtakes_says_that_it_is_closed(

@@ -17,6 +17,7 @@ from trioauth import (
     Record,
     RefreshUnavailableError,
     StoreConflictError,
+    StoreError,
     TokenEndpoint,
     Tokens,
     events,
@@ -197,7 +198,7 @@ async def test_a_store_that_fails_before_the_rotation_means_unavailable(
 ) -> None:
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store, tokens=first_tokens(100)) as session:
-        setattr(store, f"fail_{place}", OSError("no disk"))
+        setattr(store, f"fail_{place}", StoreError("no disk"))
         with pytest.raises(RefreshUnavailableError, match="no disk"):
             session.reject(1)
             await session.token()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trioauth._errors import GrantError, TokenResponseError, printable
+from trioauth._errors import GrantError, GrantMisconfiguredError, TokenResponseError, printable
 from trioauth._tokens import NotJSONError, Tokens, read_json_object
 
 CANARY = "canary-5ecret"
@@ -151,9 +151,7 @@ def test_an_empty_refresh_token_is_none(nothing: object) -> None:
     ("response", "says"),
     [
         ({"token_type": "Bearer"}, "no access_token"),
-        ({"access_token": CANARY}, "no token_type"),
-        ({"access_token": CANARY, "token_type": "mac"}, "token_type must be 'Bearer'"),
-        ({"access_token": CANARY, "token_type": 7}, "token_type must be a str"),
+        ({"access_token": "", "token_type": "Bearer"}, "no access_token"),
         ({"access_token": [CANARY], "token_type": "Bearer"}, "access_token must be a str"),
         ({"access_token": f"{CANARY}\r\n", "token_type": "Bearer"}, "access_token must be visible"),
         (
@@ -190,10 +188,10 @@ MEMBERS = {
 @given(st.fixed_dictionaries({}, optional=MEMBERS) | JSON)
 @example({"access_token": "at", "token_type": "Bearer", "expires_in": 1e308 * 10})
 @example({"access_token": "\ud800", "token_type": "Bearer"})
-def test_any_answer_is_valid_tokens_or_a_token_response_error(response: Any) -> None:
+def test_any_answer_is_valid_tokens_or_an_error(response: Any) -> None:
     try:
         tokens = Tokens.from_response(response)
-    except TokenResponseError as exc:
+    except (TokenResponseError, GrantMisconfiguredError) as exc:
         told = str(exc)
     else:
         # What is read would pass as a program's own, too.

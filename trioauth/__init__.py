@@ -4,7 +4,9 @@ A map of the package, in reading order:
 
 ``_tokens``     `Tokens`; the answer of a token endpoint -> Tokens (pure)
 ``_policy``     `RefreshPolicy`: when to refresh, how often to try, how long to wait
-``_errors``     what can go wrong, by what to do next
+``_errors``     what can go wrong, by what to do next; what may be said of an exception
+``_codes``      what the error codes of servers mean: data, with its sources
+``_secrets``    what keeps secrets out of texts, reprs and pickles
 ``_outcomes``   why a refresh began, why a login ended
 ``_flight``     Generation, Login, Flight: what is held, and what is on its way
 ``_state``      states, decisions, transitions (pure)

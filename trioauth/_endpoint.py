@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
+import zlib
 from contextlib import aclosing
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import httpx
 import trio
 
-from ._errors import RefreshUnavailableError, printable
+from ._errors import RefreshUnavailableError, system_words
 from ._origins import read_origin
+from ._secrets import Unpicklable
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -23,6 +27,16 @@ _LARGEST_BODY = 1_000_000
 # the tokens already: then the deadline of the refresh decides how long its answer is worth.
 _TIMEOUT = httpx.Timeout(None, connect=10)
 _HEADERS = {"Accept": "application/json", "User-Agent": f"trioauth/{__version__}"}
+
+# How zlib is told what to expect. "deflate" is to have a header (RFC 9110 8.4.1.2), and some
+# servers send it without.
+_WINDOWS = {
+    "gzip": (16 + zlib.MAX_WBITS,),
+    "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),
+}
+# A proxy that refuses says so with a status, and then in words of its own.
+_PROXY_STATUS = re.compile(r"[1-5][0-9]{2}\b")
+_KNOWN_STATUSES = frozenset(HTTPStatus)
 
 # What httpx raises before the first byte of a request has gone to its server. (A ProxyError is
 # about getting through the proxy.)
@@ -57,8 +71,10 @@ def _check_url(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
 
 @final
 @attrs.frozen
-class TokenRequest:
-    """What a grant wants to have sent: always a POST. Secrets don't show in its ``repr``.
+class TokenRequest(Unpicklable):
+    """What a grant wants to have sent: always a POST.
+
+    Secrets don't show in its ``repr``, and it can't be pickled.
 
     Raises:
       ValueError: Secrets may not be sent to such a URL, or there are two bodies.
@@ -80,8 +96,11 @@ class TokenRequest:
 
 @final
 @attrs.frozen
-class Answer:
-    """A whole answer of a token endpoint; its body doesn't show in the ``repr``."""
+class Answer(Unpicklable):
+    """A whole answer of a token endpoint.
+
+    Its body doesn't show in the ``repr``, and it can't be pickled.
+    """
 
     status: int
     headers: httpx.Headers = attrs.field(factory=httpx.Headers, repr=False)
@@ -100,7 +119,8 @@ class TokenEndpoint:
     """The client to ask an authorization server with.
 
     It follows no redirect, keeps no cookie, adds no credentials of its own (from the URL or a
-    ``.netrc``), asks for no compression and accepts none, and reads one megabyte at most.
+    ``.netrc``), asks for no compression, and reads one megabyte at most. An answer that is
+    compressed all the same (gzip, deflate) is inflated up to that size.
     """
 
     _make_client: Callable[[], httpx.AsyncClient]
@@ -134,7 +154,7 @@ class TokenEndpoint:
         except _NOT_SENT as exc:
             # The evidence is worth keeping, but not with the request and its secrets.
             cause, exc._request = exc, None
-            problem = f"can't be reached ({type(exc).__name__}: {printable(_reason(exc))})"
+            problem = f"can't be reached ({_reason(exc)})"
         except httpx.HTTPError as exc:
             # No more of it than its name: the text may quote what was sent or answered.
             problem = f"gave no whole answer ({type(exc).__name__})"
@@ -155,13 +175,12 @@ class TokenEndpoint:
         )
         client.cookies.clear()
         async with aclosing(response):
-            encoding: str = response.headers.get("Content-Encoding", "")
-            if encoding.strip().lower() not in ("", "identity"):
-                raise RefreshUnavailableError(
-                    f"{where} sent a compressed answer (status {response.status_code}) although "
-                    "none was asked for: not read, because a small one can be huge"
-                )
-            body = await _read_body(response)
+            coding = _coding_of(response, where)
+            # What `httpx.MockTransport` hands out may have been read already, and inflated.
+            done = response.is_stream_consumed
+            body = await (response.aread() if done else _read_body(response))
+        if coding and body and not done:
+            body = _inflate(body, coding, where)
         if len(body) > _LARGEST_BODY:
             raise RefreshUnavailableError(
                 f"{where} sent more than {_LARGEST_BODY} bytes (status {response.status_code}): "
@@ -200,12 +219,48 @@ class TokenEndpoint:
         await trio.lowlevel.checkpoint()
 
 
-def _reason(exc: BaseException) -> str:
-    """Return the first words in a chain: trio wraps what TLS says in errors without any."""
-    inner: BaseException | None = exc
-    while inner is not None and not str(inner):
-        inner = inner.__cause__ or inner.__context__
-    return str(inner or "no reason given")
+def _reason(exc: httpx.HTTPError) -> str:
+    """Say why a server can't be reached: in the system's words, not in those of the exception."""
+    words = system_words(exc)
+    if isinstance(exc, httpx.ProxyError) and (status := _PROXY_STATUS.match(str(exc))):
+        number = int(status[0])
+        words = f"{number} {HTTPStatus(number).phrase}" if number in _KNOWN_STATUSES else status[0]
+    return ": ".join(filter(None, (type(exc).__name__, words)))
+
+
+def _coding_of(response: httpx.Response, where: str) -> str:
+    """Return the compression of an answer; "" for none.
+
+    Raises:
+      RefreshUnavailableError: It is one that we can't inflate.
+    """
+    header: str = response.headers.get("Content-Encoding", "")
+    coding = header.strip().lower().removeprefix("x-")
+    if coding in ("", "identity"):
+        return ""
+    if coding in _WINDOWS:
+        return coding
+    raise RefreshUnavailableError(
+        f"{where} sent an answer compressed in an unknown way (status {response.status_code}), "
+        "although no compression was asked for: not read"
+    )
+
+
+def _inflate(body: bytes, coding: str, where: str) -> bytes:
+    """Inflate a body, to no more than shows that it is too large.
+
+    Raises:
+      RefreshUnavailableError: It is damaged, or cut short.
+    """
+    for window in _WINDOWS[coding]:
+        inflater = zlib.decompressobj(window)
+        try:
+            inflated = inflater.decompress(body, _LARGEST_BODY + 1)
+        except zlib.error:
+            continue
+        if len(inflated) > _LARGEST_BODY or (inflater.eof and not inflater.unused_data):
+            return inflated
+    raise RefreshUnavailableError(f"{where} gave no whole answer (damaged {coding})")
 
 
 def _build(request: TokenRequest) -> httpx.Request:
@@ -252,9 +307,6 @@ class _Body(httpx.AsyncByteStream):
 
 async def _read_body(response: httpx.Response) -> bytes:
     """Read the body; of one that is too large, at least so much that this can be seen."""
-    if response.is_stream_consumed:
-        # What `httpx.MockTransport` hands out may have been read already.
-        return await response.aread()
     body = bytearray()
     try:
         async for part in response.aiter_raw():

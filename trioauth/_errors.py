@@ -13,51 +13,138 @@ The tree::
     └── StoreError                  mend the store; nothing was overwritten
         └── StoreConflictError      somebody else saved first; load again
 
-No message, argument or attribute of these ever holds a token or a client secret.
+No message, argument or attribute that shows holds a token or a client secret. `Error._rotated`
+does, and shows nowhere.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import re
+import socket
+import ssl
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from ._secrets import REFRESH_TOKEN, Hidden
+from ._secrets import printable as printable  # noqa: PLC0414  # others take it from here
+
 if TYPE_CHECKING:
-    import os
+    from collections.abc import Iterator, Mapping
 
     from ._outcomes import LogoutReason
 
-_LONGEST_DESCRIPTION = 200
 # Who stands between a session and the code of a program.
 _BETWEEN = frozenset({"trioauth", "contextlib"})
 
-
-def printable(text: str, *, secrets: tuple[str, ...] = ()) -> str:
-    """Make a server's text fit for a log line: no control characters, no secrets, not too long."""
-    # The longest first: one may be a part of another.
-    for secret in sorted(secrets, key=len, reverse=True):
-        if secret:
-            text = text.replace(secret, "[redacted]")
-    text = "".join(char if char.isprintable() else " " for char in text)
-    return text if len(text) <= _LONGEST_DESCRIPTION else text[:_LONGEST_DESCRIPTION] + "..."
+# Where the interpreter's own kinds of `OSError` are defined.
+_INTERPRETER: Final = frozenset({"builtins", "socket", "ssl"})
+# What the system says when a name can't be looked up: to be had only from an exception's text.
+_LOOK_UP: Final[Mapping[int, str]] = {
+    socket.EAI_AGAIN: "Temporary failure in name resolution",
+    socket.EAI_FAIL: "Non-recoverable failure in name resolution",
+    socket.EAI_NONAME: "Name or service not known",
+}
+# What OpenSSL says, such as CERTIFICATE_VERIFY_FAILED and "self-signed certificate".
+_TLS_REASON = re.compile(r"[A-Z0-9_]{1,60}")
+_TLS_PROBLEM = re.compile(r"[A-Za-z0-9 ,.'():*-]{1,120}")
+# How far the causes of an exception are followed.
+_LONGEST_CHAIN = 50
 
 
 def careful(error: BaseException | None) -> str:
     """Say what an exception is, and what it says, unless that might be a secret; "" for None.
 
-    Ours never say one, nor does the operating system. What others quote, nobody knows: the
-    parser of a grant of your own may show in its error what it could not parse. So of those it says
-    where in the program's own code they came from.
+    What our own exceptions and the interpreter say is no secret. What others quote we can't know:
+    the parser of a grant of your own may show in its error what it could not parse; and many
+    derive from `OSError`, or from ours. So of those it says where in the program's own code they
+    came from. Never raises, whatever the exception.
     """
     if error is None:
         return ""
     name = type(error).__name__
-    if not isinstance(error, Error | OSError | trio.TooSlowError):
+    words = _words(error)
+    if words is None:
         # What it says is not even asked for: a `__str__` may raise, too.
         return printable(name + _place(error))
-    text = str(error)
-    return printable(f"{name}: {text}" if text else name)
+    return printable(f"{name}: {words}" if words else name)
+
+
+def careful_repr(error: BaseException | None) -> str:
+    """Return the ``repr`` of an exception in a field, with no more in it than `careful` says."""
+    if error is None or (_is_ours(error) and _words(error) is not None):
+        return repr(error)
+    return f"<{careful(error)}>"
+
+
+def system_words(error: BaseException) -> str:
+    """Return what the interpreter says first in a chain of causes; "" if it says nothing.
+
+    httpx, httpcore and trio wrap what the system and TLS say in exceptions of their own.
+    """
+    for each in _chain(error):
+        if words := _words_of_system(each):
+            return printable(words)
+    return ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    # `exceptions` of this very class: a stranger's may raise.
+    group: Any = BaseExceptionGroup
+    waiting, seen = [error], set[int]()
+    while waiting and len(seen) < _LONGEST_CHAIN:
+        each = waiting.pop(0)
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        inner = each.__context__ if each.__cause__ is None else each.__cause__
+        waiting += [] if inner is None else [inner]
+        if issubclass(type(each), group):
+            waiting += group.exceptions.__get__(each)
+
+
+def _is_ours(error: BaseException) -> bool:
+    # Not a subclass from elsewhere: what that one quotes, we can't know.
+    kind = type(error)
+    return issubclass(kind, Error) and kind.__module__.partition(".")[0] == "trioauth"
+
+
+def _words(error: BaseException) -> str | None:
+    """Return the words of an exception if they are no secret; None if they are a stranger's."""
+    if not _is_ours(error) and type(error) is not trio.TooSlowError:
+        return _words_of_system(error)
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # the `__str__` of an argument
+        return None
+
+
+def _words_of_system(error: BaseException) -> str | None:
+    kind = type(error)
+    try:
+        if not issubclass(kind, OSError) or kind.__module__ not in _INTERPRETER:
+            return None
+        if issubclass(kind, ssl.SSLError):
+            return _words_of_tls(error)
+        # Not the text, which a program may have written: what the system says for the number.
+        number: Any = vars(OSError)["errno"].__get__(error)
+        return _LOOK_UP.get(number) if kind is socket.gaierror else os.strerror(number)
+    except Exception:  # noqa: BLE001  # a number that is none
+        return None
+
+
+def _words_of_tls(error: BaseException) -> str | None:
+    reason, problem = getattr(error, "reason", None), getattr(error, "verify_message", None)
+    if not isinstance(reason, str) or not _TLS_REASON.fullmatch(reason):
+        return None
+    words = reason.replace("_", " ").lower()
+    if isinstance(problem, str) and _TLS_PROBLEM.fullmatch(problem):
+        words += f": {problem}"
+    return words
 
 
 def _place(error: BaseException) -> str:
@@ -69,15 +156,47 @@ def _place(error: BaseException) -> str:
     step = error.__traceback__
     while step is not None:
         code = step.tb_frame.f_code
-        if step.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _BETWEEN:
+        module = str(step.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in _BETWEEN:
             return f" in {code.co_qualname} ({PurePath(code.co_filename).name}:{step.tb_lineno})"
         step = step.tb_next
-    called = isinstance(error, TypeError) and error.__traceback__ is not None
+    # By the class, here as above: `isinstance` asks a stranger's `__class__`, which may raise.
+    called = issubclass(type(error), TypeError) and error.__traceback__ is not None
     return " (is it async, and are its parameters right?)" if called else ""
+
+
+def seconds_of(value: object) -> float | None:
+    """Return a number of seconds from outside, checked; None for what is none.
+
+    That is: not a number, a bool, negative, infinite or NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except Exception:  # noqa: BLE001  # an int of any size, or a subclass with a `__float__`
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 class Error(Exception):
     """The base of all errors of this library."""
+
+    # Here, as the defaults below: a subclass may forget to call our `__init__`.
+    _hidden: Hidden | None = None
+
+    @property
+    def _rotated(self) -> str | None:
+        """A new refresh token in an answer that is of no other use: to be saved. A secret.
+
+        None, too, if it is none that could be saved.
+        """
+        value: object = None if self._hidden is None else self._hidden.value
+        return value if isinstance(value, str) and REFRESH_TOKEN.fullmatch(value) else None
+
+    @_rotated.setter
+    def _rotated(self, refresh_token: str | None) -> None:
+        self._hidden = None if refresh_token is None else Hidden(refresh_token)
 
 
 class LoggedOutError(Error):
@@ -88,11 +207,11 @@ class LoggedOutError(Error):
     there is more to say than ``reason``.
     """
 
-    reason: LogoutReason
+    reason: LogoutReason = "asked"
     """Why the login ended; see `trioauth.LoggedOut`."""
 
-    at_unix: float | None
-    """When it ended, in seconds since 1970 on the wall clock; None if that is not known."""
+    at_unix: float | None = None
+    """When it ended, on the wall clock (`time.time`); None if that is not known."""
 
     def __init__(
         self, message: str, reason: LogoutReason = "asked", *, at_unix: float | None = None
@@ -109,35 +228,53 @@ class RefreshUnavailableError(Error):
     server wants to be asked again, and whether the refresh token certainly was
     not used. Any other exception out of a grant counts as "unavailable, and the
     refresh token may have been used".
+
+    Args:
+      message: What happened, without any text of the answer: that may quote a secret.
+      retry_after: Seconds the server asked us to wait. What can't be such a number (negative,
+          infinite, NaN) counts as None: then it did not ask.
+      safe_to_repeat: Whether the server certainly did not use the refresh token.
+      rotated: A new refresh token in an answer that is of no other use. The session saves it, and
+          goes on with it: the old one may be spent. It shows nowhere.
+
+    Raises:
+      TypeError: ``retry_after`` is not a number.
     """
 
     retry_at: float | None = None
     """When asking again makes sense, on trio's clock (`trio.current_time`). Set by the session."""
 
-    retry_after: float | None
+    retry_after: float | None = None
     """Seconds the server asked us to wait (RFC 9110 10.2.3), or None. Set by the grant."""
 
-    safe_to_repeat: bool
+    safe_to_repeat: bool = False
     """The server certainly did not use the refresh token. Set by the grant."""
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, safe_to_repeat: bool = False
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        safe_to_repeat: bool = False,
+        rotated: str | None = None,
     ) -> None:
         super().__init__(message)
         if not isinstance(retry_after, int | float | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
             kind = type(retry_after).__name__
             raise TypeError(f"retry_after must be seconds as a number, or None, not a {kind}")
-        self.retry_after = retry_after
+        # Not an error: it comes from a header, and an error would hide what the grant has to say.
+        self.retry_after = seconds_of(retry_after)
         self.safe_to_repeat = safe_to_repeat
+        self._rotated = rotated
 
 
 class GrantError(Error):
     """The authorization server answered with an error (RFC 6749 5.2)."""
 
-    error: str
+    error: str = ""
     """The error code, such as ``invalid_grant``."""
 
-    description: str | None
+    description: str | None = None
     """What the server says about it, control characters removed; for a person to read."""
 
     def __init__(self, error: str, description: str | None = None) -> None:
@@ -146,7 +283,8 @@ class GrantError(Error):
         super().__init__(self.error, self.description)
 
     def __str__(self) -> str:
-        return self.error if self.description is None else f"{self.error}: {self.description}"
+        said: tuple[object, ...] = (self.error, self.description)
+        return ": ".join(text for text in said if isinstance(text, str) and text)
 
 
 class GrantRefusedError(GrantError):
@@ -179,10 +317,10 @@ class OriginError(Error):
 class StoreError(Error):
     """The token store can't be read or written. Nothing in it was overwritten."""
 
-    path: str | None
+    path: str | None = None
     """The file, for a store that is one."""
 
-    key: str | None
+    key: str | None = None
     """The key, for a store that has such."""
 
     def __init__(

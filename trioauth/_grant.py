@@ -18,8 +18,15 @@ class Grant(Protocol):
         It can obtain the first tokens, too (``tokens=None``): the session logs in when first asked.
     ``needs_refresh_token = True``
         Without a refresh token it can only refuse: the session does not ask before it has to.
+    ``owner = "https://id.example.com/token notes"``
+        Whose tokens these are: the server and the client, without any secret. The session writes
+        it into the record in the store, and a record with another owner is not taken.
     ``async def revoke(self, tokens, endpoint) -> None``
         Called by `Session.log_out`, bounded and best effort.
+
+    A grant that works in a thread should do it with ``trio.to_thread.run_sync(...,
+    abandon_on_cancel=True)``: a thread can't be cancelled, and otherwise whoever leaves the session
+    waits until it is done. What it brings after the deadline is lost in either case.
     """
 
     async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint, /) -> Tokens:
@@ -39,6 +46,8 @@ class Grant(Protocol):
         Raises:
           GrantRefusedError: The server said no: the login is over.
           GrantMisconfiguredError: The server does not know this client; nothing is lost.
-          Exception: Anything else counts as unavailable.
+          Exception: Anything else counts as unavailable. Where an answer can't be used but has a
+              new refresh token, `Tokens.from_response` and
+              ``RefreshUnavailableError(..., rotated=...)`` let the session save it.
         """
         ...

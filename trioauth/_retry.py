@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
-from ._errors import RefreshUnavailableError
+from ._errors import RefreshUnavailableError, careful_repr, seconds_of
 from ._flight import Loss
 
 if TYPE_CHECKING:
@@ -32,9 +32,23 @@ _FUTILE_PAUSE = 60.0
 
 
 def retry_after(error: Exception) -> float:
-    """Return the seconds for which a server asked to be left alone; 0 if it did not."""
-    wanted = error.retry_after if isinstance(error, RefreshUnavailableError) else None
-    return min(wanted or 0.0, LONGEST_RETRY_AFTER)
+    """Return the seconds for which a server asked to be left alone; 0 if it did not.
+
+    Always a number from 0 to `LONGEST_RETRY_AFTER`, whatever a grant has put there.
+    """
+    try:
+        wanted = error.retry_after if isinstance(error, RefreshUnavailableError) else None
+    except Exception:  # noqa: BLE001  # a property of a stranger's
+        wanted = None
+    return min(seconds_of(wanted) or 0.0, LONGEST_RETRY_AFTER)
+
+
+def is_safe_to_repeat(error: Exception) -> bool:
+    """Say whether a refresh token was certainly not used; never raises, as above."""
+    try:
+        return isinstance(error, RefreshUnavailableError) and bool(error.safe_to_repeat)
+    except Exception:  # noqa: BLE001  # a property of a stranger's
+        return False
 
 
 def growing(first: float, times: int) -> float:
@@ -45,7 +59,7 @@ def growing(first: float, times: int) -> float:
       times: How many pauses there were before.
     """
     # No exponent that a year of failures could make too large for a float.
-    return min(LONGEST_PAUSE, math.ldexp(first, min(times, 32)))
+    return min(LONGEST_PAUSE, first * 2.0 ** min(times, 32))
 
 
 def one_more_loss(loss: Loss, *, now: float) -> Loss:
@@ -62,7 +76,7 @@ class Attempts:
     _lost_before: bool = False
     """An earlier flight has lost an answer to this token: then it is presented once."""
     made: int = 0
-    failure: Exception | None = None
+    failure: Exception | None = attrs.field(default=None, repr=careful_repr)
     """How the last one failed."""
     _repeats: int = 0
     _spent_at: float = 0.0
@@ -109,11 +123,6 @@ class Attempts:
     def too_late(self, now: float) -> bool:
         """Whether a refresh token of unknown fate may not be presented any more."""
         return self._lost_at is not None and now > self._spent_at + REPEAT_WITHIN
-
-
-def is_safe_to_repeat(error: Exception) -> bool:
-    """Say whether the server certainly did not use the refresh token."""
-    return isinstance(error, RefreshUnavailableError) and error.safe_to_repeat is True
 
 
 @final

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never, final
 
 import attrs
 
+from ._errors import careful_repr
 from ._flight import Flight, Generation
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class LoggedOut:
     reason: LogoutReason
     """Why; see `LogoutReason`."""
 
-    cause: Exception | None = None
+    cause: Exception | None = attrs.field(default=None, repr=careful_repr)
     """The exception that says more, if there is one."""
 
     at_unix: float | None = attrs.field(default=None, eq=False)
@@ -62,7 +63,7 @@ class LoggedOut:
 class Setback:
     """A flight that came back with nothing: remembered until ``retry_at``."""
 
-    cause: Exception
+    cause: Exception = attrs.field(repr=careful_repr)
     retry_at: float
 
 

@@ -6,22 +6,28 @@ import json
 import math
 import re
 import sys
-from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, NoReturn, final
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, NoReturn, final
 
 import attrs
 
-from ._errors import TokenResponseError
+from ._codes import OAUTH_CODES
+from ._errors import Error, GrantMisconfiguredError, RefreshUnavailableError, TokenResponseError
+from ._secrets import REFRESH_TOKEN, Secrets, printable
 
 # RFC 6749 A.12 lets an access token be any visible text, but it has to travel in
 # a header: these are the characters that every server and proxy lets through.
 _ACCESS_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-# RFC 6749 A.17, less the space, which none is known to use.
-_REFRESH_TOKEN = re.compile(r"[\x21-\x7e]+")
 # RFC 6749 3.3
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
-_PATTERNS = {"access_token": _ACCESS_TOKEN, "refresh_token": _REFRESH_TOKEN}
+# What servers call Bearer; the last two are Slack's.
+_BEARER: Final = frozenset({"bearer", "bearertoken", "bot", "user"})
+# Types that need more than we do with a token: RFC 9449 5, RFC 8693 2.2.1 and drafts.
+_OTHER_TYPES: Final = frozenset({"dpop", "mac", "n_a", "pop"})
+
+_PATTERNS = {"access_token": _ACCESS_TOKEN, "refresh_token": REFRESH_TOKEN}
 
 
 def _check_token(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -112,38 +118,38 @@ class Tokens:
     token_type: str = attrs.field(default="Bearer", validator=_check_type)
 
     @classmethod
-    def from_response(cls, response: Mapping[str, object]) -> Tokens:
+    def from_response(
+        cls, response: Mapping[str, object], *, secrets: Iterable[str] | None = None
+    ) -> Tokens:
         """Read what a token endpoint sent (RFC 6749 5.1).
 
-        Strictly where something is at stake: the tokens' characters and the
-        ``token_type``. Kindly where nothing is: an ``expires_in`` in a string of
-        digits is taken; any other odd one means "unknown", and so does 0, which
-        some servers send for "does not expire". Unknown members are ignored.
+        Strictly where something is at stake: the tokens' characters. Kindly where nothing is: a
+        ``token_type`` that is missing or oddly spelled is ``Bearer``; an ``expires_in`` in a
+        string of digits is taken; any other odd one means "unknown", and so does 0, which some
+        servers send for "does not expire". Unknown members are ignored.
+
+        An ``error`` in an answer without an access token is raised as what it is. Whatever is
+        raised has the new refresh token with it, if there is one in the answer, and shows it
+        nowhere: raised by a grant, the session saves it.
 
         Args:
           response: The JSON object of the answer, decoded.
+          secrets: What was sent, and must not be seen in an error, even if the server echoes it.
+              Without this only the codes that are known are quoted, and no ``error_description``.
 
         Raises:
           TokenResponseError: The answer holds no valid tokens. Says which member, not its value.
+          GrantRefusedError: The server said no, with a code that is known (``invalid_grant``).
+          GrantMisconfiguredError: It doesn't accept this client, or issues tokens of a type that
+              needs more than a header (``DPoP``).
+          RefreshUnavailableError: It said ``temporarily_unavailable`` or ``server_error``.
         """
-        if not isinstance(response, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TokenResponseError(f"not a JSON object but a {type(response).__name__}")
-        for name in ("access_token", "token_type"):
-            if name not in response:
-                raise TokenResponseError(f"there is no {name} in it (RFC 6749 5.1 requires one)")
-        members: Mapping[str, Any] = response  # The fields validate what they are given.
-        try:
-            return cls(
-                access_token=members["access_token"],
-                refresh_token=members.get("refresh_token") or None,
-                expires_in=_read_lifetime(members.get("expires_in")),
-                scope=_read_scope(members.get("scope")),
-                token_type=members["token_type"],
-            )
-        except (TypeError, ValueError) as exc:
-            problem = str(exc)
-        # Out here, so that no `__context__` leads to the frames in which the values were checked.
-        raise TokenResponseError(problem)
+        found = _read(response, None if secrets is None else Secrets(secrets))
+        # The variables of this frame are shown by crash reporters.
+        del response, secrets
+        if isinstance(found, Tokens):
+            return found
+        raise found
 
     def carry_over(self, previous: Tokens | None) -> Tokens:
         """Fill in what an answer leaves out because it did not change (RFC 6749 5.1 and 6)."""
@@ -163,6 +169,83 @@ class Tokens:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("Tokens can't be pickled, a pickle would show them; use a token store")
+
+
+def _read(response: Mapping[str, Any], secrets: Secrets | None) -> Tokens | Error:
+    """Return tokens, or the error that an answer is."""
+    if not isinstance(response, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return TokenResponseError(f"not a JSON object but a {type(response).__name__}")
+    if response.get("access_token") in (None, ""):
+        error = _read_error(response, secrets)
+    elif not _is_bearer(response.get("token_type")):
+        error = _unusable_type(response["token_type"])
+    else:
+        made = _make(response)
+        if isinstance(made, Tokens):
+            return made
+        error = made
+    rotated = response.get("refresh_token")
+    # Beside an error it may be a word about the one that was sent.
+    if isinstance(rotated, str) and not response.get("error"):
+        error._rotated = rotated
+    return error
+
+
+def _make(response: Mapping[str, Any]) -> Tokens | TokenResponseError:
+    spelled = response.get("token_type")
+    if not isinstance(spelled, str) or spelled.lower() != "bearer":
+        spelled = "Bearer"
+    try:
+        return Tokens(  # The fields validate what they are given.
+            access_token=response["access_token"],
+            refresh_token=response.get("refresh_token") or None,
+            expires_in=_read_lifetime(response.get("expires_in")),
+            scope=_read_scope(response.get("scope")),
+            token_type=spelled,
+        )
+    except (TypeError, ValueError) as exc:
+        problem = str(exc)
+    # Out here, so that no `__context__` leads to the frames in which the values were checked.
+    return TokenResponseError(problem)
+
+
+def _is_bearer(token_type: object) -> bool:
+    """Say whether tokens of this type are used as Bearer: also those of a server that errs."""
+    if not isinstance(token_type, str):
+        return True
+    return token_type.strip().lower() in {"", *_BEARER}
+
+
+def _unusable_type(token_type: str) -> GrantMisconfiguredError:
+    # Only what is known is quoted: it may be anything that a server puts there.
+    known = token_type.strip().lower() in _OTHER_TYPES
+    kind = f'"{token_type.strip()}"' if known else "another type"
+    return GrantMisconfiguredError(
+        "unusable_token_type",
+        f"the server issues tokens of {kind}, and only Bearer is understood; let it issue such "
+        "to this client",
+    )
+
+
+def _read_error(response: Mapping[str, Any], secrets: Secrets | None) -> Error:
+    """Return what an answer without an access token says."""
+    missing = "there is no access_token in it"
+    code, description = response.get("error"), response.get("error_description")
+    if not isinstance(code, str) or not code:
+        return TokenResponseError(f"{missing} (RFC 6749 5.1 requires one)")
+    said = None
+    if secrets is not None and isinstance(description, str) and description:
+        said = printable(description, secrets=secrets)
+    if code not in OAUTH_CODES:
+        code = "an unknown error" if secrets is None else printable(code, secrets=secrets)
+        return TokenResponseError(": ".join(filter(None, (f"{missing}, but {code}", said))))
+    verdict = OAUTH_CODES[code]
+    if verdict is not None:
+        return verdict(code, said)
+    return RefreshUnavailableError(
+        ": ".join(filter(None, (f"the server said {code}", said))),
+        safe_to_repeat=code == "temporarily_unavailable",
+    )
 
 
 def _read_lifetime(value: object) -> float | None:
@@ -201,27 +284,43 @@ def read_json_object(body: bytes) -> dict[str, object]:
       NotJSONError: Not JSON.
       TokenResponseError: Not an object, or a member occurs twice.
     """
-    value = _decode(body)
+    value, problem = decode_object(body)
+    if problem is None:
+        return value
+    # The variables of this frame are shown by crash reporters.
+    del body, value
+    raise problem
+
+
+def decode_object(body: bytes) -> tuple[dict[str, object], TokenResponseError | None]:
+    """Decode a JSON object; return it, and what is wrong with it.
+
+    Of a member that occurs twice there is none in it: what the others say still counts.
+    """
+    twice = False
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        nonlocal twice
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            twice = True
+            times = Counter(name for name, _ in pairs)
+            result = {name: value for name, value in pairs if times[name] == 1}
+        return result
+
+    value = _decode(body, once)
     if value is _NOTHING:
-        raise NotJSONError("not JSON")
+        return {}, NotJSONError("not JSON")
     if not isinstance(value, dict):
-        raise TokenResponseError(f"not a JSON object but a {type(value).__name__}")
-    return value  # pyright: ignore[reportUnknownVariableType]  # keys of JSON objects are strings
+        return {}, TokenResponseError(f"not a JSON object but a {type(value).__name__}")
+    problem = TokenResponseError("a member occurs twice in it") if twice else None
+    return value, problem  # pyright: ignore[reportUnknownVariableType]  # keys are strings
 
 
-def _decode(body: bytes) -> object:
+def _decode(body: bytes, hook: Callable[[list[tuple[str, object]]], object]) -> object:
     try:
-        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_once)
-    except TokenResponseError:
-        raise
+        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=hook)
     except (ValueError, RecursionError):
         # Raised about only after this block: such an error carries the whole body, and even
         # with "from None" it would go along as the context.
         return _NOTHING
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise TokenResponseError("a member occurs twice in it")
-    return result

@@ -13,6 +13,7 @@ from trioauth._errors import (
     RefreshUnavailableError,
     careful,
     printable,
+    system_words,
 )
 
 TOKEN_VARIABLE, SECRET_VARIABLE = "TRIOAUTH_REFRESH_TOKEN", "TRIOAUTH_CLIENT_SECRET"
@@ -39,7 +40,7 @@ NO_TOKEN = (LoggedOutError, RefreshUnavailableError, GrantMisconfiguredError)
 def no_token(error: Error) -> str:
     """Say why there is no token to be had."""
     cause = error.__cause__
-    said = str(cause) if isinstance(cause, Error) else careful(cause)
+    said = careful(cause).removeprefix(f"{type(cause).__name__}: ")
     if isinstance(error, GrantMisconfiguredError):
         return (
             f"the token endpoint does not accept this client ({error}). Check --client-id, "
@@ -63,9 +64,9 @@ def no_token(error: Error) -> str:
 def no_answer(error: Exception) -> str:
     """Say why the API gave no answer, by an exception of httpx or httpx2."""
     said = type(error).__name__
-    # Others may quote what was sent. This one says what the operating system, or TLS, says.
-    if said == "ConnectError" and str(error):
-        said += f": {printable(str(error))}"
+    # What httpx says may quote what was sent; what the operating system, or TLS, says does not.
+    if said == "ConnectError" and (words := system_words(error)):
+        said += f": {words}"
     return f"the API gave no answer ({said}). Check --api, and whether it can be reached from here."
 
 

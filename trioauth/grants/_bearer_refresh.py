@@ -10,10 +10,11 @@ import trio
 
 from trioauth._endpoint import TokenRequest
 from trioauth._errors import GrantRefusedError, TokenResponseError
+from trioauth._secrets import Secrets, Unpicklable
 from trioauth._tokens import Tokens
 
-from ._answers import BARE_REFUSALS, read_answer, secrets_of
-from ._client import check_endpoint, check_strings, check_text, copied
+from ._answers import BARE_REFUSALS, Rules, find, read_answer, secrets_of
+from ._client import check_endpoint, check_strings, check_text, copied, owner_of, to_refusals
 from ._revocation import send_revocation
 
 if TYPE_CHECKING:
@@ -50,15 +51,32 @@ def _check_path(_: object, attribute: attrs.Attribute[Any], value: object) -> No
 
 @final
 @attrs.frozen
-class BearerRefreshGrant:
+class BearerRefreshGrant(Unpicklable):
     """New tokens from an endpoint that takes the refresh token as ``Authorization: Bearer``.
 
     Many applications have such a ``POST /auth/refresh`` of their own making, with JSON back. They
-    say no with 400, 401 or 403, or with JSON that holds no tokens; what else they answer
-    counts as unavailable.
+    say no with 400, 401 or 403, or with JSON that holds no tokens; what else they answer counts as
+    unavailable. For a server that says such things when it is only busy, or behind a proxy that
+    does, set ``bare_status_refuses=False``, and name in ``refusals`` what ends a login.
 
     Where a member of the answer is to be found is said by its name, or for one inside others by all
-    the names with dots between: ``access_token="data.tokens.access"``.
+    the names with dots between: ``access_token="data.tokens.access"``. It can't be pickled,
+    because headers may hold a secret.
+
+    Args:
+      url: The server's URL for refreshing: https, or loopback.
+      access_token: Where the access token is; required.
+      refresh_token: Where the refresh token is; the one before is kept if there is none.
+      expires_in: Where the lifetime in seconds is; unknown if there is none.
+      token_type: Where the type is; ``Bearer`` if there is none.
+      headers: More headers to send, such as an API key.
+      json: A JSON body to send, unless None.
+      logout_url: Where `Session.log_out` POSTs the refresh token, as a Bearer, too: https, or
+          loopback. None for nowhere.
+      bare_status_refuses: Whether 400, 401, 403 and JSON without valid tokens end the login. False
+          for a server that says so with a code.
+      refusals: Codes that end the login, whatever the status, by the member of the answer they are
+          in: ``{"error": ["session_over"], "reason.code": [17]}``.
 
     Raises:
       ValueError: Tokens may not be sent to such a URL, or a parameter is not what it must be; names
@@ -67,20 +85,10 @@ class BearerRefreshGrant:
     """
 
     url: str = attrs.field(validator=check_endpoint)
-    """The server's URL for refreshing: https, or loopback."""
-
     access_token: str = attrs.field(default="accessToken", kw_only=True, validator=_check_path)
-    """Where the access token is; required."""
-
     refresh_token: str = attrs.field(default="refreshToken", kw_only=True, validator=_check_path)
-    """Where the refresh token is; the one before is kept if there is none."""
-
     expires_in: str = attrs.field(default="expiresIn", kw_only=True, validator=_check_path)
-    """Where the lifetime in seconds is; unknown if there is none."""
-
     token_type: str = attrs.field(default="tokenType", kw_only=True, validator=_check_path)
-    """Where the type is; ``Bearer`` if there is none."""
-
     headers: Mapping[str, str] = attrs.field(
         factory=dict[str, str],
         kw_only=True,
@@ -88,15 +96,21 @@ class BearerRefreshGrant:
         validator=_check_headers,
         repr=False,
     )
-    """More headers to send, such as an API key."""
-
     json: object = attrs.field(default=None, kw_only=True, repr=False)
-    """A JSON body to send, unless None."""
-
     logout_url: str | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(check_endpoint)
     )
-    """Where `Session.log_out` POSTs the refresh token, as a Bearer, too; None for nowhere."""
+    bare_status_refuses: bool = attrs.field(
+        default=True, kw_only=True, validator=attrs.validators.instance_of(bool)
+    )
+    refusals: Mapping[str, frozenset[str]] = attrs.field(
+        factory=dict[str, "frozenset[str]"], kw_only=True, converter=to_refusals
+    )
+
+    @property
+    def owner(self) -> str:
+        """Whose tokens these are: the URL, without its query."""
+        return owner_of(self.url)
 
     needs_refresh_token: ClassVar[bool] = True
     unattended: ClassVar[bool] = False
@@ -138,13 +152,16 @@ class BearerRefreshGrant:
           GrantRefusedError: The server said no.
           RefreshUnavailableError: No usable answer.
         """
-        return read_answer(
-            answer,
-            secrets=secrets_of(tokens, *self.headers.values()),
-            read=self._read_tokens,
+        bare = self.bare_status_refuses
+        rules = Rules(
             codes=_NO_CODES,
-            refusing=BARE_REFUSALS,
+            refusals=self.refusals,
+            statuses=BARE_REFUSALS if bare else (),
+            no_tokens=bare,
+            settings=True,
         )
+        secrets = Secrets(self.headers.values())
+        return read_answer(answer, tokens, secrets=secrets, read=self._read_tokens, rules=rules)
 
     async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> bool:
         """Log out at ``logout_url``; return False if there is none, or no refresh token.
@@ -169,19 +186,14 @@ class BearerRefreshGrant:
         return TokenRequest(url, json=json, headers=headers)
 
     def _read_tokens(self, body: Mapping[str, object]) -> Tokens:
-        found = {
-            name: value
-            for name in ("access_token", "refresh_token", "expires_in", "token_type")
-            if (value := _find(body, getattr(self, name))) is not None
-        }
-        if "access_token" not in found:
-            raise TokenResponseError(f"there is no {self.access_token} in it")
-        return Tokens.from_response({"token_type": "Bearer", **found})
-
-
-def _find(body: object, path: str) -> object:
-    for name in path.split("."):
-        if not isinstance(body, dict):
-            return None
-        body = cast("dict[str, object]", body).get(name)
-    return body
+        names = ("access_token", "refresh_token", "expires_in", "token_type")
+        members = {name: find(body, getattr(self, name)) for name in names}
+        if members["access_token"] is not None:
+            return Tokens.from_response(members)
+        error = TokenResponseError(f"there is no {self.access_token} in it")
+        rotated = members["refresh_token"]
+        # Beside an error it may be a word about the one that was sent.
+        error._rotated = rotated if isinstance(rotated, str) and not body.get("error") else None
+        # The variables of this frame are shown by crash reporters.
+        del body, members, rotated
+        raise error

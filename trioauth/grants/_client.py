@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias, cast, final
 from urllib.parse import quote_plus
 
 import attrs
 
 from trioauth._endpoint import TokenRequest, check_endpoint_url
+from trioauth._secrets import Unpicklable
 
 ClientAuth: TypeAlias = Literal["none", "client_secret_basic", "client_secret_post"]
 """How a client proves who it is, by the names of OpenID Connect Core 9."""
@@ -70,6 +71,37 @@ def check_strings(_: object, attribute: attrs.Attribute[Any], value: object) -> 
         raise TypeError(f"{attribute.name} must map strings to strings")
 
 
+def to_refusals(value: Mapping[str, Iterable[str | int]]) -> Mapping[str, frozenset[str]]:
+    """Copy what refuses, with numbers as their digits.
+
+    Raises:
+      TypeError: It is none such; names the parameter.
+    """
+    problem = "refusals must map names to lists of codes, such as {'errcode': [40030]}"
+    # Programs that are not type checked pass anything.
+    if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(problem)
+    made: dict[str, frozenset[str]] = {}
+    for name, codes in cast("Mapping[object, object]", value).items():
+        # A string has parts that are strings, too.
+        if not isinstance(name, str) or not isinstance(codes, Iterable) or isinstance(codes, str):
+            raise TypeError(problem)
+        found = list(cast("Iterable[object]", codes))
+        if not all(map(_is_code, found)):
+            raise TypeError(problem)
+        made[name] = frozenset(map(str, found))
+    return made
+
+
+def _is_code(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def owner_of(url: str, client_id: str = "") -> str:
+    """Name whose tokens a grant renews; without the query of the URL, which may hold a secret."""
+    return f"{url.partition('?')[0]} {client_id}".rstrip()
+
+
 def check_extra(_: object, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
     """Let parameters pass that the protocol leaves to the program (RFC 6749 3.2: none twice)."""
     check_strings(_, attribute, value)
@@ -88,7 +120,7 @@ def _check_auth(client: Client, attribute: attrs.Attribute[Any], value: object) 
 
 @final
 @attrs.frozen
-class Client:
+class Client(Unpicklable):
     """Who asks. Proves it in exactly one way (RFC 6749 2.3)."""
 
     client_id: str = attrs.field(validator=check_text)

@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, ClassVar, final
 import attrs
 
 from trioauth._errors import GrantRefusedError
+from trioauth._secrets import Secrets, Unpicklable
 
-from ._answers import BARE_REFUSALS, read_answer, secrets_of
-from ._client import Client, ClientAuth, check_endpoint, check_extra, check_scope, copied
+from ._answers import BARE_REFUSALS, Rules, read_answer
+from ._client import (
+    Client,
+    ClientAuth,
+    check_endpoint,
+    check_extra,
+    check_scope,
+    copied,
+    owner_of,
+    to_refusals,
+)
 from ._revocation import revoke
 
 if TYPE_CHECKING:
@@ -25,8 +35,33 @@ def _client_of(grant: RefreshTokenGrant) -> Client:
 
 @final
 @attrs.frozen
-class RefreshTokenGrant:
+class RefreshTokenGrant(Unpicklable):
     """New tokens for a refresh token (RFC 6749 6): what most programs need.
+
+    Only a known refusal ends the login, such as ``{"error": "invalid_grant"}``, whatever the
+    status. For a server that says no in another way, see ``refusals`` and ``bare_status_refuses``.
+    It can't be pickled, because of the secret.
+
+    Args:
+      token_endpoint: The server's URL for tokens: https, or loopback.
+      client_id: What the server knows this program as.
+      client_secret: What proves it. None for a public client, one that can't keep a secret
+          (RFC 6749 2.1).
+      client_auth: How to prove it: ``"client_secret_basic"`` in a header, ``"client_secret_post"``
+          among the parameters, ``"none"``. None for the first if there is a secret, else the last.
+      scope: Asked for at each refresh, with spaces in between, and at most what was granted
+          before. ``""`` asks for just that.
+      extra: More parameters to send with each refresh, for servers that want to be told which API
+          the token is for: ``{"resource": "https://api.example.com"}`` (RFC 8707) or
+          ``{"audience": "..."}`` (Auth0 and others). None of those that the grant sends itself.
+      revocation_endpoint: Where `Session.log_out` revokes the tokens (RFC 7009): https, or
+          loopback. None for a server that has no such.
+      bare_status_refuses: True for a server that refuses with a bare 400, 401 or 403 instead of
+          ``invalid_grant``. By default these log nobody out: they may come from a proxy in between.
+      refusals: Codes of the server's own that end the login, whatever the status, by the member of
+          the answer they are in, or its path with dots between the names:
+          ``{"error": ["token_gone"], "status": ["BAD_REFRESH_TOKEN"], "errcode": [40030]}``. They
+          come on top of the known ones, and before them.
 
     Raises:
       ValueError: Secrets may not be sent to such a URL, or parameters contradict each other; names
@@ -35,21 +70,10 @@ class RefreshTokenGrant:
     """
 
     token_endpoint: str = attrs.field(validator=check_endpoint)
-    """The server's URL for tokens: https, or loopback."""
-
     client_id: str = attrs.field(kw_only=True)
-    """What the server knows this program as."""
-
     client_secret: str | None = attrs.field(default=None, kw_only=True, repr=False)
-    """None for a public client, one that can't keep a secret (RFC 6749 2.1)."""
-
     client_auth: ClientAuth | None = attrs.field(default=None, kw_only=True)
-    """How to prove who asks; None for ``client_secret_basic`` if there is a secret, else
-    ``none``."""
-
     scope: str = attrs.field(default="", kw_only=True, validator=check_scope)
-    """Asked for at each refresh, and at most what was granted before; "" to ask for just that."""
-
     extra: Mapping[str, str] = attrs.field(
         factory=dict[str, str],
         kw_only=True,
@@ -57,22 +81,24 @@ class RefreshTokenGrant:
         validator=check_extra,
         repr=False,
     )
-    """More parameters to send, such as ``resource`` (RFC 8707) or ``audience``."""
-
     revocation_endpoint: str | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(check_endpoint)
     )
-    """Where `Session.log_out` revokes the tokens (RFC 7009); None for a server that has no such."""
-
     bare_status_refuses: bool = attrs.field(
         default=False, kw_only=True, validator=attrs.validators.instance_of(bool)
     )
-    """True for a server that refuses with a bare 400, 401 or 403 instead of ``invalid_grant``. By
-    default these log nobody out: they may come from a proxy in between."""
+    refusals: Mapping[str, frozenset[str]] = attrs.field(
+        factory=dict[str, "frozenset[str]"], kw_only=True, converter=to_refusals
+    )
 
     _client: Client = attrs.field(
         default=attrs.Factory(_client_of, takes_self=True), init=False, repr=False
     )
+
+    @property
+    def owner(self) -> str:
+        """Whose tokens these are: the token endpoint, without its query, and the client."""
+        return owner_of(self.token_endpoint, self.client_id)
 
     needs_refresh_token: ClassVar[bool] = True
     unattended: ClassVar[bool] = False
@@ -121,11 +147,13 @@ class RefreshTokenGrant:
           GrantMisconfiguredError: The server does not accept this client.
           RefreshUnavailableError: No usable answer.
         """
-        renewed = read_answer(
-            answer,
-            secrets=secrets_of(tokens, *self._client.secrets),
-            refusing=BARE_REFUSALS if self.bare_status_refuses else (),
+        rules = Rules(
+            refusals=self.refusals,
+            statuses=BARE_REFUSALS if self.bare_status_refuses else (),
+            settings=True,
         )
+        secrets = Secrets(self._client.secrets)
+        renewed = read_answer(answer, tokens, secrets=secrets, rules=rules)
         # Left out means "as you asked" (RFC 6749 5.1).
         return attrs.evolve(renewed, scope=renewed.scope or self.scope)
 

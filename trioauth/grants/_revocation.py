@@ -10,9 +10,9 @@ from ._answers import failure, read_retry_after, secrets_of
 
 if TYPE_CHECKING:
     from trioauth._endpoint import TokenEndpoint, TokenRequest
+    from trioauth._secrets import Secrets
     from trioauth._tokens import Tokens
 
-    from ._answers import Secrets
     from ._client import Client
 
 # Logging out should not take long for a server that is busy.

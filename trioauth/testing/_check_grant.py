@@ -47,7 +47,9 @@ async def check_grant(
     It returns what the server granted. A refusal is a `GrantRefusedError`, a client that the
     server does not know a `GrantMisconfiguredError`, and whatever else goes wrong neither of
     them. It presents the refresh token that it is given, once a call, and refuses without one.
-    It goes by the endpoint it is given, and lets cancellation pass. No error shows a token.
+    JSON that holds neither tokens nor a known refusal is no refusal, whatever its status. It goes
+    by the endpoint it is given, and lets cancellation pass. No error shows a token. If it has an
+    ``owner``, that is a string.
 
     Nothing is sent: whatever the URL, the check itself answers. A grant that asks no server, but
     a program or a file, is none for this check.
@@ -67,6 +69,7 @@ async def check_grant(
     caller = Caller(grant, answers or GrantAnswers(), patience)
     check = _Check(caller)
     try:
+        check.owner()
         await check.granted()
         await check.without_refresh_token()
         await check.failures()
@@ -86,6 +89,15 @@ class _Check:
     caller: Caller
     presents: bool = attrs.field(default=False, init=False)
     """Whether it presents refresh tokens, as far as can be seen."""
+
+    def owner(self) -> None:
+        """Look at what it says about whose tokens it renews."""
+        owner: object = getattr(self.caller.grant, "owner", "none")
+        if not isinstance(owner, str) or not owner or not owner.isprintable():
+            broken(
+                "a grant's `owner` must be a printable string that is not empty, and it is of"
+                f" type {kind(owner)}: name the server and the client, or leave it out"
+            )
 
     # --- granted ---------------------------------------------------------------------------
 
@@ -191,6 +203,8 @@ class _Check:
                 )
         for answer in self.caller.answers.unavailable:
             await self._unavailable(answer, f"status {answer.status}")
+        for answer in self.caller.answers.no_tokens:
+            await self._unavailable(answer, "JSON without tokens and without a known refusal")
         if (cut := _cut_short(self.caller.issue(self.caller.make()))) is not None:
             await self._unavailable(cut, "an answer that was cut short")
         await self._unavailable(

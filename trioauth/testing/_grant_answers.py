@@ -75,6 +75,18 @@ class GrantAnswers:
     )
     """How it says that it does not know the client; empty for one that never does."""
 
+    no_tokens: tuple[Answer, ...] = attrs.field(
+        default=(
+            Answer(200, body=b'{"message": "down for maintenance"}'),
+            Answer(200, body=b'{"ok": false, "error": "ratelimited"}'),
+            Answer(200, body=b"null"),
+        ),
+        converter=_to_tuple,
+    )
+    """JSON that holds neither tokens nor a known refusal, which ends no login. Empty for a server
+    that says no in this way; `BearerRefreshGrant` takes its server to be such a one, unless it is
+    told otherwise."""
+
     unavailable: tuple[Answer, ...] = attrs.field(
         default=(
             Answer(503),

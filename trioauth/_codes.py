@@ -1,0 +1,64 @@
+"""What the ``error`` codes of token endpoints mean: data, with its sources.
+
+Only what stands here as a refusal, or is named in a grant's ``refusals``, ends a login. A code
+that is missing here means "unavailable": waiting costs less than a login that is gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from ._errors import GrantMisconfiguredError, GrantRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Verdict: TypeAlias = type[GrantRefusedError] | type[GrantMisconfiguredError] | None
+"""What an ``error`` code means; None for "unavailable"."""
+
+OAUTH_CODES: Final[Mapping[str, Verdict]] = {
+    # RFC 6749 5.2
+    "invalid_grant": GrantRefusedError,
+    "invalid_client": GrantMisconfiguredError,
+    "unauthorized_client": GrantMisconfiguredError,
+    "unsupported_grant_type": GrantMisconfiguredError,
+    "invalid_scope": GrantMisconfiguredError,
+    "invalid_request": GrantMisconfiguredError,
+    # RFC 6749 4.1.2.1: meant for another endpoint, and seen here.
+    "temporarily_unavailable": None,
+    "server_error": None,
+    # RFC 8707 2: the "resource" parameter.
+    "invalid_target": GrantMisconfiguredError,
+    # OpenID Connect Core 3.1.2.6: it takes the person to mend these. Entra says the first when
+    # its rules ask for a second factor ("Handling error codes in your application").
+    "interaction_required": GrantRefusedError,
+    "login_required": GrantRefusedError,
+    "account_selection_required": GrantRefusedError,
+    "consent_required": GrantRefusedError,
+    # Entra, in MSAL's list of what takes a new login (InteractionRequiredAuthErrorCodes).
+    "bad_token": GrantRefusedError,
+    # GitHub, with 200: "Troubleshooting OAuth app access token request errors", and what it says
+    # to a refresh token that is spent or expired.
+    "bad_refresh_token": GrantRefusedError,
+    "incorrect_client_credentials": GrantMisconfiguredError,
+    # Slack, with 200 and "ok": false; the errors of its method oauth.v2.access. Not `invalid_auth`,
+    # which may be about the address that the request came from.
+    "invalid_refresh_token": GrantRefusedError,
+    "token_expired": GrantRefusedError,
+    "token_revoked": GrantRefusedError,
+    "account_inactive": GrantRefusedError,
+    "bad_client_secret": GrantMisconfiguredError,
+    "invalid_client_id": GrantMisconfiguredError,
+}
+
+_CHECK_CLIENT = "check client_id, client_secret and client_auth"
+ADVICE: Final[Mapping[str, str]] = {
+    "invalid_client": _CHECK_CLIENT,
+    "incorrect_client_credentials": _CHECK_CLIENT,
+    "bad_client_secret": _CHECK_CLIENT,
+    "invalid_client_id": _CHECK_CLIENT,
+    "unauthorized_client": "the server's settings do not allow this client to do that",
+    "unsupported_grant_type": "the server's settings do not allow this grant",
+    "invalid_scope": "check scope",
+}
+"""What to mend, where the server gives no more than the code."""
