@@ -14,6 +14,7 @@ A map of the package, in reading order:
 ``_renewal``    what happens under the session's lock: renew, log in, log out
 ``_vault``      the store, as one session sees it
 ``_store``      `Record` and the `TokenStore` protocol
+``_signals``    `cancel_on_sigterm`: a program that is told to stop loses no login
 ``_clock``      the one place where wall time meets trio time
 ``_auth``       the auth flow: sign, and on a 401 once more; ``_httpx``, ``_httpx2`` are its ends
 ``_refusal``    reading a 401, but not without end
@@ -56,6 +57,7 @@ from ._grant import Grant
 from ._outcomes import LogoutReason
 from ._policy import RefreshPolicy
 from ._session import Session, Statistics, open_session
+from ._signals import cancel_on_sigterm
 from ._state import LoggedIn, LoggedOut
 from ._store import Record, TokenStore
 from ._tokens import Tokens
@@ -106,6 +108,7 @@ __all__ = [
     "TokenStore",
     "Tokens",
     "__version__",
+    "cancel_on_sigterm",
     "challenge",
     "challenges",
     "events",
