@@ -23,7 +23,7 @@ from trioauth import FileStore, cancel_on_sigterm
 from trioauth.testing import AuthServer
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(trioauth.__file__).parents[1])}
 
@@ -230,4 +230,5 @@ async def careful(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run({"careful": careful, "careless": refresh}[sys.argv[1]], *sys.argv[2:])
+    jobs: dict[str, Callable[..., Awaitable[None]]] = {"careful": careful, "careless": refresh}
+    trio.run(jobs[sys.argv[1]], *sys.argv[2:])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from trioauth import FileStore, Record, StoreError, Tokens
+from trioauth import FileStore, Record, StoreConflictError, StoreError, Tokens
 from trioauth.stores import _disk, _file
 
 if TYPE_CHECKING:
@@ -251,6 +251,20 @@ async def test_no_file_stays_open_whether_the_lock_was_had_or_not(
         await check_locked(store)
         assert (len(open_files(path)), len(open_files(lock_path))) == before
     assert open_files(path) == open_files(lock_path) == []
+
+
+async def test_file_made_anew_counts_whatever_the_store_has_seen_before(path: Path) -> None:
+    store, login = FileStore(path), Record(1, Tokens("access"), login="somebody else")
+    await put(store, OLD)
+    await put(store, NEW, expected=1)
+    async with store.lock():
+        path.unlink()
+        with pytest.raises(StoreConflictError, match="holds generation 0, not 2"):
+            await store.save(NEW, expected=2)
+        path.write_text(login.to_text())
+        with pytest.raises(StoreConflictError, match="holds generation 1, not 2"):
+            await store.save(NEW, expected=2)
+    assert await store.load() == login
 
 
 # --- what it waits for --------------------------------------------------------------------------
