@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,16 +150,39 @@ async def test_probe_wants_room_for_twice_what_is_stored(
     assert written > 200_000
 
 
-async def test_cancelled_probe_leaves_at_once_and_no_file(path: Path) -> None:
-    store = FileStore(path)
+async def test_cancelled_probe_leaves_at_once_and_no_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = FileStore(path), FileStore(path)
+    begun, go, write = trio.Event(), threading.Event(), os.write
+    trio_token = trio.lowlevel.current_trio_token()
+
+    def hang(fd: int, data: bytes) -> int:
+        trio_token.run_sync_soon(begun.set)
+        assert go.wait(10)
+        return write(fd, data)
+
     await put(store, OLD)
-    async with store.lock():
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await store.probe()
-        assert scope.cancelled_caught
-        await store.save(NEW, expected=1)
-    assert [file.suffix for file in path.parent.iterdir() if file.suffix == ".tmp"] == []
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def probe() -> None:
+                async with store.lock():
+                    monkeypatch.setattr(os, "write", hang)
+                    await store.probe()
+
+            await begun.wait()
+            nursery.cancel_scope.cancel()
+    # The disk still hangs. The others are kept out until that has ended.
+    with trio.move_on_after(0.1) as scope:
+        async with other.lock():
+            raise AssertionError("got a lock that was taken")
+    assert scope.cancelled_caught
+    go.set()
+    with trio.fail_after(5):
+        await put(other, NEW, expected=1)
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.name}.lock"]
 
 
 # --- what a probe finds out before the token is spent -------------------------------------------
