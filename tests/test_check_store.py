@@ -183,6 +183,34 @@ class ForgetsTheScope(Forgets):
         return attrs.evolve(record, tokens=tokens)
 
 
+class HasSomeColumnsOnly(Forgets):
+    """Keeps what version 0.1.0 had."""
+
+    def forget(self, record: Record) -> Record:
+        tokens, login, expiry = record.tokens, record.login, record.expires_at_unix
+        return Record(record.generation, tokens, login=login, expires_at_unix=expiry)
+
+
+class ForgetsLostAnswers(Forgets):
+    def forget(self, record: Record) -> Record:
+        return attrs.evolve(record, unanswered=min(record.unanswered, 1))
+
+
+class ForgetsThePause(Forgets):
+    def forget(self, record: Record) -> Record:
+        return attrs.evolve(record, quiet_until_unix=None)
+
+
+class ForgetsWhyTheLoginEnded(Forgets):
+    def forget(self, record: Record) -> Record:
+        return attrs.evolve(record, ended=None)
+
+
+class ForgetsWhenTheLoginEnded(Forgets):
+    def forget(self, record: Record) -> Record:
+        return attrs.evolve(record, ended_at_unix=None)
+
+
 class MakesUpALifetime(Forgets):
     def forget(self, record: Record) -> Record:
         tokens = record.tokens
@@ -519,6 +547,73 @@ class WrapsCancellationOfASave(Store):
         self.write(record)
 
 
+# --- broken: a probe --------------------------------------------------------------------------
+
+
+class ProbesSynchronously(Store):
+    def probe(self) -> None:
+        pass
+
+
+class ProbesWithoutCheckpoint(Store):
+    async def probe(self) -> None:
+        pass
+
+
+class ProbeIsNeverContent(Store):
+    async def probe(self) -> None:
+        await trio.lowlevel.checkpoint()
+        raise StoreError("better not")
+
+
+class ProbeLocks(Store):
+    async def probe(self) -> None:
+        async with self.place.lock:
+            pass
+
+
+class ProbeWaitsForTheLock(Store):
+    async def probe(self) -> None:
+        while self.place.lock.locked():
+            await trio.sleep(0.01)
+
+
+class ProbeSaves(Store):
+    async def probe(self) -> None:
+        await trio.lowlevel.checkpoint()
+        record = self.read()
+        self.write(attrs.evolve(record, generation=record.generation + 1))
+
+
+class ProbeMovesTheRecordAway(Store):
+    async def probe(self) -> None:
+        text, self.place.text = self.place.text, None
+        await trio.lowlevel.checkpoint()
+        self.place.text = text
+
+
+@attrs.define(eq=False)
+class ProbeIsInTheWay(Store):
+    probed: bool = False
+
+    async def probe(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.probed = True
+
+    def write(self, record: Record) -> None:
+        if self.probed:
+            raise StoreError("in a transaction already")
+        super().write(record)
+
+
+class WrapsCancellationOfTheProbe(Store):
+    async def probe(self) -> None:
+        try:
+            await trio.lowlevel.checkpoint()
+        except BaseException as exc:
+            raise StoreError("can't probe") from exc
+
+
 BROKEN = {
     FindsNoRowAtFirst: "load.. of an empty store must return .* or None, and raised LookupError",
     FindsSomethingAtFirst: "load.. must return None before anything was saved",
@@ -564,6 +659,20 @@ BROKEN = {
     DeletesThenInserts: "save.. must be all or nothing when it is cancelled",
     UpdatesColumnByColumn: "save.. must be all or nothing when it is cancelled",
     WritesInPlace: "load.. after a save.. that was cancelled must .* and raised ValueError",
+    HasSomeColumnsOnly: "with everything in it owner did not come back",
+    ForgetsLostAnswers: "with everything in it unanswered did not come back",
+    ForgetsThePause: "with everything in it quiet_until_unix did not come back",
+    ForgetsWhyTheLoginEnded: "somebody logged out ended did not come back",
+    ForgetsWhenTheLoginEnded: "somebody logged out ended_at_unix did not come back",
+    ProbesSynchronously: "probe.. must raise nothing .* and raised TypeError: let it be async",
+    ProbesWithoutCheckpoint: "^probe.. must be a checkpoint",
+    ProbeIsNeverContent: "probe.. must raise nothing while save.. can save, and raised StoreError",
+    ProbeLocks: "probe.. must raise nothing .* and raised RuntimeError: .*don't lock in it",
+    ProbeWaitsForTheLock: "probe.. must not wait for the lock, and took more than 10.0 seconds",
+    ProbeSaves: "probe.. must change nothing, and after a probe.. another record is stored",
+    ProbeMovesTheRecordAway: "must change nothing, and after a probe.. that was cancelled",
+    ProbeIsInTheWay: "save.. must save a record after a probe.., and raised StoreError",
+    WrapsCancellationOfTheProbe: "probe.. must end with trio.Cancelled .* and raised StoreError",
     WrapsCancellationOfASave: "save.. must end with trio.Cancelled .* and raised StoreError",
 }
 

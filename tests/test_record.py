@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trioauth import LogoutReason
 from trioauth._store import Record
 from trioauth._tokens import Tokens
 
@@ -28,13 +29,23 @@ token_values = st.builds(
     scope=st.frozensets(st.text(SAFE, min_size=1)),
     token_type=st.sampled_from(["Bearer", "bearer", "BEARER"]),
 )
+times = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers()
 record_values = st.builds(
     Record,
     generation=st.integers(1, 2**63 - 1),
     tokens=st.none() | token_values,
     login=st.text(st.characters()),
-    expires_at_unix=st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
+    expires_at_unix=times,
+    owner=st.text(st.characters()),
+    ended=st.none() | st.sampled_from(get_args(LogoutReason)),
+    ended_at_unix=times,
+    unanswered=st.integers(0),
+    quiet_until_unix=times,
 )
+MEMBERS = [
+    *("generation", "login", "expires_at_unix", "tokens", "format", "version"),
+    *("owner", "ended", "ended_at_unix", "unanswered", "quiet_until_unix"),
+]
 json_values: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -105,9 +116,7 @@ def test_any_other_object_is_refused(value: Any) -> None:
     assert "something else" in refusal(json.dumps(value))
 
 
-@pytest.mark.parametrize(
-    "member", ["generation", "login", "expires_at_unix", "tokens", "format", "version"]
-)
+@pytest.mark.parametrize("member", MEMBERS)
 @given(value=json_values)
 def test_any_value_of_any_member_is_read_or_refused(member: str, value: Any) -> None:
     text = text_with(**{member: value})
@@ -136,6 +145,19 @@ def test_any_value_of_any_member_of_the_tokens_is_read_or_refused(member: str, v
         text_with(expires_at_unix=10**400),
         text_with(expires_at_unix=float("nan")),
         text_with(expires_at_unix=float("-inf")),
+        text_with(owner=None),
+        text_with(owner=[SECRET]),
+        text_with(ended="because"),
+        text_with(ended=""),
+        text_with(ended={SECRET: "asked"}),
+        text_with(ended_at_unix="yesterday"),
+        text_with(ended_at_unix=float("inf")),
+        text_with(unanswered=-1),
+        text_with(unanswered=1.0),
+        text_with(unanswered=True),
+        text_with(unanswered=None),
+        text_with(quiet_until_unix=True),
+        text_with(quiet_until_unix=float("nan")),
         text_with(tokens=SECRET),
         text_with(tokens=[SECRET]),
         text_with(tokens={}),
@@ -192,6 +214,17 @@ def test_byte_order_mark_does_no_harm() -> None:
         ("expires_at_unix", 10**400, ValueError),
         ("expires_at_unix", True, TypeError),
         ("expires_at_unix", "1", TypeError),
+        ("owner", None, TypeError),
+        ("owner", b"me", TypeError),
+        ("ended", SECRET, ValueError),
+        ("ended", [SECRET], ValueError),
+        ("ended_at_unix", float("nan"), ValueError),
+        ("ended_at_unix", "1", TypeError),
+        ("unanswered", -1, ValueError),
+        ("unanswered", True, ValueError),
+        ("unanswered", 1.5, ValueError),
+        ("quiet_until_unix", float("inf"), ValueError),
+        ("quiet_until_unix", False, TypeError),
     ],
 )
 def test_what_could_not_be_read_back_is_no_record(
@@ -214,6 +247,56 @@ def test_record_cannot_be_pickled() -> None:
 def test_what_is_not_said_of_a_record_is_unknown_and_all_but_the_tokens_is_named() -> None:
     record = Record(1)
     assert (record.tokens, record.login, record.expires_at_unix) == (None, "", None)
+    assert (record.owner, record.ended, record.ended_at_unix) == ("", None, None)
+    assert (record.unanswered, record.quiet_until_unix) == (0, None)
     for extra in (("login",), ("login", 1.0)):
         with pytest.raises(TypeError, match="positional"):
             Record(1, None, *extra)  # type: ignore[call-arg, misc, unused-ignore]
+
+
+# --- version 0.1.0 ----------------------------------------------------------------------------
+
+# As it wrote it.
+OF_0_1_0 = """{
+ "format": "trioauth tokens",
+ "version": 1,
+ "generation": 3,
+ "login": "me",
+ "expires_at_unix": 1000000000.0,
+ "tokens": {
+  "access_token": "access",
+  "refresh_token": "refresh",
+  "expires_in": 60.0,
+  "scope": "read write",
+  "token_type": "Bearer"
+ }
+}"""
+
+
+def read_as_0_1_0(text: str) -> Record:
+    """What its `from_text` did: it read these members, and looked at no others."""
+    data = json.loads(text)
+    assert data["format"] == "trioauth tokens"
+    assert data["version"] == 1
+    return Record(
+        data["generation"],
+        None if data["tokens"] is None else Tokens(**data["tokens"]),
+        login=data["login"],
+        expires_at_unix=data["expires_at_unix"],
+    )
+
+
+def test_what_version_0_1_0_wrote_is_read() -> None:
+    assert Record.from_text(OF_0_1_0) == Record(
+        3, Tokens("access", "refresh", 60.0, "read write"), login="me", expires_at_unix=1e9
+    )
+
+
+@given(record_values)
+def test_what_is_written_now_is_read_by_version_0_1_0(record: Record) -> None:
+    assert read_as_0_1_0(record.to_text()) == Record(
+        record.generation,
+        record.tokens,
+        login=record.login,
+        expires_at_unix=record.expires_at_unix,
+    )

@@ -19,6 +19,7 @@ import trioauth
 from trioauth._store import Record
 from trioauth._tokens import Tokens
 from trioauth.stores import FileStore
+from trioauth.testing import AuthServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ OLD = Record(1, Tokens("old-access", "old-refresh", 60.0), login="me", expires_a
 NEW = Record(2, Tokens("new-access", "new-refresh", 60.0), login="me", expires_at_unix=2e9)
 
 PROCESSES, INCREMENTS = 4, 15
+FLEET, REQUESTS = 8, 8
 KILLED = 77
 
 
@@ -111,6 +113,44 @@ async def test_lock_of_a_process_that_is_killed_is_free(tmp_path: Path) -> None:
                 assert await store.load() is None
 
 
+async def test_p01_processes_whose_lock_file_is_removed_again_and_again_send_no_token_twice(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "tokens.json"
+    server = AuthServer()
+    server.delay(0.1)  # for that long, one process has the lock and the others want it
+    hold = partial(trio.run_process, env=ENVIRONMENT, stdout=subprocess.PIPE, check=False)
+
+    async def work() -> None:
+        assert (await run_child("work", path, server.token_url, server.url)).returncode == 0
+
+    async def disturb() -> None:
+        # Not shorter: a process must have time to look for the lock file, and to lock it.
+        while True:
+            await trio.sleep(0.03)
+            server.expire()
+            path.with_name("tokens.json.lock").unlink(missing_ok=True)
+
+    async with server.serve(), trio.open_nursery() as disturbing:
+        store = FileStore(path)
+        async with trioauth.open_session(server.grant(), store=store, base_url=server.url) as first:
+            await first.log_in(server.log_in())
+        async with trio.open_nursery() as nursery:
+            for _ in range(FLEET):
+                nursery.start_soon(work)
+            killed = await nursery.start(hold, [sys.executable, __file__, "hold", str(path)])
+            disturbing.start_soon(disturb)
+            with trio.fail_after(30):
+                assert (await killed.stdout.receive_some()).startswith(b"locked")
+            killed.kill()
+        disturbing.cancel_scope.cancel()
+    record = await store.load()
+    assert record is not None
+    assert server.ledger.reused == 0
+    assert server.ledger.refreshes == record.generation - 1
+    assert server.ledger.refreshes >= 3
+
+
 # --- what the children do ---------------------------------------------------------------------
 
 
@@ -153,6 +193,13 @@ async def save(path: Path, killed_at: int) -> None:
         print(*calls)
 
 
+async def work(path: Path, token_url: str, url: str) -> None:
+    grant = trioauth.RefreshTokenGrant(token_url, client_id="client")
+    async with trioauth.open_session(grant, store=FileStore(path), base_url=url) as session:
+        for _ in range(REQUESTS):
+            await session.get("/notes")
+
+
 async def hold(path: Path) -> None:
     async with FileStore(path).lock():
         print("locked", flush=True)
@@ -164,6 +211,7 @@ if __name__ == "__main__":
     jobs: dict[str, Callable[..., Awaitable[None]]] = {
         "increment": increment,
         "save": save,
+        "work": work,
         "hold": hold,
     }
-    trio.run(jobs[command], Path(where), *map(int, rest))
+    trio.run(jobs[command], Path(where), *(int(each) if each.isdigit() else each for each in rest))

@@ -164,6 +164,10 @@ async def test_nothing_happens_in_a_cancelled_scope(store: AnyStore) -> None:
             scope.cancel()
             await store.load()
         assert scope.cancelled_caught
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await store.probe()
+        assert scope.cancelled_caught
     assert await store.load() is None
 
 

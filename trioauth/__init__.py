@@ -23,6 +23,7 @@ A map of the package, in reading order:
 ``_session``    `Session`
 ``_opening``    `open_session`: how it is put together; the only nursery
 ``_store``      `Record` and the `TokenStore` protocol
+``_signals``    `cancel_on_sigterm`: a program that is told to stop loses no login
 ``_clock``      the one place where wall time meets trio time
 ``_auth``       the auth flow: sign, and on a 401 once more; ``_httpx``, ``_httpx2`` are its ends
 ``_refusal``    reading a 401, but not without end
@@ -66,6 +67,7 @@ from ._opening import open_session
 from ._outcomes import LogoutReason
 from ._policy import RefreshPolicy
 from ._session import Session, Statistics
+from ._signals import cancel_on_sigterm
 from ._state import LoggedIn, LoggedOut
 from ._store import Record, TokenStore
 from ._tokens import Tokens
@@ -116,6 +118,7 @@ __all__ = [
     "TokenStore",
     "Tokens",
     "__version__",
+    "cancel_on_sigterm",
     "challenge",
     "challenges",
     "events",

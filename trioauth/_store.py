@@ -7,12 +7,14 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, final, get_args
 
 import attrs
+import trio
 
 from ._errors import TokenResponseError
 from ._outcomes import LogoutReason
 from ._tokens import Tokens, read_json_object
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
 _FORMAT = "trioauth tokens"
@@ -63,6 +65,8 @@ class Record:
     """What a store keeps: one generation of tokens, or the news that there are none.
 
     Can't be pickled, for the reason `Tokens` can't: `to_text` is its form for keeping.
+    What version 0.1.0 wrote is read; it does not know the fields from ``owner`` on, reads records
+    without them, and drops them when it saves.
     """
 
     generation: int = attrs.field(validator=_check_generation)
@@ -79,19 +83,25 @@ class Record:
 
     owner: str = attrs.field(default="", kw_only=True, validator=_check_text)
     """Whose tokens these are: the authorization server and the client, as the grant names them.
-    "" if the grant gives no name; such a record is taken by every grant."""
+    A session whose grant has another name does not use the record, and leaves it as it is. "" if
+    the grant has no name, or version 0.1.0 wrote the record: every grant takes that."""
 
     ended: LogoutReason | None = attrs.field(default=None, kw_only=True, validator=_check_ended)
-    """Why the login ended; None while it lasts, or if the record does not say."""
+    """Why the login ended, for the next run of the program to say. None while the login lasts, or
+    if the record does not say."""
 
     ended_at_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
-    """When it ended, in seconds since 1970; None while it lasts, or if the record does not say."""
+    """When the login ended, in seconds since 1970 on the wall clock. None while it lasts, or if the
+    record does not say."""
 
     unanswered: int = attrs.field(default=0, kw_only=True, validator=_check_count)
-    """How many flights have sent the refresh token of this record and lost the answer (P5)."""
+    """How many flights have sent the refresh token of this record and got no answer, so that the
+    server may have spent it (P5). All who share the store count together: the more there were, the
+    longer the pause before it is sent again."""
 
     quiet_until_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
-    """Before this time, in seconds since 1970, no session may send the refresh token again (P5)."""
+    """The end of that pause, in seconds since 1970 on the wall clock: no session that shares the
+    store sends the refresh token before (P5). None if there is no pause."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Record can't be pickled, a pickle would show the tokens; use to_text()")
@@ -168,6 +178,12 @@ class TokenStore(Protocol):
     Any object with these three methods will do; there is nothing to inherit.
     `load` and `save` are called with the lock held, but for the one `load` when
     a session opens.
+
+    A fourth method is optional, ``async def probe(self) -> None``: prove that `save` could write
+    now, without changing what is stored, or raise `StoreError` and say why not. A session
+    calls it with the lock held, before it spends a refresh token and before it bothers a person
+    to log in: a server that rotates has forgotten the old token when saving the new one fails. A
+    store without it is not asked. Cancellation: Safe.
     """
 
     def lock(self) -> AbstractAsyncContextManager[None]:
@@ -200,3 +216,20 @@ class TokenStore(Protocol):
           StoreError: It can't be written. Nothing was overwritten.
         """
         ...
+
+
+async def probe_store(store: TokenStore) -> None:
+    """Let a store prove that it could save now, if it can prove that. With the lock held.
+
+    Cancellation:
+      Safe. Nothing is changed.
+
+    Raises:
+      StoreError: It could not; says why.
+    """
+    # Not a method of the protocol: a store that has only the three others would be none any more.
+    probe: Callable[[], Awaitable[None]] | None = getattr(store, "probe", None)
+    if probe is None:
+        await trio.lowlevel.checkpoint()
+    else:
+        await probe()

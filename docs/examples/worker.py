@@ -18,10 +18,11 @@ async def wait_for_login(store: trioauth.FileStore) -> None:
 async def main(token_url: str, api_url: str) -> None:
     grant = trioauth.RefreshTokenGrant(token_url, client_id="client")
     store = trioauth.FileStore("tokens.json")
-    await wait_for_login(store)
-    async with trioauth.open_session(grant, store=store, base_url=api_url) as session:
-        response = await session.get("/notes")
-        print(response.status_code, "with generation", session.generation)
+    with trioauth.cancel_on_sigterm():
+        await wait_for_login(store)
+        async with trioauth.open_session(grant, store=store, base_url=api_url) as session:
+            response = await session.get("/notes")
+            print(response.status_code, "with generation", session.generation)
 
 
 if __name__ == "__main__":

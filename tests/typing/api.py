@@ -69,6 +69,13 @@ class OwnStore:
         pass
 
 
+class ProbingStore(OwnStore):
+    """A fourth method is optional."""
+
+    async def probe(self) -> None:
+        pass
+
+
 class Mine(httpx2.AsyncClient):
     """A subclass is given back as such."""
 
@@ -101,6 +108,7 @@ async def opening() -> None:
     open_session(function_grant, store=trioauth.FileStore("tokens.json"))
     open_session(function_grant, store=trioauth.MemoryStore())
     open_session(function_grant, store=OwnStore())
+    open_session(function_grant, store=ProbingStore())
     open_session(function_grant, store=None, tokens=None)
     store: TokenStore = OwnStore()
     open_session(
@@ -118,6 +126,14 @@ async def opening() -> None:
         transport=httpx.AsyncHTTPTransport(),
         limits=httpx.Limits(max_connections=5),
     )
+
+
+async def stop_when_told_to() -> None:
+    with trioauth.cancel_on_sigterm() as scope:
+        assert_type(scope, trio.CancelScope)
+    await trioauth.FileStore("tokens.json").probe()
+    await trioauth.MemoryStore().probe()
+    assert_type(trioauth.FileStore("tokens.json").waits_for, str | None)
 
 
 async def requests(session: Session) -> None:

@@ -16,7 +16,7 @@ import trio
 from trioauth._errors import StoreConflictError
 from trioauth._store import Record
 
-from ._disk import read, refused, replace
+from ._disk import LONGEST_NAME, prove_replaceable, read, refused, replace
 from ._hold import Hold
 
 if TYPE_CHECKING:
@@ -35,8 +35,15 @@ def _to_path(path: str | os.PathLike[str]) -> Path:
         raise TypeError(f"path must be a str or a path of str, not {type(text).__name__}")
     if not text or "\0" in text:
         raise ValueError("path must name a file; it is empty, or has a null character in it")
-    # Absolute from the start: the lock and the file must stay together whoever calls chdir().
-    return Path(text).expanduser().absolute()
+    # Absolute from the start: the lock and the file must stay together after a chdir().
+    path = Path(text).expanduser().absolute()
+    if (length := len(os.fsencode(path.name))) > LONGEST_NAME:
+        # A file system would say so only when the lock file is made.
+        raise ValueError(
+            f"path must name a file with a shorter name: {path} has one of {length} bytes, and"
+            f" {LONGEST_NAME} is the most"
+        )
+    return path
 
 
 @final
@@ -52,6 +59,9 @@ class _Desk:
     and a disk that hangs does not use up the threads of the program."""
 
     hold: Hold | None = None
+
+    waits_for: str | None = None
+    """What the last wait is for that has not ended well; see `FileStore.waits_for`."""
 
 
 # For each run its own: trio's locks know the tasks of one run only. And no longer than the store: a
@@ -70,6 +80,7 @@ class FileStore:
     that protects them. It is replaced as a whole, so that after a crash or a power cut it
     holds the old record or the new one. Beside it is a lock file (its name + ".lock"),
     to be left alone. Missing folders are made, private too, when the lock is first taken.
+    If the lock file is removed while it is locked, a lock on the file itself keeps the others out.
 
     What is not ours is never overwritten: a file that is damaged, empty, too large,
     somebody else's, a link, or written by a newer version is a `StoreError` that
@@ -89,18 +100,22 @@ class FileStore:
     async def lock(self) -> AsyncGenerator[None, None]:
         """Exclude all others who use this file, in this process and elsewhere.
 
+        Waits until the lock is free; `waits_for` says for what.
+
         Cancellation:
           Safe. A cancelled wait for the lock leaves nothing locked.
 
         Raises:
-          StoreError: The file can't be locked.
+          StoreError: The file can't be locked: no folder can be made, the file system is read-only,
+              or it has no locks, say.
         """
         desk = self._desk()
         async with desk.turn:
             hold = Hold(self.path)
             try:
-                pause = _SHORTEST_PAUSE
-                while not await self._in_thread(partial(hold.run, hold.try_acquire)):
+                pause, attempt = _SHORTEST_PAUSE, partial(hold.run, hold.try_acquire)
+                while not await self._in_thread(attempt):
+                    desk.waits_for = f"another process to unlock {hold.lock_path}"
                     await trio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
                     pause = min(2 * pause, _LONGEST_PAUSE)
                 desk.hold = hold
@@ -129,14 +144,46 @@ class FileStore:
 
         Raises:
           StoreConflictError: Another generation is stored. Nothing was written.
-          StoreError: It can't be written, or what is there is not ours. Nothing was overwritten.
+          StoreError: It can't be written, what is there is not ours, or the lock was lost.
+              Nothing was overwritten.
           RuntimeError: The lock is not held.
         """
+        await self._with_lock("save", lambda hold: self._save(hold, record, expected))
+
+    async def probe(self) -> None:
+        """Prove that `save` could write now, without changing what is stored.
+
+        Tries whatever can be tried: the lock still excludes the others, what is there is ours and
+        could be replaced, a temporary file can be made beside it and removed, and there is room on
+        the disk. It waits for no disk (nothing is flushed).
+
+        Cancellation:
+          Safe. Cancelled, it leaves at once; a thread in a disk that hangs ends what it has begun.
+
+        Raises:
+          StoreError: `save` would fail; says why, and what to do.
+          RuntimeError: The lock is not held.
+        """
+        await self._with_lock("probe", self._probe)
+
+    @property
+    def waits_for(self) -> str | None:
+        """What this store waits for, in words for an error message; None if for nothing.
+
+        Such as "another process to unlock /home/me/tokens.json.lock", or "the disk of
+        /home/me/tokens.json". A wait that was cancelled is told, too, until another has ended well,
+        so that it can be read once a deadline has passed. Only inside `trio.run`.
+        """
+        return self._desk().waits_for
+
+    async def _with_lock(self, name: str, work: Callable[[Hold], None]) -> None:
         hold = self._desk().hold
         if hold is None:
             await trio.lowlevel.checkpoint()
-            raise RuntimeError("save() needs the lock: call it inside `async with store.lock():`")
-        await self._in_thread(partial(hold.run, partial(self._save, record, expected)))
+            raise RuntimeError(
+                f"{name}() needs the lock: call it inside `async with store.lock():`"
+            )
+        await self._in_thread(partial(hold.run, partial(work, hold)))
 
     def _load(self) -> Record | None:
         data = read(self.path)
@@ -152,7 +199,8 @@ class FileStore:
         del data
         raise refused(self.path, reason)
 
-    def _save(self, record: Record, expected: int) -> None:
+    def _save(self, hold: Hold, record: Record, expected: int) -> None:
+        hold.check()
         stored = self._load()
         found = 0 if stored is None else stored.generation
         if found != expected:
@@ -162,6 +210,11 @@ class FileStore:
                 path=self.path,
             )
         replace(self.path, record.to_text().encode())
+
+    def _probe(self, hold: Hold) -> None:
+        hold.check()
+        stored = self._load()
+        prove_replaceable(self.path, 0 if stored is None else len(stored.to_text()))
 
     def _desk(self) -> _Desk:
         try:
@@ -174,6 +227,15 @@ class FileStore:
         return desks[self]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(
-            work, abandon_on_cancel=True, limiter=self._desk().limiter
-        )
+        desk = self._desk()
+        # A lock that has been tried for already is more likely what the next attempt waits for.
+        desk.waits_for = desk.waits_for or f"the disk of {self.path}"
+        try:
+            result = await trio.to_thread.run_sync(
+                work, abandon_on_cancel=True, limiter=desk.limiter
+            )
+        except Exception:
+            desk.waits_for = None
+            raise
+        desk.waits_for = None
+        return result

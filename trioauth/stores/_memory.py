@@ -1,4 +1,4 @@
-"""MemoryStore: tokens that several sessions of one trio run share, and nobody else."""
+"""MemoryStore: tokens that several sessions of one trio run share."""
 
 from __future__ import annotations
 
@@ -56,10 +56,8 @@ class MemoryStore:
           StoreConflictError: Another generation is stored. Nothing was changed.
           RuntimeError: The lock is not held.
         """
-        # The only checkpoint, and before anything happens: afterwards nobody can be cancelled.
-        await trio.lowlevel.checkpoint()
-        if not self._lock.locked():
-            raise RuntimeError("save() needs the lock: call it inside `async with store.lock():`")
+        # The only checkpoint, and before anything happens: afterwards no task can be cancelled.
+        await self._checkpoint_with_lock("save")
         found = 0 if self._record is None else self._record.generation
         if found != expected:
             raise StoreConflictError(
@@ -67,3 +65,21 @@ class MemoryStore:
                 "somebody else saved first; load again"
             )
         self._record = record
+
+    async def probe(self) -> None:
+        """Prove that `save` could save now: in memory it always can.
+
+        Cancellation:
+          Safe. Nothing is changed.
+
+        Raises:
+          RuntimeError: The lock is not held.
+        """
+        await self._checkpoint_with_lock("probe")
+
+    async def _checkpoint_with_lock(self, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if not self._lock.locked():
+            raise RuntimeError(
+                f"{name}() needs the lock: call it inside `async with store.lock():`"
+            )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
+import trio
 
 from trioauth._errors import StoreConflictError
-from trioauth._store import Record
+from trioauth._store import Record, probe_store
 from trioauth._tokens import Tokens
 
 from ._check_lock import LockCheck
@@ -22,15 +24,24 @@ if TYPE_CHECKING:
 
 _MARK = "check-store"
 _LAST_GENERATION = 2**63 - 1
+_FIELDS = (
+    *("generation", "login", "expires_at_unix", "owner"),
+    *("ended", "ended_at_unix", "unanswered", "quiet_until_unix"),
+)
 _KINDS = {
     "with everything in it": Record(
         1,
         Tokens(f"{_MARK}-access", f"{_MARK}-refresh", 3600.0, "read write"),
         login="a login",
         expires_at_unix=1_900_000_000.25,
+        owner="https://id.test/token as ü",
+        unanswered=2,
+        quiet_until_unix=1_900_000_300.5,
     ),
     "with nothing but an access token": Record(1, Tokens(f"{_MARK}-access")),
-    "without tokens, which says that somebody logged out": Record(1, login="a login"),
+    "without tokens, which says that somebody logged out": Record(
+        1, login="a login", ended="refused", ended_at_unix=1_900_000_600.75
+    ),
     "of long tokens with quotes, backslashes and percent signs": Record(
         1, Tokens(f"{_MARK}-/+=~" + 1000 * "long", rf"""{_MARK}-'"\\%s{{}}$&;--"""), login="ü"
     ),
@@ -48,7 +59,8 @@ async def check_store(make_store: Callable[[], TokenStore], *, patience: float =
     The first ``load`` finds nothing; every field of a record comes back; ``save`` compares and
     swaps; the lock excludes other tasks and other instances, and is let go whatever happens; a
     ``save`` that is cancelled, at each of its checkpoints, has saved all or nothing; every method
-    is a checkpoint; and no token shows. What it can't check: other processes, and a power cut.
+    is a checkpoint; and no token shows. A ``probe``, if there is one, changes nothing. What it
+    can't check: other processes, and a power cut.
 
     On a clock that jumps (a `trio.testing.MockClock` with autojump) only for a store in memory:
     such a clock knows nothing of threads and sockets. Takes a second or so for a store on a disk.
@@ -76,6 +88,9 @@ async def check_store(make_store: Callable[[], TokenStore], *, patience: float =
     await locks.letting_go()
     await locks.cancellation()
     await at_each_checkpoint(check.cancelled_save)
+    if hasattr(store, "probe"):
+        await check.probe()
+        await at_each_checkpoint(check.cancelled_probe)
     await check.last_generation()
 
 
@@ -211,6 +226,48 @@ class _Check:
         async with self.locks.locked(self.other, "after a save() that was cancelled"):
             self.stored = await self.all_or_nothing(before, record)
 
+    async def probe(self) -> None:
+        """Probe the store, which can save."""
+        problem: Exception | None = None
+        async with self.locks.locked(self.store, "between probes: let go when the block is left"):
+            with trio.move_on_after(self.locks.patience) as waiting:
+                try:
+                    await yields("probe()", partial(probe_store, self.store))
+                except AssertionError:
+                    raise
+                except Exception as exc:  # noqa: BLE001  # told outside the block
+                    problem = exc
+        if waiting.cancelled_caught:
+            broken(
+                f"probe() must not wait for the lock, and took more than {self.locks.patience}"
+                " seconds: it is called with the lock held, so don't lock in it"
+            )
+        if problem is not None:
+            broken(
+                f"probe() must raise nothing while save() can save, and raised {kind(problem)}: let"
+                " it be async, don't lock in it, and raise StoreError only for what save() would"
+                " fail of, too",
+                problem,
+            )
+        await self.unchanged("after a probe()")
+        await self.put(self.next(), "after a probe()")
+
+    async def cancelled_probe(self, victim: Victim) -> None:
+        """Probe as a victim, and see that nothing was changed."""
+        async with self.locks.locked(self.store, "between probes: let go when the block is left"):
+            await ends_as_cancelled("probe()", victim, partial(probe_store, self.store))
+        # What a thread was left to do is done once the other store has the lock.
+        async with self.locks.locked(self.other, "after a probe() that was cancelled"):
+            await self.unchanged("after a probe() that was cancelled")
+
+    async def unchanged(self, when: str) -> None:
+        """See that what is stored is what was."""
+        if _difference(self.stored, await self.load(self.other, when)):
+            broken(
+                f"probe() must change nothing, and {when} another record is stored: try it beside"
+                " what is stored, or in a transaction that is rolled back"
+            )
+
     async def all_or_nothing(self, before: Record | None, record: Record) -> Record | None:
         """Load, and see that it is one or the other."""
         loaded = await self.load(self.other, "after a save() that was cancelled")
@@ -245,7 +302,7 @@ def _difference(saved: Record | None, loaded: Record | None) -> str | None:
     """Name the first field in which two records differ."""
     if saved is None or loaded is None:
         return None if saved is loaded else "the record itself"
-    for name in ("generation", "login", "expires_at_unix"):
+    for name in _FIELDS:
         if getattr(saved, name) != getattr(loaded, name):
             return name
     if saved.tokens is None or loaded.tokens is None:

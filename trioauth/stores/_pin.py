@@ -1,0 +1,63 @@
+"""Pin: a file held open, to see later whether its name still leads to it.
+
+Not for Windows: there, a file that is open can be neither removed nor replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+if sys.platform != "win32":  # pragma: no branch  # see above
+    import fcntl
+
+
+@final
+@attrs.define(eq=False)
+class Pin:
+    """A file that is open. As long as it is, no other file gets its inode number."""
+
+    path: Path
+    _fd: int
+
+    @classmethod
+    def open(cls, path: Path, access: int) -> Pin:
+        """Open a file that is there, following no link. To be locked it needs `os.O_RDWR`: NFS.
+
+        Raises:
+          OSError: It can't be opened.
+        """
+        return cls(path, os.open(path, access | os.O_NOFOLLOW | os.O_NONBLOCK))
+
+    def in_place(self) -> bool:
+        """Say whether the name still leads to this file: not removed, renamed or replaced."""
+        # No if the name can't be looked up, because then we don't know.
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(self._fd), self.path.lstat())
+        return False
+
+    def try_lock(self) -> bool:
+        """Lock the file, or return False if another process or thread has locked it.
+
+        Raises:
+          OSError: The file system can't lock it.
+        """
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Unlock and close the file."""
+        # Explicitly, because a process that was forked in between shares the lock until it ends.
+        with suppress(OSError):
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        os.close(self._fd)
