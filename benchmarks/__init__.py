@@ -9,9 +9,10 @@ means the same on your machine.
 ``_lock``        one of them: the auth class with a lock that people paste
 ``_server``      an HTTP server on loopback, in a process of its own
 ``_chart``       charts as SVG, in light and dark
-``_page``        the page docs/speed.md, made from the JSON
+``_page``        the figures in README.md and docs/speed.md, put there from the JSON
 ``peers``        what each side does when something goes wrong: a table, and no figures
 
+What the cases count, tests/test_benchmarks.py counts in small; what they time, it does not.
 ``check.py`` compares a run with the committed one: `python benchmarks/check.py NEW.json`.
 """
 

@@ -1,26 +1,60 @@
-"""The page docs/speed.md and its charts, made from the JSON of a run."""
+"""The pages that quote figures: README.md, docs/speed.md and its charts.
+
+Prose is written by hand. What a run has found out stands between two marks, where `write` puts it:
+
+    <!-- speed: fresh httpx -->1.03<!-- -->     one figure; `_QUOTED` says which
+    <!-- speed: table fresh -->                 all figures of a case, up to the next mark
+    <!-- -->
+
+A test compares the pages with results.json: a figure that is not in it is found there.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _chart
-from ._prose import INTRODUCTION, growth, in_short, item, method, not_fastest, wrapped
-from ._report import Figure, load, plain, with_unit
-from ._sides import FLOOR, FLOOR_OF, LOCK, OURS, OWN
+from ._report import Figure, load, plain
+from ._sides import AUTHLIB, FLOOR, FLOOR_OF, HTTPX_AUTH, LOCK, MCP, OURS, OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ._chart import Kind
 
-_KINDS: dict[str, Kind] = {
-    FLOOR["httpx"]: "slow",
-    FLOOR["httpx2"]: "floor",
-    OURS["httpx"]: "own",
-    OURS["httpx2"]: "ours",
-    OWN: "own",
+_ROOT = Path(__file__).parent.parent
+RESULTS = _ROOT / "benchmarks" / "results.json"
+"""The run that the pages quote."""
+PAGES = (_ROOT / "README.md", _ROOT / "docs" / "speed.md")
+_CHARTS = _ROOT / "docs" / "speed"
+_MARKED = re.compile(r"(<!-- speed: ([^<>]+?) -->).*?(<!-- -->)", re.DOTALL)
+
+_FIXED = "time over a fixed header"
+_QUOTED = {
+    "fresh httpx": ("fresh", OURS["httpx"], _FIXED),
+    "fresh httpx2": ("fresh", OURS["httpx2"], _FIXED),
+    "fresh own": ("fresh", OWN, _FIXED),
+    "fresh lock httpx": ("fresh", LOCK["httpx"], _FIXED),
+    "fresh lock httpx2": ("fresh", LOCK["httpx2"], _FIXED),
+    "fresh Authlib": ("fresh", AUTHLIB, _FIXED),
+    "fresh MCP": ("fresh", MCP, _FIXED),
+    "401 refreshes": ("401 storm", OURS["httpx2"], "refreshes, N = 1,000"),
+    "401 time": ("401 storm", OURS["httpx2"], "time over 2N bare requests, N = 1,000"),
+    "expiry httpx": ("expiry storm", OURS["httpx"], "time over N + 1 requests, N = 1,000"),
+    "expiry httpx2": ("expiry storm", OURS["httpx2"], "time over N + 1 requests, N = 1,000"),
+    "expiry httpx-auth": ("expiry storm", HTTPX_AUTH, "time over N + 1 requests, N = 1,000"),
+    "down calls": ("down", OURS["httpx2"], "calls to it"),
+    "down calls lock": ("down", LOCK["httpx2"], "calls to it"),
+    "down calls MCP": ("down", MCP, "calls to it"),
+    "crowd own": ("crowd", OWN, "1,000 at once"),
+    "crowd own over httpx2": ("crowd", OWN, "time over bare httpx2, 1,000 at once"),
+    "crowd httpx": ("crowd", FLOOR["httpx"], "1,000 at once"),
+    "crowd httpx errors": ("crowd", FLOOR["httpx"], "errors, 1,000 at once"),
+    "import": ("import", "trioauth", "import trioauth over import trio, httpx"),
 }
 _CASES = {
     "fresh": "One request with a fresh token, in memory",
@@ -35,8 +69,23 @@ _CASES = {
     "cancelled": "A nursery of 1,000 cancelled while connecting",
     "waiters": "Waiters on one flight",
     "session": "Opening, leaving and keeping a session",
+    "sessions": "200 sessions in one program, one request each, real sockets",
     "import": "Importing",
     "store": "FileStore",
+}
+_GROWTH = {
+    "storm-401": "A task in a 401 storm",
+    "storm-expiry": "A task in an expiry storm",
+    "waiters": "A task that waits for a flight",
+    "waiters-bytes": "The memory of a task that waits",
+    "sessions": "A session, opened and left beside others",
+}
+_KINDS: dict[str, Kind] = {
+    FLOOR["httpx"]: "slow",
+    FLOOR["httpx2"]: "floor",
+    OURS["httpx"]: "own",
+    OURS["httpx2"]: "ours",
+    OWN: "own",
 }
 
 
@@ -51,100 +100,114 @@ class _Figures:
         figure = self._found.get((case, side, what))
         return None if figure is None or figure.value is None else figure
 
-    def say(self, case: str, side: str, what: str) -> str:
-        figure = self.get(case, side, what)
+    def quoted(self, name: str) -> str:
+        """Write one as prose has it: with the digits that mean something."""
+        figure = self.get(*_QUOTED[name])
         if figure is None or figure.value is None:
-            return "(not measured)"
-        if figure.unit == "times":
-            return f"{figure.value:.2f}"
-        return with_unit(figure.value, figure.unit)
-
-    def of(self, case: str) -> list[Figure]:
-        return [figure for figure in self.all if figure.case == case]
-
-
-def write(source: Path, docs: Path) -> None:
-    """Write the page and its charts."""
-    content = load(source)
-    figures = _Figures(content["figures"])
-    folder = docs / "speed"
-    folder.mkdir(exist_ok=True)
-    pictures = dict(_charts(figures, content["series"]))
-    for name, picture in pictures.items():
-        (folder / f"{name}.svg").write_text(picture)
-    (docs / "speed.md").write_text("\n".join(_page(content, figures, set(pictures))) + "\n")
-
-
-# --- the page ------------------------------------------------------------------------------
-
-
-def _page(content: dict[str, Any], figures: _Figures, pictures: set[str]) -> Iterator[str]:
-    machine = content["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-    yield "# How fast, and compared with what"
-    yield ""
-    yield wrapped(INTRODUCTION)
-    yield ""
-    if content["quick"]:
-        yield "**From a quick run: a tenth of the rounds.**"
-        yield ""
-    yield "In short:"
-    yield ""
-    yield from map(item, in_short(figures.say))
-    yield ""
-    yield "## The machine, the command, the versions"
-    yield ""
-    yield f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {machine['python']}."
-    yield ""
-    yield _COMMANDS
-    yield ""
-    yield wrapped(f"{versions}.")
-    yield ""
-    yield "## How it is measured"
-    yield ""
-    yield from map(item, method())
-    yield ""
-    yield from _aims(figures)
-    yield ""
-    yield "## Where we are not the fastest, and why"
-    yield ""
-    yield from map(item, not_fastest(figures.say))
-    yield ""
-    yield "## How the cost grows"
-    yield ""
-    yield from map(item, growth(content["series"]))
-    yield ""
-    yield "## Case by case"
-    for case, heading in _CASES.items():
-        found = figures.of(case)
-        if found:
-            yield from _case(
-                heading,
-                found,
-                [_picture(*each) for each in _PICTURES.get(case, ()) if each[0] in pictures],
+            raise LookupError(
+                f"{RESULTS.name} has no figure {name!r}: make bench ARGS=--write-page"
             )
+        match figure.unit:
+            case "times":
+                return f"{figure.value:.2f}"
+            case "":
+                return plain(figure.value)
+            case unit:
+                digits = f"{figure.value:.2g}" if figure.value < 99.5 else plain(figure.value)
+                return f"{digits} {unit}"
+
+
+def write() -> list[Path]:
+    """Put the figures of the committed run into the pages, and draw the charts."""
+    changed = pages()
+    _CHARTS.mkdir(exist_ok=True)
+    for path, text in changed.items():
+        path.write_text(text, encoding="utf-8")
+    return list(changed)
+
+
+def pages() -> dict[Path, str]:
+    """Return what each page and each chart should say."""
+    content = load(RESULTS)
+    done = {path: fill(path.read_text(encoding="utf-8"), content) for path in PAGES}
+    charts = _charts(_Figures(content["figures"]), content["series"])
+    return done | {_CHARTS / f"{name}.svg": picture for name, picture in charts}
+
+
+def fill(text: str, content: Mapping[str, Any]) -> str:
+    """Replace what stands between marks by what a run has found out."""
+    figures = _Figures(content["figures"])
+
+    def marked(found: re.Match[str]) -> str:
+        name: str = found[2]
+        if name.startswith("table "):
+            rows = "\n".join(_table(name.removeprefix("table "), content, figures))
+            return f"{found[1]}\n\n{rows}\n\n{found[3]}"
+        if name in content["machine"]:
+            return f"{found[1]}{content['machine'][name]}{found[3]}"
+        return f"{found[1]}{figures.quoted(name)}{found[3]}"
+
+    return _MARKED.sub(marked, text)
+
+
+# --- tables --------------------------------------------------------------------------------
+
+
+def _table(name: str, content: Mapping[str, Any], figures: _Figures) -> Iterator[str]:
+    match name:
+        case "machine":
+            yield from _machine(content)
+        case "aims":
+            yield from _aims(figures)
+        case "growth":
+            yield from _growth(content["series"])
+        case case:
+            yield from _case([figure for figure in figures.all if figure.case == case], case)
+
+
+def _machine(content: Mapping[str, Any]) -> Iterator[str]:
+    machine = content["machine"]
+    yield f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {machine['python']}."
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    yield ""
+    yield textwrap.fill(f"{versions}.", 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _aims(figures: _Figures) -> Iterator[str]:
-    yield "## The aims"
-    yield ""
     yield "| case | what | measured | aim | |"
     yield "| --- | --- | --- | --- | --- |"
     for figure in figures.all:
         if figure.met is not None:
             yield (
-                f"| {_CASES.get(figure.case, figure.case)} | {figure.side}: {figure.what}"
+                f"| {_CASES[figure.case]} | {figure.side}: {figure.what}"
                 f" | {figure.shown()} | {figure.shown_aim()} | {figure.verdict} |"
             )
 
 
-def _case(heading: str, found: list[Figure], pictures: list[str]) -> Iterator[str]:
-    yield ""
-    yield f"### {heading}"
-    yield ""
-    for picture in pictures:
-        yield picture
-        yield ""
+def _growth(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> Iterator[str]:
+    yield "| what | from, to | each one's share | the whole grows with |"
+    yield "| --- | --- | --- | --- |"
+    for chart, what in _GROWTH.items():
+        for side, points in series.get(chart, {}).items():
+            if side.startswith(("trioauth", "await")) and len(points) > 1:
+                yield f"| {what} ({side}) | {_slope(points)} |"
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> str:
+    """Say how the total grows, of which the points have each one's share."""
+    # The smallest has what is there once, whatever the number: it says nothing about growth.
+    (first_n, first), (last_n, last) = points[1] if len(points) > 2 else points[0], points[-1]
+    power = 1 + math.log(last / first) / math.log(last_n / first_n)
+    sizes = f"{plain(first_n)}, {plain(last_n)}"
+    return f"{sizes} | {plain(first)}, {plain(last)} | N to the power of {power:.2f}"
+
+
+def _case(found: list[Figure], case: str) -> Iterator[str]:
+    if case not in _CASES:
+        raise LookupError(f"there is no case {case!r}")
+    if not found:
+        yield "Not measured yet."
+        return
     yield "| side | what | measured | |"
     yield "| --- | --- | --- | --- |"
     for figure in found:
@@ -153,33 +216,6 @@ def _case(heading: str, found: list[Figure], pictures: list[str]) -> Iterator[st
         else:
             yield f"| {figure.side} | {figure.what} | {figure.shown()} | {figure.note} |"
 
-
-def _picture(name: str, caption: str) -> str:
-    return f"![{caption}](speed/{name}.svg)"
-
-
-_COMMANDS = """\
-```console
-$ make bench                       # all of it, some minutes
-$ make bench ARGS="--quick fresh"  # one case, a tenth of the rounds
-$ make bench ARGS=--write-page     # all of it, and this page
-$ python benchmarks/check.py       # what got worse since the figures on this page
-```"""
-
-_PICTURES = {
-    "fresh": [("fresh", "Time of one request over that with a fixed header, for each side")],
-    "401 storm": [("storm-401", "Microseconds for each task of a 401 storm, over their number")],
-    "expiry storm": [
-        ("storm-expiry", "Microseconds for each task of an expiry storm, over their number")
-    ],
-    "rotation": [("rotation", "Latencies in seconds with a rotation and without")],
-    "crowd": [("crowd", "Seconds that a crowd of requests takes, over its size")],
-    "waiters": [
-        ("waiters", "Microseconds for each task that waits, over their number"),
-        ("waiters-bytes", "Bytes for each task that waits, over their number"),
-    ],
-    "session": [("sessions", "Microseconds to open and leave a session, over their number")],
-}
 
 # --- charts --------------------------------------------------------------------------------
 

@@ -8,15 +8,23 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
 import trioauth
 
 from ._measure import Spread
+from ._sides import PEERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Unit: TypeAlias = Literal["times", "µs", "ms", "s", "B", "KB", ""]
+"""None at all: a count."""
+Effort: TypeAlias = Literal["full", "quick", "count"]
+"""All rounds; a tenth of them; or one small round of each case, without the peers, for what it
+counts: that is what the tests run."""
 Side: TypeAlias = str
 
 _PACKAGES = (
@@ -47,6 +55,11 @@ class Figure:
     def key(self) -> tuple[str, str, str]:
         """Return what no other figure is."""
         return self.case, self.side, self.what
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it is a count with an aim: it must be met on every machine, each time."""
+        return self.aim is not None and not self.unit
 
     @property
     def met(self) -> bool | None:
@@ -94,14 +107,23 @@ def with_unit(value: float, unit: str) -> str:
 class Report:
     """All that a run finds out."""
 
-    quick: bool = False
+    effort: Effort = "full"
     figures: list[Figure] = attrs.field(factory=list)
     series: dict[str, dict[str, list[tuple[float, float]]]] = attrs.field(factory=dict)
     """For the charts of growth: chart, side, points."""
 
     def rounds(self, usual: int) -> int:
         """Return how many rounds to measure."""
-        return max(3, usual // 10) if self.quick else usual
+        return {"full": usual, "quick": max(3, usual // 10), "count": 1}[self.effort]
+
+    def sizes(self, usual: Mapping[int, int], *, quick: int) -> dict[int, int]:
+        """Choose among sizes, each with its rounds: all, the first few, or the first."""
+        count = {"full": len(usual), "quick": quick, "count": 1}[self.effort]
+        return {size: self.rounds(rounds) for size, rounds in list(usual.items())[:count]}
+
+    def sides(self, *names: Side) -> list[Side]:
+        """Leave out the peers where only counting is wanted: they need not be installed."""
+        return [name for name in names if self.effort != "count" or name not in PEERS]
 
     def add(
         self, case: str, side: Side, what: str, value: Spread | float | None, **rest: Any
@@ -135,7 +157,7 @@ class Report:
         content = {
             "machine": machine(),
             "versions": versions(),
-            "quick": self.quick,
+            "effort": self.effort,
             "figures": [attrs.asdict(figure) for figure in self.figures],
             "series": self.series,
         }
@@ -155,16 +177,6 @@ def load(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text())
     content["figures"] = [Figure(**figure) for figure in content["figures"]]
     return content
-
-
-def merge(path: Path, report: Report) -> None:
-    """Keep what is in a file and was left out by this run."""
-    if not path.exists():
-        return
-    before, done = load(path), {figure.key for figure in report.figures}
-    report.figures[:0] = [figure for figure in before["figures"] if figure.key not in done]
-    for chart, sides in before["series"].items():
-        report.series.setdefault(chart, sides)
 
 
 def machine() -> dict[str, str]:

@@ -1,8 +1,9 @@
 """An HTTP server on loopback, in a process of its own, so that its work is not what is measured.
 
 ``GET /wait/20`` answers after 20 ms, ``GET /stream/400`` sends its head at once and ends after
-400 ms, ``POST /token/100?lifetime=2`` hands out tokens after 100 ms, ``GET /refreshes`` says how
-often that was asked for since ``GET /reset``. Raw: no framework, no header is looked at but two.
+400 ms, ``POST /token/100?lifetime=2`` hands out tokens after 100 ms, and with ``same=1`` always the
+same two strings; ``GET /refreshes`` says how often that was asked for. Raw: no framework, no header
+is looked at but two.
 """
 
 from __future__ import annotations
@@ -12,22 +13,26 @@ import os
 import sys
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
 _BACKLOG = 4096
+ROOT = Path(__file__).parent.parent
+"""Where `python -m benchmarks...` finds this package."""
 
 
 @contextmanager
 def serving() -> Generator[str, None, None]:
     """Run the server as long as the block lasts; gives its URL."""
     command = [sys.executable, "-m", "benchmarks._server"]
-    with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as child:  # noqa: S603
+    with Popen(command, stdin=PIPE, stdout=PIPE, text=True, cwd=ROOT) as child:  # noqa: S603
         assert child.stdout is not None
         port = child.stdout.readline().strip()
         try:
@@ -62,8 +67,6 @@ class _Server:
     async def answer(self, stream: trio.SocketStream, target: str) -> None:
         path, _, query = target.partition("?")
         kind, _, milliseconds = path.strip("/").partition("/")
-        if kind == "reset":
-            self.refreshes = 0
         if kind == "stream":
             await stream.send_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         if milliseconds:
@@ -76,18 +79,19 @@ class _Server:
             body = str(self.refreshes).encode()
         if kind == "token":
             self.refreshes += 1
-            body = self.tokens(float(query.removeprefix("lifetime=") or 3600))
+            body = self.tokens(dict(parse_qsl(query)))
         await stream.send_all(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
             % (len(body), body)
         )
 
-    def tokens(self, lifetime: float) -> bytes:
+    def tokens(self, options: Mapping[str, str]) -> bytes:
+        number = 0 if "same" in options else self.refreshes
         answer = {
-            "access_token": f"access-{self.refreshes}",
-            "refresh_token": f"refresh-{self.refreshes}",
+            "access_token": f"access-{number}",
+            "refresh_token": f"refresh-{number}",
             "token_type": "Bearer",
-            "expires_in": lifetime,
+            "expires_in": float(options.get("lifetime", 3600)),
         }
         return json.dumps(answer).encode()
 

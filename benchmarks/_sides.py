@@ -267,6 +267,8 @@ OWN = "trioauth's own client"
 LOCK = {"httpx": "pasted lock on httpx", "httpx2": "pasted lock on httpx2"}
 AUTHLIB, MCP, HTTPX_AUTH = "Authlib on httpx2", "MCP SDK on httpx2", "httpx-auth on httpx"
 AZURE, AZURE_FLOOR = "azure-core", "azure-core, fixed header"
+PEERS = frozenset({AUTHLIB, MCP, HTTPX_AUTH, AZURE, AZURE_FLOOR})
+"""Those whose packages are imported when they are opened, and need not be installed before."""
 
 OPENERS: dict[str, Opener] = {
     FLOOR["httpx"]: partial(bare, library=httpx),

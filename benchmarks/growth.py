@@ -30,11 +30,10 @@ _EVENT, _FLIGHT = "a bare trio.Event", "await token()"
 
 def run(report: Report) -> None:
     """Measure it."""
-    for tasks, rounds in _WAITERS.items():
-        if not report.quick or tasks <= 10_000:
-            trio.run(_waiters, report, tasks, report.rounds(rounds))
-    for sessions, rounds in _SESSIONS.items():
-        trio.run(_sessions, report, sessions, report.rounds(rounds))
+    for tasks, rounds in report.sizes(_WAITERS, quick=4).items():
+        trio.run(_waiters, report, tasks, rounds)
+    for sessions, rounds in report.sizes(_SESSIONS, quick=len(_SESSIONS)).items():
+        trio.run(_sessions, report, sessions, rounds)
     trio.run(_memory, report)
 
 
@@ -140,11 +139,11 @@ async def _open_and_leave(sessions: int) -> float:
 async def _memory(report: Report) -> None:
     count = 100
     gc.collect()
-    contexts = _ssl_contexts()
     tracemalloc.start()
     try:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(_on_the_network())
+            contexts = _ssl_contexts()
             before, _ = tracemalloc.get_traced_memory()
             for _ in range(count):
                 await stack.enter_async_context(_on_the_network())
@@ -153,7 +152,7 @@ async def _memory(report: Report) -> None:
     finally:
         tracemalloc.stop()
     report.add("session", "trioauth", "memory of an idle one", used / count / 1024, unit="KB")
-    what = f"SSL contexts of {count + 1} idle ones"
+    what = f"SSL contexts of {count} idle ones beside another"
     report.count("session", "trioauth", what, contexts, aim=0)
 
 

@@ -47,7 +47,9 @@ async def _run(report: Report, world: World) -> None:
                     limits = httpx.Limits(max_connections=size, max_keepalive_connections=kept)
                     name = f"{size} slots, {kept} kept"
                     sides[name] = partial(_crowd, world, limits, tasks, latency)
-            times = await interleave(sides, 1 if tasks > 1000 or report.quick else 3, warm=False)
+            times = await interleave(
+                sides, 1 if tasks > 1000 or report.effort != "full" else 3, warm=False
+            )
             for name in sides:
                 what = f"{tasks:,} requests of {latency} ms, {name}"
                 report.add("limiter", OWN, what, statistics.median(times.rounds[name]), unit="s")

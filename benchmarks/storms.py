@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _SIZES = {100: 40, 1000: 10, 10_000: 3}
 """How many tasks, and how many rounds of them."""
-_PEERS = 1000
+_COMPARED = 1000
 """The storm that the peers are in, too."""
 _WAITERS = 10_000
 
@@ -45,20 +45,16 @@ def run(report: Report) -> None:
     _down(report)
 
 
-def _sizes(report: Report) -> list[tuple[int, int]]:
-    return list(_SIZES.items())[: 2 if report.quick else None]
-
-
 # --- 401 -----------------------------------------------------------------------------------
 
 
 async def _refused(report: Report) -> None:
-    for tasks, rounds in _sizes(report):
+    for tasks, rounds in report.sizes(_SIZES, quick=2).items():
         names = [*OURS.values(), *FLOOR.values()]
-        if tasks == _PEERS:
+        if tasks == _COMPARED:
             names += LOCK.values()
         storms = {name: _Storm(name, tasks, twice=name in FLOOR.values()) for name in names}
-        times = await _measured(report, storms, rounds)
+        times = await _measured(storms, rounds, tasks)
         for name, storm in storms.items():
             _growth(report, "storm-401", name, tasks, times)
             if name in FLOOR_OF:
@@ -73,20 +69,20 @@ async def _refused(report: Report) -> None:
 
 
 async def _expired(report: Report) -> None:
-    for tasks, rounds in _sizes(report):
+    for tasks, rounds in report.sizes(_SIZES, quick=2).items():
         names = [*OURS.values(), *FLOOR.values()]
-        if tasks == _PEERS:
+        if tasks == _COMPARED:
             names += [*LOCK.values(), AUTHLIB, MCP, HTTPX_AUTH, AZURE, AZURE_FLOOR]
         storms = {
             name: _Storm(name, tasks, expires_in=0, refreshes=name in FLOOR_OF.values())
             for name in names
         }
-        times = await _measured(report, storms, rounds)
+        times = await _measured(storms, rounds, tasks)
         for name, storm in storms.items():
             _growth(report, "storm-expiry", name, tasks, times)
             if name in FLOOR_OF:
                 assert storm.requests == tasks, storm.requests
-                _say(report, "expiry storm", name, tasks, storm, times, 1.05, "N + 1 requests")
+                _say(report, "expiry storm", name, tasks, storm, times, 1.15, "N + 1 requests")
 
 
 class _Storm:
@@ -116,7 +112,8 @@ class _Storm:
                 await getattr(client, "post", client.get)("/token")
             await together(partial(self._task, client), self._tasks)()
             seconds = cpu() - started
-        self.requests, self.refreshed = world.requests, world.refreshes
+        self.requests = world.requests
+        self.refreshed = max(self.refreshed, world.refreshes)
         return seconds
 
     async def _task(self, client: Any) -> None:
@@ -127,9 +124,9 @@ class _Storm:
             raise AssertionError(f"{self._name}: status {response.status_code}")
 
 
-async def _measured(report: Report, storms: dict[str, _Storm], rounds: int) -> Times:
+async def _measured(storms: dict[str, _Storm], rounds: int, tasks: int) -> Times:
     sides: dict[str, Work] = {name: storm.turn for name, storm in storms.items()}
-    return await interleave(sides, report.rounds(rounds), warm=rounds > 3)
+    return await interleave(sides, rounds, warm=tasks <= _COMPARED)
 
 
 def _say(  # noqa: PLR0917
@@ -159,8 +156,8 @@ def _growth(report: Report, chart: str, name: str, tasks: int, times: Times) -> 
 
 def _down(report: Report) -> None:
     policy = trioauth.RefreshPolicy()
-    names = [OURS["httpx2"], LOCK["httpx2"], AUTHLIB, MCP, HTTPX_AUTH, AZURE]
-    tasks = _WAITERS // 10 if report.quick else _WAITERS
+    names = report.sides(OURS["httpx2"], LOCK["httpx2"], AUTHLIB, MCP, HTTPX_AUTH, AZURE)
+    tasks = {"full": _WAITERS, "quick": _WAITERS // 10, "count": 100}[report.effort]
     for name in names:
         # Virtual time, 20 ms for each call: pauses and latencies cost nothing but are counted.
         clock = trio.testing.MockClock(autojump_threshold=0)
