@@ -42,7 +42,7 @@ def run(report: Report) -> None:
 
 async def _flow(report: Report) -> None:
     async with session(World()) as opened:
-        keeper = opened._keeper
+        signer = opened._signer
         flows: dict[str, Callable[[], None]] = {}
         libraries: list[Any] = [httpx, httpx2]
         for library in libraries:
@@ -50,7 +50,7 @@ async def _flow(report: Report) -> None:
             request = library.Request("GET", f"{IN_MEMORY}/me")
             response = library.Response(200, request=request, content=b"ok")
             flows[f"trioauth on {name}"] = _by_hand(
-                partial(sign, keeper, request, library), response
+                partial(sign, signer, request, library), response
             )
             flows[f"{_FIXED}, {name}"] = _by_hand(partial(_fixed, request), response)
         with trio.testing.assert_no_checkpoints():

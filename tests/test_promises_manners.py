@@ -596,7 +596,7 @@ async def driving(
     session: Session, library: ModuleType, request: Any
 ) -> AsyncGenerator[tuple[Any, Any], None]:
     """Drive the flow by hand, as httpx does."""
-    flow: Any = sign(session._keeper, request, library)
+    flow: Any = sign(session._signer, request, library)
     try:
         yield flow, await flow.__anext__()
     finally:

@@ -1,11 +1,24 @@
-"""The auth flow: sign a request, and on a 401 once more. One for httpx and httpx2.
+"""The auth flow: sign a request, and if it is refused once more. One for httpx and httpx2.
 
 The two libraries share no class, so the flow is generic over small Protocols,
 and `attach` finds out which library a client comes from without importing the
 one that the program does not use.
 
+What becomes of a request (P2, P4, P13; what a 401 proves is in `trioauth._evidence`):
+
+1. It belongs to the login that there was when it was built. If that has ended, it is not sent.
+2. The token is fresh: it is signed and sent, without waiting for anything (P18).
+3. The token is not: it waits, then it is signed and sent.
+4. It is not refused, or not for its token: the answer goes to the caller.
+5. It is refused: the refresh starts, the refusal is read, then the request waits, and is sent
+   again. A late 401, of a token that is current no more, does the same and starts nothing.
+6. It is refused with a token just renewed: the answer goes to the caller. If the token was only
+   found in the store, case 5 once more. With `RefreshPolicy.settle` it waits, and is sent again.
+7. Its body can't be sent twice, or refreshing was futile there: the answer goes to the caller.
+8. However the flow ends, our header is taken from all of its requests again.
+
 Between the ``yield``s there is nothing but data: httpx may drop a flow at any of
-them, on any exception, and there must be nothing left to clean up (P9).
+them, on any exception, and what is left to clean up needs no ``await`` (P9).
 """
 
 from __future__ import annotations
@@ -15,42 +28,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
 
-from ._flight import Authentication
 from ._refusal import read_refusal
-from ._state import Failure, held, on_demand
+from ._signing import Course, Signer, requests_of
+from ._state import Closed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, MutableMapping
+    from collections.abc import AsyncGenerator
     from types import ModuleType
 
     from ._flight import Generation
-    from ._keeper import Keeper
-
-
-class RequestLike(Protocol):
-    """What is used of a request."""
-
-    @property
-    def url(self) -> Any: ...
-    @property
-    def headers(self) -> MutableMapping[str, str]: ...
-    @property
-    def stream(self) -> object: ...
-
-
-RequestT = TypeVar("RequestT", bound=RequestLike)
-RequestT_co = TypeVar("RequestT_co", bound=RequestLike, covariant=True)
-
-
-class ResponseLike(Protocol[RequestT_co]):
-    """What is used of a response."""
-
-    @property
-    def status_code(self) -> int: ...
-    @property
-    def request(self) -> RequestT_co: ...
-    @property
-    def extensions(self) -> MutableMapping[str, Any]: ...
+    from ._signing import RequestLike, RequestT, ResponseLike
 
 
 class ClientLike(Protocol):
@@ -70,66 +57,70 @@ ClientT = TypeVar("ClientT", bound=ClientLike)
 # An async generator, because httpx wants one; no scope or nursery is open across its yields, which
 # is what the rules are about, and with a fresh token there is nothing to wait for (P18).
 async def sign(  # noqa: ASYNC900, ASYNC911
-    keeper: Keeper, request: RequestT, library: ModuleType
+    signer: Signer, request: RequestT, library: ModuleType
 ) -> AsyncGenerator[RequestT, ResponseLike[RequestT]]:
     """Run the flow for one request.
 
     Cancellation:
       Safe. A refresh that it waits for goes on.
     """
-    keeper.origins.check(request.url)
-    generation = keeper.fresh()
-    if generation is None:
+    signer.origins.check(request.url)
+    login = signer.login_of(request)
+    generation = signer.tokens.fresh()
+    if generation is None or generation.login is not login:
         # A request that can't be sent again must not be refused for its age.
-        one_shot = not _replayable(request, library)
-        former = held(keeper.state)
-        decision = on_demand(keeper.state, now=keeper.clock.now(), one_shot=one_shot)
-        if isinstance(decision, Failure):
-            # A loop that tries again at once must let others run, and hear that it is cancelled.
-            await trio.lowlevel.checkpoint()
-            if former is None:
-                keeper.fail(decision)
-        # A login that began meanwhile is not this request's (P13).
-        generation = await keeper.obtain(former and former.login, one_shot=one_shot)
-    request.headers["Authorization"] = generation.header
-    response = yield request  # noqa: ASYNC911
-
-    rejected = keeper.is_rejected(response)
-    if not (rejected and _ours(keeper, response, generation)):
-        response.extensions["trioauth"] = generation.authentication
-        if keeper.futility and not rejected:
-            keeper.futility.token_works()
-        return  # noqa: ASYNC911
-
-    # What is sent again is what was refused: after POST -> 303 -> 401 that is the GET.
-    refused = response.request
-    reason = keeper.note_refused(generation)
-    if reason is None and not _replayable(refused, library):
-        reason = "body"
-        keeper.renew_behind()
-    if reason is not None:
-        response.extensions["trioauth"] = Authentication(generation.number, not_resent=reason)
-        return  # noqa: ASYNC911
-    # Unread, even an empty body holds the connection that the refresh of others may need (P10).
-    await read_refusal(response, library)
-    newer = await keeper.obtain(generation.login)
-    keeper.note_resent(generation, newer)
-    refused.headers["Authorization"] = newer.header
-    response = yield refused
-
-    again = keeper.is_rejected(response) and _ours(keeper, response, newer)
-    keeper.note_answered_again(newer, refused=again)
-    response.extensions["trioauth"] = Authentication(
-        newer.number, attempts=2, not_resent="again" if again else None
-    )
+        generation = await signer.obtain(login, one_shot=not _replayable(request, library))
+    sent, course, response = request, None, None
+    mark = signer.take(request, generation)
+    try:
+        while True:
+            sent.headers["Authorization"] = generation.header
+            response = yield sent  # noqa: ASYNC911, ASYNC913
+            verdict = signer.judge(response, generation)
+            if verdict == "answered" and course is None and not signer.evidence.accounts:
+                response.extensions["trioauth"] = generation.authentication
+                return  # noqa: ASYNC911
+            course = course or Course(generation)
+            if verdict != "refused":
+                if verdict != "policy":
+                    signer.note_answered(sent, response, generation, course)
+                reason = None if verdict == "answered" else verdict
+                response.extensions["trioauth"] = course.note(generation, reason)
+                return  # noqa: ASYNC911
+            # What is sent again is what was refused: after POST -> 303 -> 401 that is the GET.
+            sent = response.request
+            one_shot = not _replayable(sent, library)
+            step = signer.next_step(sent, generation, course, one_shot=one_shot)
+            if step != "refresh" and step != "settle":  # noqa: PLR1714  # mypy can't narrow by `in`
+                response.extensions["trioauth"] = course.note(generation, step)
+                return  # noqa: ASYNC911
+            # Unread, even an empty body holds the connection that the refresh of others may need.
+            await read_refusal(response, library)
+            if step == "settle":
+                await trio.sleep(signer.tokens.policy.settle)
+            newer = await signer.tokens.obtain(generation.login)
+            signer.note_resent(generation, newer)
+            course.move_on(generation)
+            generation = newer
+    finally:
+        signer.release(request, mark)
+        if response is not None:
+            _clean_up(request, generation, course, response)
 
 
-def _ours(keeper: Keeper, response: ResponseLike[Any], generation: Generation) -> bool:
-    # The foreign target of a redirect was not given the token, and its refusal says nothing.
-    request = response.request
-    return request.headers.get("Authorization") == generation.header and keeper.origins.allows(
-        request.url
-    )
+def _clean_up(
+    request: RequestT,
+    generation: Generation,
+    course: Course | None,
+    response: ResponseLike[RequestT],
+) -> None:
+    """Take our header from the requests that redirects led to: httpx has copied it into them."""
+    if response.request is request and not response.history and response.next_request is None:
+        return
+    ours = {generation.header} if course is None else {generation.header, *course.headers}
+    for each in requests_of(response):
+        if each is not request and each.headers.get("Authorization") in ours:
+            del each.headers["Authorization"]
 
 
 def _replayable(request: RequestLike, library: ModuleType) -> bool:
@@ -152,20 +143,35 @@ def _rewinds(field: object) -> bool:
     return seekable is not None and bool(seekable())
 
 
-def attach(keeper: Keeper, client: ClientT) -> ClientT:
+def attach(signer: Signer, client: ClientT) -> ClientT:
     """Sign the requests of a client of either library, and return it."""
     library = _library(client)
+    _check_is_free(signer, client)
     if client.base_url.host:
-        keeper.origins.check(client.base_url)
+        signer.origins.check(client.base_url)
     if library == "httpx2":
         from ._httpx2 import SessionAuth as Auth2
 
-        client.auth = Auth2(keeper)
+        client.auth = Auth2(signer)
     else:
         from ._httpx import SessionAuth as Auth
 
-        client.auth = Auth(keeper)
+        client.auth = Auth(signer)
     return client
+
+
+def _check_is_free(signer: Signer, client: ClientLike) -> None:
+    """Refuse a client that another open session signs: requests would change their login (P22)."""
+    other: Signer | None = getattr(client.auth, "signer", None)
+    if (
+        isinstance(other, Signer)
+        and other is not signer
+        and not isinstance(other.tokens.state, Closed)
+    ):
+        raise RuntimeError(
+            "this client is signed by another session, which is still open; "
+            "attach() a client of its own to each session"
+        )
 
 
 def _library(client: object) -> str:

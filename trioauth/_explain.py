@@ -93,7 +93,7 @@ class Scene:
         return f"{day}{moment:%H:%M:%S}"
 
 
-def look(keeper: Keeper) -> Scene:
+def look(keeper: Keeper, *, futile: bool) -> Scene:
     """Take in what a session looks like now. Not a checkpoint."""
     now, generation = keeper.clock.now(), held(keeper.state)
     needs_refresh_token: bool = getattr(keeper.grant, "needs_refresh_token", False)
@@ -108,7 +108,7 @@ def look(keeper: Keeper) -> Scene:
         renewable=has_one or not needs_refresh_token,
         by_timer=keeper.policy.keep_fresh,
         timeout=keeper.policy.timeout,
-        futile=keeper.futility.forbids(now=now),
+        futile=futile,
     )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, final
 import attrs
 import trio
 
+from ._authentication import Authentication
+
 if TYPE_CHECKING:
     from ._outcomes import RefreshCause
     from ._policy import RefreshPolicy
@@ -22,31 +24,6 @@ ResultT = TypeVar("ResultT")
 # Of those who waited for a flight, so many names: enough for a person to see who they were.
 _REMEMBERED = 5
 
-NotResent: TypeAlias = Literal["body", "futile", "again"]
-
-
-@final
-@attrs.frozen
-class Authentication:
-    """How a request was authenticated: ``response.extensions["trioauth"]``."""
-
-    generation: int
-    """The tokens it was sent with, the last time."""
-
-    attempts: int = 1
-    """How often it was sent: 1 or 2."""
-
-    not_resent: NotResent | None = None
-    """Why a refused request was not sent again, if it was not:
-
-    ``body``
-        Its body can't be sent twice. A refresh is under way: the next try works.
-    ``futile``
-        Refreshing was of no use the last few times; see `RefreshPolicy.max_futile`.
-    ``again``
-        It was refused with a token just renewed, too.
-    """
-
 
 @final
 @attrs.define(eq=False)
@@ -58,6 +35,9 @@ class Login:
 
     outcome: LoggedOut | None = attrs.field(default=None, init=False)
     """How it ended; None while it lasts, and if the session was closed first."""
+
+    wished: bool = False
+    """Whether it began with `Session.log_in`, rather than because a token was asked for."""
 
     over: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
@@ -103,6 +83,10 @@ class Generation:
     early_at: float
     stale_at: float
     expires_at: float
+    adopted: bool = False
+    """Whether it was found in the store, rather than renewed here: it may be refused already."""
+    obtained_at: float = -math.inf
+    """When it came to be here."""
     header: str = attrs.field(
         default=attrs.Factory(_bearer, takes_self=True), init=False, repr=False
     )
@@ -125,6 +109,8 @@ class Generation:
         policy: RefreshPolicy,
         jitter: float = 0.0,
         renewable: bool = True,
+        adopted: bool = False,
+        obtained_at: float = -math.inf,
     ) -> Generation:
         """Decide when tokens get early, stale and expired.
 
@@ -137,6 +123,8 @@ class Generation:
           jitter: Between 0 and 1: how much of a fifth the early window is shortened by.
           renewable: False if nobody could get newer tokens anyway: then they are used up to
               their end.
+          adopted: See `Generation.adopted`.
+          obtained_at: See `Generation.obtained_at`.
         """
         lifetime = math.inf if tokens.expires_in is None else tokens.expires_in
         leeway = min(policy.leeway, lifetime / 10) if renewable else 0.0
@@ -150,6 +138,8 @@ class Generation:
             early_at=expires_at - max(leeway, early * (1 - jitter / 5)),
             stale_at=expires_at - leeway,
             expires_at=expires_at,
+            adopted=adopted,
+            obtained_at=obtained_at,
         )
 
     def freshness(self, now: float, *, valid_for: float = 0.0, one_shot: bool = False) -> Freshness:

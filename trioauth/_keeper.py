@@ -15,7 +15,7 @@ import contextlib
 import contextvars
 import logging
 import math
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, assert_never, final
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, assert_never, final
 
 import attrs
 import trio
@@ -34,7 +34,7 @@ from ._journal import PASSING, Journal
 from ._log import log, wants_waits
 from ._outcomes import REASONS, REMEDIES, UNREMARKABLE
 from ._renewal import log_in, log_out, renew, restore, save_again
-from ._retry import Futility, retry_after
+from ._retry import retry_after
 from ._state import (
     Board,
     Closed,
@@ -65,9 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._endpoint import TokenEndpoint
-    from ._flight import NotResent
     from ._grant import Grant
-    from ._origins import Origins
     from ._policy import RefreshPolicy
     from ._tokens import Tokens
     from ._vault import Vault
@@ -98,9 +96,7 @@ class Keeper:
     grant: Grant
     vault: Vault
     endpoint: TokenEndpoint
-    origins: Origins
     policy: RefreshPolicy
-    is_rejected: Callable[[Any], bool]
     nursery: trio.Nursery
     observers: tuple[events.Observer, ...]
     forget_cookies: Callable[[], None]
@@ -113,9 +109,7 @@ class Keeper:
     clock: Clock = attrs.field(factory=Clock, init=False)
     lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     unattended: bool = attrs.field(init=False)
-    futility: Futility = attrs.field(init=False)
     refreshes: int = attrs.field(default=0, init=False)
-    retries: int = attrs.field(default=0, init=False)
     rejections: int = attrs.field(default=0, init=False)
     last_failure: Exception | None = attrs.field(default=None, init=False)
     journal: Journal = attrs.field(default=Journal(), init=False)
@@ -127,7 +121,6 @@ class Keeper:
     def __attrs_post_init__(self) -> None:
         self.unattended = getattr(self.grant, "unattended", False)
         self.state = Vacant() if self.unattended else LoggedOut("never_logged_in")
-        self.futility = Futility(self.policy)
 
     # --- for whoever needs a token ---------------------------------------------------------
 
@@ -244,36 +237,7 @@ class Keeper:
             )
         return landing
 
-    # --- what the auth flow reports --------------------------------------------------------
-
-    def note_refused(self, generation: Generation) -> NotResent | None:
-        """Take in a 401; return a reason if it should be handed back as it is."""
-        if generation.login.outcome is not None:
-            self.fail(generation.login.outcome)
-        if generation is held(self.state) and self.futility.forbids(now=self.clock.now()):
-            return "futile"
-        self.reject(generation.number)
-        return None
-
-    def note_resent(self, refused: Generation, generation: Generation) -> None:
-        """Take in that a refused request is sent again."""
-        self.retries += 1
-        task = trio.lowlevel.current_task().name
-        self.tell(
-            events.RequestResent(
-                time=trio.current_time(),
-                task=task,
-                refused=refused.number,
-                generation=generation.number,
-            )
-        )
-
-    def note_answered_again(self, generation: Generation, *, refused: bool) -> None:
-        """Take in how the request that was sent again was answered."""
-        if refused:
-            self.futility.refused_again(generation.number, now=self.clock.now())
-        else:
-            self.futility.helped()
+    # --- what the signer reports -----------------------------------------------------------
 
     def reject(self, number: int) -> None:
         """Take in that a generation was refused; late news is ignored. Not a checkpoint."""

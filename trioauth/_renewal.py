@@ -231,7 +231,7 @@ async def log_in(
     keeper: Keeper, flight: Flight[Landing], tokens: Tokens, asked_at: float
 ) -> Landing:
     """Begin a new login with these tokens, which nobody else has."""
-    login = Login()
+    login = Login(wished=True)
     generation = flight.brought = next_generation(keeper, tokens, login, asked_at)
     with _kept_in_memory(keeper, generation, login):
         async with _exclusively(keeper), keeper.vault.lock():
@@ -332,11 +332,17 @@ def restore(keeper: Keeper, record: Record, tokens: Tokens) -> Generation:
     else:
         # A wall clock that was set back must not make a token live longer than it was given.
         asked_at = min(asked_at, keeper.clock.from_unix(record.expires_at_unix) - tokens.expires_in)
-    return _schedule(keeper, keeper.number, tokens, login, asked_at)
+    return _schedule(keeper, keeper.number, tokens, login, asked_at, adopted=True)
 
 
-def _schedule(
-    keeper: Keeper, number: int, tokens: Tokens, login: Login, asked_at: float
+def _schedule(  # what a generation consists of
+    keeper: Keeper,
+    number: int,
+    tokens: Tokens,
+    login: Login,
+    asked_at: float,
+    *,
+    adopted: bool = False,
 ) -> Generation:
     login.newest, login.generation = tokens, number
     needs_refresh_token: bool = getattr(keeper.grant, "needs_refresh_token", False)
@@ -348,6 +354,8 @@ def _schedule(
         policy=keeper.policy,
         jitter=random.random(),  # noqa: S311  # not a secret
         renewable=tokens.refresh_token is not None or not needs_refresh_token,
+        adopted=adopted,
+        obtained_at=keeper.clock.now(),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast, final
 
 import attrs
@@ -21,6 +22,7 @@ from ._httpx import SessionAuth
 from ._keeper import Keeper
 from ._origins import Origins
 from ._policy import RefreshPolicy
+from ._signing import Signer
 from ._state import (
     Board,
     Closed,
@@ -98,8 +100,11 @@ class Session(ClientMethods, metaclass=Opened):
     refresh goes on.
     """
 
-    def __init__(self, keeper: Keeper, make_client: Callable[[], LimitedClient]) -> None:
+    def __init__(
+        self, keeper: Keeper, signer: Signer, make_client: Callable[[], LimitedClient]
+    ) -> None:
         self._keeper = keeper
+        self._signer = signer
         self._make_client = make_client
         self._http: LimitedClient | None = None
 
@@ -135,7 +140,7 @@ class Session(ClientMethods, metaclass=Opened):
             state=self.state,
             tasks_waiting=0 if flight is None else flight.passengers,
             refreshes=keeper.refreshes,
-            retries=keeper.retries,
+            retries=self._signer.resent,
             rejections=keeper.rejections,
             seconds_until_expiry=expires_in,
             saved=keeper.vault.pending is None,
@@ -155,7 +160,8 @@ class Session(ClientMethods, metaclass=Opened):
         """
         from ._explain import explain, look
 
-        return explain(look(self._keeper))
+        futile = self._signer.evidence.forbids(self._keeper.clock.now())
+        return explain(look(self._keeper, futile=futile))
 
     # --- HTTP ------------------------------------------------------------------------------
 
@@ -178,7 +184,8 @@ class Session(ClientMethods, metaclass=Opened):
     def attach(self, client: ClientT) -> ClientT:
         """Sign the requests of a client of your own, of httpx or httpx2, and return it.
 
-        Sets its ``auth`` and leaves the rest alone; closing it stays yours.
+        Sets its ``auth`` and leaves the rest alone; closing it stays yours. So do its cookies:
+        they stay when the login ends, and go along with the next one's token, unless you drop them.
 
         Args:
           client: An ``AsyncClient``. Its ``base_url``, if any, must be of the session's origins.
@@ -186,10 +193,11 @@ class Session(ClientMethods, metaclass=Opened):
         Raises:
           OriginError: Its ``base_url`` may not have the token.
           TypeError: It is no ``AsyncClient`` of httpx or httpx2.
+          RuntimeError: Another session signs it, and is still open: take a client for each.
           trio.ClosedResourceError: The session is closed.
         """
         self._keeper.check_open()
-        return attach(self._keeper, client)
+        return attach(self._signer, client)
 
     # --- tokens ----------------------------------------------------------------------------
 
@@ -268,14 +276,16 @@ class Session(ClientMethods, metaclass=Opened):
         """Report that a server refused a generation, where httpx can't see it. Not a checkpoint.
 
         A WebSocket that was closed with 4401, say. The next who needs a token gets a newer one.
-        Idempotent; late news, of an older generation than the current one, is ignored.
+        Idempotent; late news, of an older generation than the current one, is ignored. So is
+        news of each new token within a minute, after `RefreshPolicy.max_futile` of them, but for
+        one per pause: then refreshing is of no use.
 
         Args:
           generation: What `Session.generation` was when `token` had returned it. (Not before: a
               token that was renewed just then has a later number.) Of a request:
               ``response.extensions["trioauth"].generation``.
         """
-        self._keeper.reject(generation)
+        self._signer.report(generation)
 
     async def wait_logged_out(self) -> LoggedOut:
         """Wait until the login ends, and return how. At once if there is none.
@@ -458,7 +468,10 @@ def open_session(
           `FileStore`. By default they are kept in memory.
       base_url: As `httpx.AsyncClient` has it. Its origin may have the token.
       origins: Others that may, such as ``"https://files.example.com"``. (One redirect httpx does
-          not take for one to elsewhere: from http to https of the same loopback host.)
+          not take for one to elsewhere: from http to https of the same loopback host.) A redirect
+          from one origin to another arrives without the token even if both are listed, because
+          httpx takes it away there: the 401 says ``not_ours``, and a request for the other origin
+          itself is signed.
       policy: When to refresh, how often to try, how long to wait.
       observers: Functions that are told what happens; see `trioauth.events`.
       is_rejected: Says of a response whether it refuses the token, so that a refresh may help.
@@ -499,18 +512,18 @@ def open_session(
         endpoint=TokenEndpoint(
             partial(httpx.AsyncClient, **network), in_thread="transport" not in network
         ),
-        origins=Origins.of(base_url, origins),
         policy=policy,
-        is_rejected=is_rejected,
         observers=told,
     )
+    make_signer = partial(Signer, origins=Origins.of(base_url, origins), is_rejected=is_rejected)
     make_client = partial(LimitedClient, base_url=base_url, **client_options)
-    return _keep_open(make_keeper, make_client, tokens)
+    return _keep_open(make_keeper, make_signer, make_client, tokens)
 
 
 @asynccontextmanager
 async def _keep_open(
     make_keeper: Callable[..., Keeper],
+    make_signer: Callable[[Keeper], Signer],
     make_client: Callable[..., LimitedClient],
     tokens: Tokens | None,
 ) -> AsyncGenerator[Session, None]:
@@ -529,8 +542,9 @@ async def _keep_open(
                 nursery=nursery,
                 forget_cookies=lambda: session._forget_cookies(),  # noqa: PLW0108  # made below
             )
+            signer = make_signer(keeper)
             session: Session = type.__call__(
-                Session, keeper, partial(make_client, auth=SessionAuth(keeper))
+                Session, keeper, signer, partial(make_client, auth=SessionAuth(signer))
             )
             clients.push_async_callback(session._close_clients)
             try:
@@ -576,6 +590,8 @@ def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its orde
         raise TypeError("observers must be functions of one argument, the event")
     if not callable(is_rejected):
         raise TypeError(f"is_rejected must be a function of a response, not {_kind(is_rejected)}")
+    if iscoroutinefunction(is_rejected):
+        raise TypeError("is_rejected must say True or False at once; it is an async function")
 
 
 def _check_options(client_options: ClientOptions) -> None:
