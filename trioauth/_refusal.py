@@ -11,6 +11,7 @@ event loop. A compressed body is dropped once it is read.
 from __future__ import annotations
 
 from contextlib import suppress
+from inspect import isasyncgen
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -55,13 +56,15 @@ async def read_refusal(response: Any, library: ModuleType) -> None:  # noqa: ASY
 
 
 async def _read(stream: Any, body: bytearray) -> None:
-    leftovers = 0
-    async for part in stream:
+    leftovers, parts = 0, aiter(stream)
+    async for part in parts:
         body += part
         if len(body) > LONGEST_REFUSAL:
-            # Closed first, and read on until that is noticed, as in `TokenEndpoint`. A stream that
-            # does not care is left.
+            # Closed first, and read on until that is noticed, as in `TokenEndpoint`.
             await stream.aclose()
             leftovers += 1
             if leftovers > _MOST_LEFTOVERS:
+                # This stream ignores being closed: leave it.
                 break
+    if isasyncgen(parts):
+        await parts.aclose()
