@@ -71,7 +71,7 @@ async def sign(  # noqa: ASYNC900, ASYNC911
         # A request that can't be sent again must not be refused for its age.
         generation = await signer.obtain(login, one_shot=not _replayable(request, library))
     sent, course, response = request, None, None
-    mark = signer.take(request, generation)
+    signer.take(request, generation.login)
     try:
         while True:
             sent.headers["Authorization"] = generation.header
@@ -100,26 +100,25 @@ async def sign(  # noqa: ASYNC900, ASYNC911
                 await trio.sleep(signer.tokens.policy.settle)
             newer = await signer.tokens.obtain(generation.login)
             signer.note_resent(generation, newer)
-            course.move_on(generation)
-            generation = newer
+            # Now, because httpx is about to forget the redirects that led to the refusal.
+            _clean_up(request, generation, response)
+            course.attempts, generation = course.attempts + 1, newer
     finally:
-        signer.release(request, mark)
+        signer.release(request)
         if response is not None:
-            _clean_up(request, generation, course, response)
+            _clean_up(request, generation, response)
 
 
 def _clean_up(
     request: RequestT,
     generation: Generation,
-    course: Course | None,
     response: ResponseLike[RequestT],
 ) -> None:
     """Take our header from the requests that redirects led to: httpx has copied it into them."""
     if response.request is request and not response.history and response.next_request is None:
         return
-    ours = {generation.header} if course is None else {generation.header, *course.headers}
     for each in requests_of(response):
-        if each is not request and each.headers.get("Authorization") in ours:
+        if each is not request and each.headers.get("Authorization") == generation.header:
             del each.headers["Authorization"]
 
 

@@ -137,13 +137,6 @@ class Course:
     """Whether it has waited for `RefreshPolicy.settle` already."""
     charged: Account | None = None
     """Where the refresh is counted that it has caused."""
-    headers: list[str] = attrs.field(factory=list[str], repr=False)
-    """What it was signed with before."""
-
-    def move_on(self, generation: Generation) -> None:
-        """Take note that it will be sent again, and what it was signed with until now."""
-        self.attempts += 1
-        self.headers.append(generation.header)
 
     def note(self, generation: Generation, reason: NotResent | None = None) -> Authentication:
         """Say how the request was authenticated."""
@@ -163,6 +156,8 @@ class Signer:
     """How many requests were sent again."""
     _sending: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
     """How many flows are sending a request, by its ``id``."""
+    _marks: dict[int, object] = attrs.field(factory=dict[int, object], init=False)
+    """What was marked on those that did not bear their login's mark before."""
 
     def __attrs_post_init__(self) -> None:
         self.evidence = Evidence(self.tokens.policy)
@@ -213,25 +208,22 @@ class Signer:
             if isinstance(self.tokens.state, Closed):
                 self.tokens.fail(self.tokens.state)
 
-    def take(self, request: RequestLike, generation: Generation) -> object:
-        """Note that a flow is about to sign a request; return what to `release` it with.
+    def take(self, request: RequestLike, login: Login) -> None:
+        """Take note that a flow is about to sign a request. Not a checkpoint.
 
-        Not a checkpoint. From now on the request is marked with the login that it is sent for, so
-        that what is below the flow can see it.
+        Until it is released, the request is marked with the login that it is sent for: what is
+        below the flow can see it.
         """
         key = id(request)
         self._sending[key] = self._sending.get(key, 0) + 1
         mark = request.extensions.get(LOGIN, _MISSING)
-        if mark is not generation.login:
+        if mark is not login:
+            self._marks[key] = mark
             # A copy: the program may use its own mapping for other requests, too.
-            request.extensions = {**request.extensions, LOGIN: generation.login}
-        return mark
+            request.extensions = {**request.extensions, LOGIN: login}
 
-    def release(self, request: RequestLike, mark: object) -> None:
-        """Leave a request as it was before it was signed, or it would take our header along again.
-
-        Not a checkpoint.
-        """
+    def release(self, request: RequestLike) -> None:
+        """Leave a request as it was, or it would take our header along again. Not a checkpoint."""
         key = id(request)
         left = self._sending.pop(key) - 1
         if left:
@@ -242,11 +234,12 @@ class Signer:
             del request.headers["Authorization"]
         except KeyError:
             pass  # An event hook has taken it away.
-        if mark is _MISSING:
-            request.extensions.pop(LOGIN, None)
-        elif mark is None:
-            # It was built when there was no login, and waited for one.
-            request.extensions[LOGIN] = None
+        if key in self._marks:
+            mark = self._marks.pop(key)
+            if mark is _MISSING:
+                request.extensions.pop(LOGIN, None)
+            else:
+                request.extensions[LOGIN] = mark
 
     # --- when it was answered --------------------------------------------------------------
 
