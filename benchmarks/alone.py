@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from trioauth._auth import sign
+from trioauth._signing import LOGIN
 
 from ._measure import cpu, interleave, repeated
 from ._sides import IN_MEMORY, World, session
@@ -42,15 +43,17 @@ def run(report: Report) -> None:
 
 async def _flow(report: Report) -> None:
     async with session(World()) as opened:
-        keeper = opened._keeper
+        signer = opened._signer
+        login = opened._keeper.login
         flows: dict[str, Callable[[], None]] = {}
         libraries: list[Any] = [httpx, httpx2]
         for library in libraries:
             name = library.__name__
-            request = library.Request("GET", f"{IN_MEMORY}/me")
+            # As the session's own client builds it: marked with its login.
+            request = library.Request("GET", f"{IN_MEMORY}/me", extensions={LOGIN: login})
             response = library.Response(200, request=request, content=b"ok")
             flows[f"trioauth on {name}"] = _by_hand(
-                partial(sign, keeper, request, library), response
+                partial(sign, signer, request, library), response
             )
             flows[f"{_FIXED}, {name}"] = _by_hand(partial(_fixed, request), response)
         with trio.testing.assert_no_checkpoints():

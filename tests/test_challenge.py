@@ -235,6 +235,15 @@ def test_challenge_prefers_the_one_that_says_what_is_wrong() -> None:
         ["Negotiate", "Bearer"],
         ["Bearer error=insufficient_scope", "Bearer error=invalid_token"],
         ["DPoP error=invalid_token, Bearer"],
+        # Servers name any scheme to a request with a Bearer token.
+        ["Basic realm=a"],
+        ["Negotiate", "NTLM"],
+        ["DPoP error=invalid_token"],
+        ["Basic error=invalid_token"],
+        ['OAuth2 error="invalid_token"'],
+        ["JWT realm=api"],
+        ["Token"],
+        ["Bearer, DPoP error=use_dpop_nonce"],  # What we send is a Bearer token.
     ],
 )
 def test_a_refresh_would_cure_it(lines: list[str], library: ModuleType) -> None:
@@ -244,11 +253,8 @@ def test_a_refresh_would_cure_it(lines: list[str], library: ModuleType) -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        ["Basic realm=a"],
-        ["Negotiate", "NTLM"],
-        ["DPoP error=invalid_token"],
         ["DPoP error=use_dpop_nonce"],
-        ["Basic error=invalid_token"],
+        ["OAuth2 error=insufficient_scope"],
         ["Bearer error=insufficient_user_authentication, max_age=5"],
         ["BEARER ERROR=insufficient_user_authentication"],
         ["Bearer error=insufficient_scope, scope=admin"],

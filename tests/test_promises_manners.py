@@ -650,7 +650,7 @@ async def test_p18_a_401_that_is_handed_back_is_left_unread(
             raise AssertionError("nobody reads this")
             yield b""
 
-    headers = {"WWW-Authenticate": 'Basic realm="x"'}
+    headers = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
     request = library.Request("GET", f"{API}/")
     response = library.Response(401, headers=headers, stream=Untouchable(), request=request)
     async with open_session(FakeGrant(), tokens=first_tokens(), origins=[API]) as session:

@@ -9,7 +9,7 @@ import pytest
 
 from trioauth import RefreshPolicy, RefreshUnavailableError, Tokens
 from trioauth._flight import NO_LOSS, Flight, Generation, Login
-from trioauth._retry import LONGEST_RETRY_AFTER, Attempts, Futility, one_more_loss, retry_after
+from trioauth._retry import LONGEST_RETRY_AFTER, Attempts, one_more_loss, retry_after
 from trioauth._state import (
     Board,
     Closed,
@@ -424,39 +424,3 @@ def test_retry_after_is_honoured_and_capped() -> None:
     assert pauses(RefreshPolicy(), [unsent(after=7)]) == [7]
     assert retry_after(unsent(after=1e9)) == LONGEST_RETRY_AFTER
     assert retry_after(OSError()) == 0
-
-
-def test_refreshing_is_futile_after_so_many_that_did_not_help() -> None:
-    futility = Futility(RefreshPolicy(max_futile=2, cooldown=5))
-    assert not futility
-    futility.refused_again(2, now=0)
-    futility.refused_again(2, now=0)  # the same refresh, another request
-    assert futility
-    assert not futility.forbids(now=0)
-    futility.refused_again(3, now=1)
-    assert futility.forbids(now=1)
-    assert futility.forbids(now=60.9)
-    assert not futility.forbids(now=61)
-    futility.refused_again(4, now=61)
-    assert futility.forbids(now=180.9)
-    assert not futility.forbids(now=181)
-    futility.refused_again(5, now=181)
-    # Others show that the token works: so it may have been the request, or be over.
-    futility.token_works()
-    assert futility.forbids(now=185.9)
-    assert not futility.forbids(now=186)
-    futility.refused_again(6, now=186)
-    assert futility.forbids(now=191)
-    futility.helped()
-    assert not futility.forbids(now=191)
-
-
-def test_after_a_refresh_that_helped_futility_is_counted_from_nothing() -> None:
-    futility = Futility(RefreshPolicy(max_futile=2))
-    futility.refused_again(2, now=0)
-    futility.helped()
-    assert not futility
-    futility.refused_again(3, now=0)
-    assert not futility.forbids(now=0)
-    futility.refused_again(4, now=0)
-    assert futility.forbids(now=0)

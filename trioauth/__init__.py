@@ -26,6 +26,8 @@ A map of the package, in reading order:
 ``_signals``    `cancel_on_sigterm`: a program that is told to stop loses no login
 ``_clock``      the one place where wall time meets trio time
 ``_auth``       the auth flow: sign, and on a 401 once more; ``_httpx``, ``_httpx2`` are its ends
+``_signing``    what the flow decides; ``_authentication`` is what it says of a response
+``_evidence``   what 401s have shown about refreshing (pure)
 ``_refusal``    reading a 401, but not without end
 ``_client``     the session's own httpx client and its limiter
 ``_endpoint``   `TokenEndpoint`: the client for authorization servers
@@ -47,6 +49,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import events
+from ._authentication import Authentication
 from ._challenge import Challenge, challenge, challenges
 from ._endpoint import Answer, TokenEndpoint, TokenRequest
 from ._errors import (
@@ -61,7 +64,6 @@ from ._errors import (
     StoreError,
     TokenResponseError,
 )
-from ._flight import Authentication
 from ._grant import Grant
 from ._opening import open_session
 from ._outcomes import LogoutReason

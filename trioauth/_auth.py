@@ -1,60 +1,43 @@
-"""The auth flow: sign a request, and on a 401 once more. One for httpx and httpx2.
+"""The auth flow: sign a request, and if it is refused once more. One for httpx and httpx2.
 
 The two libraries share no class, so the flow is generic over small Protocols,
 and `attach` finds out which library a client comes from without importing the
 one that the program does not use.
 
+What becomes of a request (P2, P4, P13; what a 401 proves is in `trioauth._evidence`):
+
+1. It belongs to the login that there was when it was built. If that has ended, it is not sent.
+2. The token is fresh: it is signed and sent, without waiting for anything (P18).
+3. The token is not: it waits, then it is signed and sent.
+4. It is not refused, or not for its token: the answer goes to the caller.
+5. It is refused: the refresh starts, the refusal is read, then the request waits, and is sent
+   again. A late 401, of a token that is current no more, does the same and starts nothing.
+6. It is refused with a token just renewed: the answer goes to the caller. If the token was only
+   found in the store, case 5 once more. With `RefreshPolicy.settle` it waits, and is sent again.
+7. Its body can't be sent twice, or refreshing was futile there: the answer goes to the caller.
+8. However the flow ends, our header is taken from all of its requests again.
+
 Between the ``yield``s there is nothing but data: httpx may drop a flow at any of
-them, on any exception, and there must be nothing left to clean up (P9).
+them, on any exception, and what is left to clean up needs no ``await`` (P9).
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import attrs
 import trio
 
-from . import events
-from ._flight import Authentication
 from ._refusal import read_refusal
-from ._retry import Futility
-from ._state import Failure, held, on_demand
+from ._signing import Course, Signer, requests_of
+from ._state import Closed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, MutableMapping
+    from collections.abc import AsyncGenerator
     from types import ModuleType
 
-    from ._flight import Generation, NotResent
-    from ._origins import Origins
-    from ._source import TokenSource
-
-
-class RequestLike(Protocol):
-    """What is used of a request."""
-
-    @property
-    def url(self) -> Any: ...
-    @property
-    def headers(self) -> MutableMapping[str, str]: ...
-    @property
-    def stream(self) -> object: ...
-
-
-RequestT = TypeVar("RequestT", bound=RequestLike)
-RequestT_co = TypeVar("RequestT_co", bound=RequestLike, covariant=True)
-
-
-class ResponseLike(Protocol[RequestT_co]):
-    """What is used of a response."""
-
-    @property
-    def status_code(self) -> int: ...
-    @property
-    def request(self) -> RequestT_co: ...
-    @property
-    def extensions(self) -> MutableMapping[str, Any]: ...
+    from ._flight import Generation
+    from ._signing import RequestLike, RequestT, ResponseLike
 
 
 class ClientLike(Protocol):
@@ -71,56 +54,6 @@ class ClientLike(Protocol):
 ClientT = TypeVar("ClientT", bound=ClientLike)
 
 
-@final
-@attrs.define(eq=False)
-class Signer:
-    """What signing needs."""
-
-    source: TokenSource
-    origins: Origins
-    is_rejected: Callable[[Any], bool]
-    retries: int = attrs.field(default=0, init=False)
-    futility: Futility = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.futility = Futility(self.source.policy)
-
-    def is_futile(self) -> bool:
-        return self.futility.forbids(now=self.source.clock.now())
-
-    def reject(self, number: int) -> None:
-        self.source.reject(number)
-
-    def note_refused(self, generation: Generation) -> NotResent | None:
-        """Take in a 401; return a reason if it should be handed back as it is."""
-        if generation.login.outcome is not None:
-            self.source.fail(generation.login.outcome)
-        if generation is held(self.source.state) and self.is_futile():
-            return "futile"
-        self.source.reject(generation.number)
-        return None
-
-    def note_resent(self, refused: Generation, generation: Generation) -> None:
-        """Take in that a refused request is sent again."""
-        self.retries += 1
-        task = trio.lowlevel.current_task().name
-        self.source.tell(
-            events.RequestResent(
-                time=trio.current_time(),
-                task=task,
-                refused=refused.number,
-                generation=generation.number,
-            )
-        )
-
-    def note_answered_again(self, generation: Generation, *, refused: bool) -> None:
-        """Take in how the request that was sent again was answered."""
-        if refused:
-            self.futility.refused_again(generation.number, now=self.source.clock.now())
-        else:
-            self.futility.helped()
-
-
 # An async generator, because httpx wants one; no scope or nursery is open across its yields, which
 # is what the rules are about, and with a fresh token there is nothing to wait for (P18).
 async def sign(  # noqa: ASYNC900, ASYNC911
@@ -131,60 +64,62 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     Cancellation:
       Safe. A refresh that it waits for goes on.
     """
-    keeper = signer.source
     signer.origins.check(request.url)
-    generation = keeper.fresh()
-    if generation is None:
+    login = signer.login_of(request)
+    generation = signer.tokens.fresh()
+    if generation is None or generation.login is not login:
         # A request that can't be sent again must not be refused for its age.
-        one_shot = not _replayable(request, library)
-        former = held(keeper.state)
-        decision = on_demand(keeper.state, now=keeper.clock.now(), one_shot=one_shot)
-        if isinstance(decision, Failure):
-            # A loop that tries again at once must let others run, and hear that it is cancelled.
-            await trio.lowlevel.checkpoint()
-            if former is None:
-                keeper.fail(decision)
-        # A login that began meanwhile is not this request's (P13).
-        generation = await keeper.obtain(former and former.login, one_shot=one_shot)
-    request.headers["Authorization"] = generation.header
-    response = yield request  # noqa: ASYNC911
-
-    rejected = signer.is_rejected(response)
-    if not (rejected and _ours(signer, response, generation)):
-        response.extensions["trioauth"] = generation.authentication
-        if signer.futility and not rejected:
-            signer.futility.token_works()
-        return  # noqa: ASYNC911
-
-    # What is sent again is what was refused: after POST -> 303 -> 401 that is the GET.
-    refused = response.request
-    reason = signer.note_refused(generation)
-    if reason is None and not _replayable(refused, library):
-        reason = "body"
-        keeper.renew_behind()
-    if reason is not None:
-        response.extensions["trioauth"] = Authentication(generation.number, not_resent=reason)
-        return  # noqa: ASYNC911
-    # Unread, even an empty body holds the connection that the refresh of others may need (P10).
-    await read_refusal(response, library)
-    newer = await keeper.obtain(generation.login)
-    signer.note_resent(generation, newer)
-    refused.headers["Authorization"] = newer.header
-    response = yield refused
-
-    again = signer.is_rejected(response) and _ours(signer, response, newer)
-    signer.note_answered_again(newer, refused=again)
-    response.extensions["trioauth"] = Authentication(
-        newer.number, attempts=2, not_resent="again" if again else None
-    )
+        generation = await signer.obtain(login, one_shot=not _replayable(request, library))
+    sent, course, response = request, None, None
+    signer.take(request, generation.login)
+    try:
+        while True:
+            sent.headers["Authorization"] = generation.header
+            response = yield sent  # noqa: ASYNC911, ASYNC913
+            verdict = signer.judge(response, generation)
+            if verdict == "answered" and course is None and not signer.evidence.accounts:
+                response.extensions["trioauth"] = generation.authentication
+                return  # noqa: ASYNC911
+            course = course or Course(generation)
+            if verdict != "refused":
+                if verdict != "policy":
+                    signer.note_answered(sent, response, generation, course)
+                reason = None if verdict == "answered" else verdict
+                response.extensions["trioauth"] = course.note(generation, reason)
+                return  # noqa: ASYNC911
+            # What is sent again is what was refused: after POST -> 303 -> 401 that is the GET.
+            sent = response.request
+            one_shot = not _replayable(sent, library)
+            step = signer.next_step(sent, generation, course, one_shot=one_shot)
+            if step != "refresh" and step != "settle":  # noqa: PLR1714  # mypy can't narrow by `in`
+                response.extensions["trioauth"] = course.note(generation, step)
+                return  # noqa: ASYNC911
+            # Unread, even an empty body holds the connection that the refresh of others may need.
+            await read_refusal(response, library)
+            if step == "settle":
+                await trio.sleep(signer.tokens.policy.settle)
+            newer = await signer.tokens.obtain(generation.login)
+            signer.note_resent(generation, newer)
+            # Now, because httpx is about to forget the redirects that led to the refusal.
+            _clean_up(request, generation, response)
+            course.attempts, generation = course.attempts + 1, newer
+    finally:
+        signer.release(request)
+        if response is not None:
+            _clean_up(request, generation, response)
 
 
-def _ours(signer: Signer, response: ResponseLike[Any], generation: Generation) -> bool:
-    # The foreign target of a redirect was not given the token, and its refusal says nothing.
-    request = response.request
-    return request.headers.get("Authorization") == generation.header and signer.origins.allows(
-        request.url
-    )
+def _clean_up(
+    request: RequestT,
+    generation: Generation,
+    response: ResponseLike[RequestT],
+) -> None:
+    """Take our header from the requests that redirects led to: httpx has copied it into them."""
+    if response.request is request and not response.history and response.next_request is None:
+        return
+    for each in requests_of(response):
+        if each is not request and each.headers.get("Authorization") == generation.header:
+            del each.headers["Authorization"]
 
 
 def _replayable(request: RequestLike, library: ModuleType) -> bool:
@@ -210,6 +145,7 @@ def _rewinds(field: object) -> bool:
 def attach(signer: Signer, client: ClientT) -> ClientT:
     """Sign the requests of a client of either library, and return it."""
     library = _library(client)
+    _check_is_free(signer, client)
     if client.base_url.host:
         signer.origins.check(client.base_url)
     if library == "httpx2":
@@ -221,6 +157,20 @@ def attach(signer: Signer, client: ClientT) -> ClientT:
 
         client.auth = Auth(signer)
     return client
+
+
+def _check_is_free(signer: Signer, client: ClientLike) -> None:
+    """Refuse a client that another open session signs: requests would change their login (P22)."""
+    other: Signer | None = getattr(client.auth, "signer", None)
+    if (
+        isinstance(other, Signer)
+        and other is not signer
+        and not isinstance(other.tokens.state, Closed)
+    ):
+        raise RuntimeError(
+            "this client is signed by another session, which is still open; "
+            "attach() a client of its own to each session"
+        )
 
 
 def _library(client: object) -> str:

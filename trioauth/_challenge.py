@@ -28,9 +28,15 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 _LONGEST = 65536
 
-# RFC 6750 3.1 and RFC 9470 3: what is wrong is the request or the login, not the token's age.
+# RFC 6750 3.1, RFC 9470 3 and RFC 9449 9: the request, the login or its proof is what is wrong, and
+# not the token.
 _INCURABLE = frozenset(
-    {"invalid_request", "insufficient_scope", "insufficient_user_authentication"}
+    {
+        "invalid_request",
+        "insufficient_scope",
+        "insufficient_user_authentication",
+        "use_dpop_nonce",
+    }
 )
 
 
@@ -145,17 +151,22 @@ def challenge(response: ChallengedResponse, scheme: str = "Bearer") -> Challenge
 def is_rejected(response: ChallengedResponse) -> bool:
     """Say whether a refresh would cure this: the default of ``open_session(is_rejected=...)``.
 
-    It would for a 401 with a Bearer challenge, unless its error code says that not
-    the token is the problem, and for a 401 that does not say what it wants.
+    It would for a 401, whatever scheme its challenges name (some servers say ``OAuth2``, ``JWT`` or
+    ``Basic`` to a Bearer token), unless they say that not the token is the problem.
     """
-    if response.status_code != 401:
-        return False
+    return response.status_code == 401 and not asks_for_more(response)
+
+
+def asks_for_more(response: ChallengedResponse) -> bool:
+    """Say whether the challenges ask for something that a refresh can't give.
+
+    They do if they name such an error and no other; a Bearer challenge without any is about the
+    token.
+    """
     found = challenges(response)
-    return not found or any(_is_curable(each) for each in found)
-
-
-def _is_curable(each: Challenge) -> bool:
-    return each.scheme.lower() == "bearer" and each.error not in _INCURABLE
+    errors = {each.error for each in found if each.error is not None}
+    plain = any(each.error is None and each.scheme.lower() == "bearer" for each in found)
+    return bool(errors) and errors <= _INCURABLE and not plain
 
 
 @attrs.define

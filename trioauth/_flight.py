@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, final
 import attrs
 import trio
 
+from ._authentication import Authentication
+
 if TYPE_CHECKING:
     from ._outcomes import RefreshCause
     from ._policy import RefreshPolicy
@@ -21,31 +23,6 @@ ResultT = TypeVar("ResultT")
 
 # Of those who waited for a flight, so many names: enough for a person to see who they were.
 _REMEMBERED = 5
-
-NotResent: TypeAlias = Literal["body", "futile", "again"]
-
-
-@final
-@attrs.frozen
-class Authentication:
-    """How a request was authenticated: ``response.extensions["trioauth"]``."""
-
-    generation: int
-    """The tokens it was sent with, the last time."""
-
-    attempts: int = 1
-    """How often it was sent: 1 or 2."""
-
-    not_resent: NotResent | None = None
-    """Why a refused request was not sent again, if it was not:
-
-    ``body``
-        Its body can't be sent twice. A refresh is under way: the next try works.
-    ``futile``
-        Refreshing was of no use the last few times; see `RefreshPolicy.max_futile`.
-    ``again``
-        It was refused with a token just renewed, too.
-    """
 
 
 @final
@@ -73,6 +50,9 @@ class Login:
 
     outcome: LoggedOut | None = attrs.field(default=None, init=False)
     """How it ended; None while it lasts, and if the session was closed first."""
+
+    wished: bool = False
+    """Whether it began with `Session.log_in`, rather than because a token was asked for."""
 
     over: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
@@ -123,7 +103,9 @@ class Generation:
     stale_at: float
     expires_at: float
     adopted: bool = False
-    """It was found in the store, and not renewed here."""
+    """Whether it was found in the store, rather than renewed here: it may be refused already."""
+    obtained_at: float = -math.inf
+    """When it came to be here."""
     header: str = attrs.field(
         default=attrs.Factory(_bearer, takes_self=True), init=False, repr=False
     )
@@ -147,6 +129,7 @@ class Generation:
         jitter: float = 0.0,
         renewable: bool = True,
         adopted: bool = False,
+        obtained_at: float = -math.inf,
     ) -> Generation:
         """Decide when tokens get early, stale and expired.
 
@@ -160,6 +143,7 @@ class Generation:
           renewable: False if nobody could get newer tokens anyway: then they are used up to
               their end.
           adopted: See `Generation.adopted`.
+          obtained_at: See `Generation.obtained_at`.
         """
         lifetime = math.inf if tokens.expires_in is None else tokens.expires_in
         leeway = min(policy.leeway, lifetime / 10) if renewable else 0.0
@@ -174,6 +158,7 @@ class Generation:
             stale_at=expires_at - leeway,
             expires_at=expires_at,
             adopted=adopted,
+            obtained_at=obtained_at,
         )
 
     def freshness(self, now: float, *, valid_for: float = 0.0, one_shot: bool = False) -> Freshness:

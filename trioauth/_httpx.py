@@ -11,7 +11,7 @@ from ._auth import sign
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ._auth import Signer
+    from ._signing import Signer
 
 
 @final
@@ -19,13 +19,13 @@ class SessionAuth(httpx.Auth):
     """Signs what an `httpx.AsyncClient` sends with a session's token."""
 
     def __init__(self, signer: Signer) -> None:
-        self._signer = signer
+        self.signer = signer
 
     def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Give httpx the flow for one request."""
-        return sign(self._signer, request, httpx)
+        return sign(self.signer, request, httpx)
 
     def sync_auth_flow(self, request: httpx.Request) -> NoReturn:  # noqa: ARG002  # the interface
         """Refuse: there is no trio in a synchronous client."""

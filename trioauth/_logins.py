@@ -79,7 +79,7 @@ class Logins:
         Cancellation:
           All or nothing in the store; the login begins in any case.
         """
-        login = Login()
+        login = Login(wished=True)
         generation = self.records.next_generation(tokens, login, asked_at)
         flight.brought = generation
         with self.records.kept_in_memory(generation, login, flight=flight):

@@ -13,7 +13,6 @@ import trio
 
 from . import _challenge
 from ._asking import Asking
-from ._auth import Signer
 from ._client import NETWORK_OPTIONS, ClientOptions, LimitedClient
 from ._endpoint import TokenEndpoint
 from ._errors import StoreError
@@ -26,6 +25,7 @@ from ._policy import RefreshPolicy
 from ._records import Records
 from ._renewal import Renewal
 from ._session import Session
+from ._signing import Signer
 from ._source import TokenSource
 from ._state import LoggedOut, Vacant, on_log_in
 from ._timers import Timers
@@ -74,7 +74,10 @@ def open_session(
           `FileStore`. By default they are kept in memory.
       base_url: As `httpx.AsyncClient` has it. Its origin may have the token.
       origins: Others that may, such as ``"https://files.example.com"``. (One redirect httpx does
-          not take for one to elsewhere: from http to https of the same loopback host.)
+          not take for one to elsewhere: from http to https of the same loopback host.) A redirect
+          from one origin to another arrives without the token even if both are listed, because
+          httpx takes it away there: the 401 says ``not_ours``, and a request for the other origin
+          itself is signed.
       policy: When to refresh, how often to try, how long to wait.
       observers: Functions that are told what happens; see `trioauth.events`.
       is_rejected: Says of a response whether it refuses the token, so that a refresh may help.

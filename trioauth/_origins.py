@@ -36,6 +36,8 @@ class URLLike(Protocol):
     @property
     def port(self) -> int | None: ...
     @property
+    def path(self) -> str: ...
+    @property
     def userinfo(self) -> bytes: ...
 
 
@@ -90,7 +92,9 @@ class Origins:
 
     def allows(self, url: URLLike) -> bool:
         """Say whether a request for this very URL may carry the token."""
-        known = (url.scheme, url.raw_host, url.port) in self._usual or _origin(url) in self.allowed
+        known = (url.scheme, url.raw_host, url.port) in self._usual or origin_of(
+            url
+        ) in self.allowed
         return known and not url.userinfo
 
     def check(self, url: URLLike) -> None:
@@ -138,7 +142,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _origin(url: URLLike) -> Origin:
+def origin_of(url: URLLike) -> Origin:
+    """Return the origin of a URL, however its port and an IPv6 address are written."""
     scheme, host, port = _HANDSHAKE.get(url.scheme, url.scheme), url.raw_host, url.port
     # httpx leaves a default port out, but not that of "HTTPS://...:443". Compared with None,
     # because port 0 is not the default one here, while httpcore connects to that for it.
@@ -172,7 +177,7 @@ def read_origin(parameter: str, value: str) -> Origin:
         )
     if problem := _problem(parameter, url):
         raise ValueError(f"{parameter}: {_describe(url)} {problem}")
-    return _origin(url)
+    return origin_of(url)
 
 
 def _parse(value: str) -> httpx.URL | None:
@@ -191,7 +196,7 @@ def _problem(parameter: str, url: httpx.URL) -> str | None:
         return "must not have a user name or password in it"
     if ":" not in host and not _HOST_NAME.fullmatch(url.raw_host):
         return "must have one plain host name or address; wildcards are not supported"
-    if not 0 < _origin(url)[2] < 65536:
+    if not 0 < origin_of(url)[2] < 65536:
         return "must have a port from 1 to 65535"
     if url.scheme == "http" and not is_loopback(host):
         return "must be https; plain http is for loopback only"

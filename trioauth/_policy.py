@@ -54,9 +54,14 @@ class RefreshPolicy:
     """How long leaving the session, or logging out, waits for a refresh in the air."""
 
     max_futile: int = attrs.field(default=2, validator=_at_least_one)
-    """After so many refreshes in a row that did not help the request they were for, a 401 is handed
-    back as it is: the API refuses whatever the token. The next try is after ``cooldown`` if other
-    requests show that the token works, else after one minute, then two, then four, and so on."""
+    """So many refreshes may be caused by 401s of one place (an origin and a path) without any sign
+    that they helped. Then its 401s are handed back as they are, except for one refresh per pause:
+    the first pause is ``cooldown`` long, each next one twice as long, up to five minutes. Sixteen
+    places are told apart; all others count as one."""
+
+    settle: float = attrs.field(default=0, validator=_seconds)
+    """For an API that learns of a new token a moment late: if a token just renewed is refused, wait
+    so many seconds and send the request once more. 0 means: hand the 401 back at once."""
 
     keep_fresh: bool = attrs.field(default=False, kw_only=True)
     """Refresh by a timer, too, so that a session that is seldom used never waits."""

@@ -100,6 +100,7 @@ class Records:
             jitter=random.random(),  # noqa: S311  # not a secret
             renewable=tokens.refresh_token is not None or not self.needs_refresh_token,
             adopted=adopted,
+            obtained_at=self.machine.clock.now(),
         )
 
     def _loss(self, record: Record) -> Loss:

@@ -25,6 +25,7 @@ import attrs
 import trio
 
 from ._errors import (
+    Error,
     GrantMisconfiguredError,
     GrantRefusedError,
     RefreshUnavailableError,
@@ -251,8 +252,8 @@ class Renewal:
         self, flight: Flight[Landing], failure: Exception, base: Generation | None
     ) -> None:
         """Keep a new refresh token that came in an answer which is of no other use (P7)."""
-        refresh_token = getattr(failure, "rotated", None)
-        if base is None or not isinstance(refresh_token, str):
+        refresh_token = failure._rotated if isinstance(failure, Error) else None
+        if base is None or refresh_token is None:
             return
         generation = flight.base = self.records.rotated(base, refresh_token)
         self.machine.become(on_rotation(self.machine.state, generation))

@@ -1,8 +1,7 @@
-"""When another try makes sense, at the token endpoint and after a 401: pure."""
+"""When another try makes sense at the token endpoint: pure."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, final
 
 import attrs
@@ -26,9 +25,6 @@ LONGEST_PAUSE = 300.0
 
 # A Retry-After beyond this is a mistake, or a maintenance that a person should decide about.
 LONGEST_RETRY_AFTER = 300.0
-
-# An API that has refused every token gets another chance after so many seconds.
-_FUTILE_PAUSE = 60.0
 
 
 def retry_after(error: Exception) -> float:
@@ -123,46 +119,3 @@ class Attempts:
     def too_late(self, now: float) -> bool:
         """Whether a refresh token of unknown fate may not be presented any more."""
         return self._lost_at is not None and now > self._spent_at + REPEAT_WITHIN
-
-
-@final
-@attrs.define(eq=False)
-class Futility:
-    """Whether refreshing because of a 401 is of any use (P4).
-
-    An API may answer 401 whatever the token. So the refreshes are counted whose
-    request was refused again, and when there were ``max_futile`` in a row, 401s
-    are handed back, until a refused request succeeds after its refresh. If other
-    requests show that the token works, the next try is after ``cooldown``; if not,
-    after a minute, and then after twice as long each time.
-    """
-
-    _policy: RefreshPolicy
-    _count: int = 0
-    _newest: int = 0
-    _at: float = 0.0
-    _token_works: bool = False
-
-    def __bool__(self) -> bool:
-        return self._count > 0
-
-    def refused_again(self, generation: int, *, now: float) -> None:
-        """A request was refused with a generation that it had waited for."""
-        if generation > self._newest:
-            self._count += 1
-            self._newest, self._at, self._token_works = generation, now, False
-
-    def helped(self) -> None:
-        """A request that was refused succeeded after the refresh."""
-        self._count = 0
-
-    def token_works(self) -> None:
-        """Another request was not refused."""
-        self._token_works = True
-
-    def forbids(self, *, now: float) -> bool:
-        """Whether a 401 should be handed back rather than refreshed."""
-        if self._count < self._policy.max_futile:
-            return False
-        pause = math.ldexp(_FUTILE_PAUSE, self._count - self._policy.max_futile)
-        return now < self._at + (self._policy.cooldown if self._token_works else pause)

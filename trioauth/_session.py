@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import httpx
 
     from ._asking import Asking
-    from ._auth import Signer
     from ._client import LimitedClient
     from ._endpoint import TokenEndpoint
+    from ._signing import Signer
     from ._source import TokenSource
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
@@ -131,7 +131,7 @@ class Session(ClientMethods, metaclass=Opened):
             state=self.state,
             tasks_waiting=0 if flight is None else flight.passengers,
             refreshes=machine.refreshes,
-            retries=self._signer.retries,
+            retries=self._signer.resent,
             rejections=machine.rejections,
             seconds_until_expiry=expires_in,
             saved=self._source.vault.pending is None,
@@ -151,7 +151,8 @@ class Session(ClientMethods, metaclass=Opened):
         """
         from ._explain import explain, look
 
-        return explain(look(self._source, futile=self._signer.is_futile()))
+        futile = self._signer.evidence.forbids(self._machine.clock.now())
+        return explain(look(self._source, futile=futile))
 
     # --- HTTP ------------------------------------------------------------------------------
 
@@ -174,13 +175,15 @@ class Session(ClientMethods, metaclass=Opened):
     def attach(self, client: ClientT) -> ClientT:
         """Sign the requests of a client of your own, of httpx or httpx2, and return it.
 
-        Sets its ``auth`` and leaves the rest alone; closing it stays yours.
+        Sets its ``auth`` and leaves the rest alone; closing it stays yours. So do its cookies:
+        they stay when the login ends, and go along with the next one's token, unless you drop them.
 
         Args:
           client: An ``AsyncClient``. Its ``base_url``, if any, must be of the session's origins.
 
         Raises:
           OriginError: Its ``base_url`` may not have the token.
+          RuntimeError: Another session signs it, and is still open: take a client for each.
           TypeError: It is no ``AsyncClient`` of httpx or httpx2.
           trio.ClosedResourceError: The session is closed.
         """
@@ -256,7 +259,9 @@ class Session(ClientMethods, metaclass=Opened):
         """Report that a server refused a generation, where httpx can't see it. Not a checkpoint.
 
         A WebSocket that was closed with 4401, say. The next who needs a token gets a newer one.
-        Idempotent; late news, of an older generation than the current one, is ignored.
+        Idempotent; late news, of an older generation than the current one, is ignored. So is
+        news of each new token within a minute, after `RefreshPolicy.max_futile` of them, but for
+        one per pause: then refreshing is of no use.
 
         Args:
           generation: What `Session.generation` was when `token` had returned it. (Not before: a
@@ -264,7 +269,7 @@ class Session(ClientMethods, metaclass=Opened):
               ``response.extensions["trioauth"].generation``.
         """
         self._machine.check_here()
-        self._signer.reject(generation)
+        self._signer.report(generation)
 
     async def wait_logged_out(self) -> LoggedOut:
         """Wait until the login ends, and return how. At once if there is none.

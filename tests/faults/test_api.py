@@ -193,7 +193,10 @@ async def test_a_request_whose_second_try_breaks_leaves_the_new_token_at_hand(
 
 async def test_a_401_that_is_handed_back_streams_as_any_other_answer(library: ModuleType) -> None:
     size = 10 * says.MEGABYTE
-    head = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nContent-Length: %d\r\n\r\n" % size
+    head = (
+        b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error=insufficient_scope\r\n"
+        b"Content-Length: %d\r\n\r\n" % size
+    )
     async with open_all(library) as (server, api, _, client):
         api.fault = says.flooding(head, b"x" * says.MEGABYTE, size)
         tracemalloc.start()

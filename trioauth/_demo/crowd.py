@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from trioauth._flight import Authentication
+    from trioauth._authentication import Authentication
     from trioauth._session import Session
 
     from .client import Get
