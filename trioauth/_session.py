@@ -13,12 +13,14 @@ import trio
 
 from . import _challenge
 from ._auth import ClientT, attach
-from ._client import NETWORK_OPTIONS, ClientMethods, ClientOptions, LimitedClient
+from ._client import ClientMethods, SessionClient
+from ._client_options import NETWORK_OPTIONS, ClientOptions
 from ._endpoint import TokenEndpoint
 from ._errors import LoggedOutError, careful
-from ._flight import Generation
+from ._flight import Generation, Login
 from ._httpx import SessionAuth
 from ._keeper import Keeper
+from ._network import EndpointClient, check_proxy
 from ._origins import Origins
 from ._policy import RefreshPolicy
 from ._state import (
@@ -98,10 +100,10 @@ class Session(ClientMethods, metaclass=Opened):
     refresh goes on.
     """
 
-    def __init__(self, keeper: Keeper, make_client: Callable[[], LimitedClient]) -> None:
+    def __init__(self, keeper: Keeper, make_client: Callable[[], SessionClient]) -> None:
         self._keeper = keeper
         self._make_client = make_client
-        self._http: LimitedClient | None = None
+        self._http: SessionClient | None = None
 
     def __repr__(self) -> str:
         return f"<trioauth.Session {self.state} at {id(self):#x}>"
@@ -163,8 +165,12 @@ class Session(ClientMethods, metaclass=Opened):
     def http(self) -> httpx.AsyncClient:
         """The authenticated client, to hand to whatever takes one. The session closes it.
 
-        Made when first asked for: a client takes 50 ms to build its TLS context. ``auth=None``
-        sends a request without the token.
+        Made when first asked for; its connection pool with the first request. ``auth=None`` sends
+        a request without the token.
+
+        A request waits for a connection for as long as ``timeout=`` says, in seconds, here or in
+        `open_session`; 30 if neither says anything, without end with ``pool=None``. With
+        ``http2=True``, or a transport of your own, httpx's pool is waited for instead.
 
         Raises:
           trio.ClosedResourceError: The session is closed.
@@ -464,8 +470,10 @@ def open_session(
       is_rejected: Says of a response whether it refuses the token, so that a refresh may help.
           By default a 401 does, unless its challenges say otherwise (`trioauth.challenge`).
       client_options: Those of `httpx.AsyncClient`. The ones that say how to reach the network
-          (``transport``, ``mounts``, ``proxy``, ``verify``, ``cert``, ``trust_env``) hold for the
-          token endpoint, too.
+          (``transport``, ``mounts``, ``proxy``, ``verify``, ``cert``, ``trust_env``, ``http1``,
+          ``http2``) hold for the token endpoint, too. Plain http to loopback never goes through a
+          proxy, whatever the environment says; where a transport in ``mounts`` leads is yours to
+          know. ``cookies`` are those that each login begins with.
 
     Cancellation:
       Delayed, for up to ``close_grace`` seconds, if a refresh is in the air when you leave: a
@@ -473,7 +481,8 @@ def open_session(
       Nothing is left running.
 
     Raises:
-      ValueError: There is no origin, or one that can't be trusted with a token.
+      ValueError: There is no origin, or one that can't be trusted with a token; or ``proxy``
+          would have to carry plain http.
       TypeError: An argument is of the wrong kind.
       RuntimeError: This is not trio: ``trio.run`` starts the program.
       StoreError: The store can't be read. Nothing was overwritten.
@@ -483,6 +492,8 @@ def open_session(
     told = tuple(observers)
     _check_kinds(grant, tokens, store, policy, told, is_rejected)
     _check_options(client_options)
+    allowed = Origins.of(base_url, origins)
+    check_proxy(client_options, allowed, grant)
     if store is None:
         from .stores import MemoryStore
 
@@ -495,23 +506,20 @@ def open_session(
         Keeper,
         grant=grant,
         vault=Vault(store),
-        # A transport of the program's own needs no SSL context of ours.
-        endpoint=TokenEndpoint(
-            partial(httpx.AsyncClient, **network), in_thread="transport" not in network
-        ),
-        origins=Origins.of(base_url, origins),
+        endpoint=TokenEndpoint(partial(EndpointClient, **network)),
+        origins=allowed,
         policy=policy,
         is_rejected=is_rejected,
         observers=told,
     )
-    make_client = partial(LimitedClient, base_url=base_url, **client_options)
+    make_client = partial(SessionClient, base_url=base_url, **client_options)
     return _keep_open(make_keeper, make_client, tokens)
 
 
 @asynccontextmanager
 async def _keep_open(
     make_keeper: Callable[..., Keeper],
-    make_client: Callable[..., LimitedClient],
+    make_client: Callable[..., SessionClient],
     tokens: Tokens | None,
 ) -> AsyncGenerator[Session, None]:
     """Keep a session open while the block runs: the inside of `open_session`."""
@@ -530,7 +538,14 @@ async def _keep_open(
                 forget_cookies=lambda: session._forget_cookies(),  # noqa: PLW0108  # made below
             )
             session: Session = type.__call__(
-                Session, keeper, partial(make_client, auth=SessionAuth(keeper))
+                Session,
+                keeper,
+                partial(
+                    make_client,
+                    auth=SessionAuth(keeper),
+                    current_login=partial(_current_login, keeper),
+                    fail=partial(_fail, keeper),
+                ),
             )
             clients.push_async_callback(session._close_clients)
             try:
@@ -552,6 +567,17 @@ async def _keep_open(
             crash = (others or group.exceptions)[0]
         # The block's own exception, and not what trio may have made of a group.
         _reraise(crash)
+
+
+def _current_login(keeper: Keeper) -> Login | None:
+    """Return the login that a request belongs to that is built now."""
+    login = keeper.login
+    return None if login is None or login.over.is_set() else login
+
+
+def _fail(keeper: Keeper, login: Login) -> NoReturn:
+    """Raise what the end of a login means to a request that belongs to it."""
+    keeper.fail(login.outcome or Closed(seen(keeper.state)))
 
 
 def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its order
