@@ -89,7 +89,7 @@ async def test_sessions_share_one_tls_context_made_in_a_thread(tls: TLS) -> None
 async def test_runs_of_trio_in_several_threads_share_the_tls_context(tls: TLS) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(trio.to_thread.run_sync, trio.run, default_tls)
+            nursery.start_soon(trio.to_thread.run_sync, partial(trio.run, default_tls))
     assert len(tls.threads) == 1
 
 
@@ -252,7 +252,8 @@ async def test_p15_every_loopback_host_is_reached_without_the_proxy(
     monkeypatch.setenv("ALL_PROXY", "http://proxy.test:1")
     async with NetworkClient() as client:
         proxied: Any = client._transport_for_url(httpx.URL("https://api.test"))
-        for pool, name in ((client._transport, "direct"), (proxied._proxied, "proxy")):
+        pools: list[Any] = [client._transport, proxied._proxied]
+        for pool, name in zip(pools, ["direct", "proxy"], strict=True):
             pool.transport = httpx.MockTransport(partial(way, name))
         await client.get(f"{scheme}://{host}:8000/")
         await client.get(f"https://{host}:8000/")
@@ -372,7 +373,8 @@ class FakeBackend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109  # the interface
-        **_: Any,
+        local_address: str | None = None,
+        socket_options: Any = None,
     ) -> httpcore.AsyncNetworkStream:
         assert port == 443
         self.asked.append((host, timeout))
@@ -381,7 +383,12 @@ class FakeBackend(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectError(f"{host} refuses")
         return self.stream
 
-    async def connect_unix_socket(self, path: str, **_: Any) -> httpcore.AsyncNetworkStream:
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109  # the interface
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:
         self.asked.append((path, None))
         return self.stream
 

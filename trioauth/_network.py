@@ -125,7 +125,8 @@ class Pool(httpx.AsyncBaseTransport):
         options = self._options
         if options.get("verify", True) is True and not options.get("cert"):
             context = await default_tls(trust_env=options.get("trust_env", True))
-            transport = httpx.AsyncHTTPTransport(**{**options, "verify": context})
+            options = {**options, "verify": context}
+            transport = httpx.AsyncHTTPTransport(**options)
         else:
             # Certificates of the program's own, which httpx reads from files.
             transport = await _in_thread(partial(httpx.AsyncHTTPTransport, **options))
@@ -240,12 +241,13 @@ class NetworkClient(httpx.AsyncClient):
         super().__init__(**options)
 
     # These two are httpx's own seams, the same in 0.27 and 0.28.
-    def _init_transport(
-        self, *, transport: httpx.AsyncBaseTransport | None = None, **options: Any
-    ) -> httpx.AsyncBaseTransport:
+    def _init_transport(self, *_: Any, **options: Any) -> httpx.AsyncBaseTransport:
+        transport: httpx.AsyncBaseTransport | None = options.pop("transport")
         return self._make_pool(**options) if transport is None else transport
 
-    def _init_proxy_transport(self, proxy: httpx.Proxy, **options: Any) -> httpx.AsyncBaseTransport:
+    def _init_proxy_transport(
+        self, proxy: httpx.Proxy, *_: Any, **options: Any
+    ) -> httpx.AsyncBaseTransport:
         pool = self._make_pool(proxy=proxy, **options)
         return _ProxyPool(pool, self._transport, said=self._proxy_said)
 
