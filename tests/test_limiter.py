@@ -12,8 +12,9 @@ import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from trioauth import LoggedOut, LoggedOutError
+from trioauth._belonging import LOGIN, Belonging
 from trioauth._flight import Login
-from trioauth._limiter import LOGIN, Limiter
+from trioauth._limiter import Limiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -36,13 +37,24 @@ class FakePool:
         self.closed = True
 
 
-def fail(login: Login) -> NoReturn:
-    raise LoggedOutError("the login is over", "asked")
+class NoTokens:
+    """The inside of a session that never has a token."""
+
+    state = LoggedOut("asked")
+    login = None
+    clock: Any = None
+
+    async def obtain(self, login: Login | None = None) -> NoReturn:
+        raise NotImplementedError
+
+    def fail(self, why: Any) -> NoReturn:
+        assert isinstance(why, LoggedOut)
+        raise LoggedOutError("the login is over", why.reason)
 
 
 def limiter_of(handler: Any, size: int) -> Limiter:
     pool: Any = FakePool(handler)
-    return Limiter(pool, size, fail)
+    return Limiter(pool, size, Belonging(NoTokens()))
 
 
 def client_of(handler: Any, size: int, **options: Any) -> httpx.AsyncClient:

@@ -17,7 +17,9 @@ A map of the package, in reading order:
 ``_clock``      the one place where wall time meets trio time
 ``_auth``       the auth flow: sign, and on a 401 once more; ``_httpx``, ``_httpx2`` are its ends
 ``_refusal``    reading a 401, but not without end
-``_client``     the session's own httpx client and its limiter
+``_client``     the session's own httpx client; ``_client_options`` what it takes
+``_limiter``    who waits for a connection; ``_belonging`` which login a request belongs to
+``_network``    TLS, pools and proxies; ``_lookups`` names while all threads are busy
 ``_endpoint``   `TokenEndpoint`: the client for authorization servers
 ``_origins``    where a token may go (pure)
 ``_challenge``  WWW-Authenticate: what a refresh can cure and what not (pure)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
 
+from ._belonging import signed_anew
 from ._flight import Authentication
 from ._refusal import read_refusal
 from ._state import Failure, held, on_demand
@@ -93,6 +94,8 @@ async def sign(  # noqa: ASYNC900, ASYNC911
         generation = await keeper.obtain(former and former.login, one_shot=one_shot)
     request.headers["Authorization"] = generation.header
     response = yield request  # noqa: ASYNC911
+    # It may have queued for a connection, below this flow, until its token was known to be bad.
+    generation = signed_anew(response.request, generation)
 
     rejected = keeper.is_rejected(response)
     if not (rejected and _ours(keeper, response, generation)):
@@ -116,6 +119,7 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     keeper.note_resent(generation, newer)
     refused.headers["Authorization"] = newer.header
     response = yield refused
+    newer = signed_anew(response.request, newer)
 
     again = keeper.is_rejected(response) and _ours(keeper, response, newer)
     keeper.note_answered_again(newer, refused=again)

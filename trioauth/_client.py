@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, final
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, final
 
 import httpx
 
-from ._limiter import LOGIN, PATIENCE, Limiter, login_of
+from ._belonging import LOGIN, login_of
+from ._limiter import PATIENCE, Limiter
 from ._network import NetworkClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._flight import Login
+    from ._belonging import Belonging
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
@@ -27,22 +28,14 @@ _TIMEOUT = httpx.Timeout(5.0, pool=PATIENCE)
 class SessionClient(NetworkClient):
     """An `httpx.AsyncClient` that knows which login a request and a cookie belong to (P13, P11)."""
 
-    def __init__(
-        self,
-        *,
-        current_login: Callable[[], Login | None],
-        fail: Callable[[Login], NoReturn],
-        **options: Any,
-    ) -> None:
+    def __init__(self, *, belonging: Belonging, **options: Any) -> None:
         """Args are those of `httpx.AsyncClient`.
 
         Args:
-          current_login: Says which login there is now.
-          fail: Raises what the end of a login means to a request that belongs to it.
+          belonging: Says which login a request belongs to, and what its end means.
           options: For httpx.
         """
-        self._current_login = current_login
-        self._fail = fail
+        self._belonging = belonging
         self._cookies_now = _Cookies()
         self._configured = httpx.Cookies()
         # A copy: what a server sets is not configuration.
@@ -56,13 +49,13 @@ class SessionClient(NetworkClient):
         # With HTTP/2, requests are not connections.
         if size is None or options.get("http2"):
             return pool
-        return Limiter(pool, size, self._fail)
+        return Limiter(pool, size, self._belonging)
 
     def build_request(self, *args: Any, **options: Any) -> httpx.Request:
         """Build a request, as `httpx.AsyncClient.build_request` does: one of the current login."""
         request = super().build_request(*args, **options)
         # A new one: with httpx 0.27 the old one may be the program's own.
-        request.extensions = {**request.extensions, LOGIN: self._current_login()}
+        request.extensions = {**request.extensions, LOGIN: self._belonging.current_login()}
         return request
 
     # One more seam of httpx's own, the same in 0.27 and 0.28.
@@ -70,8 +63,8 @@ class SessionClient(NetworkClient):
         self, request: httpx.Request, response: httpx.Response
     ) -> httpx.Request:
         redirect = super()._build_redirect_request(request, response)
-        login = request.extensions.get(LOGIN, self._current_login())
-        if login is not self._current_login():
+        login = request.extensions.get(LOGIN, self._belonging.current_login())
+        if login is not self._belonging.current_login():
             # The request of one login gets no cookie of the next.
             redirect.headers.pop("Cookie", None)
             self._configured.set_cookie_header(redirect)

@@ -13,11 +13,13 @@ What follows from the place, below the auth flow:
    like any other, and what the auth flow refuses (`OriginError`) never queues.
 3. A request that queues belongs to a login (P13). When that ends, the request is told at once, and
    it is never sent. A request without ``Authorization`` needs no login, and goes on.
+4. A request was signed before it queued. If its token is known to be bad when it gets its slot, it
+   gives the slot back, waits for a newer token, and queues once more (P3).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, final
+from typing import TYPE_CHECKING, Any, final
 
 import httpx
 import trio
@@ -25,11 +27,8 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from ._flight import Login
+    from ._belonging import Belonging
     from ._network import Pool
-
-LOGIN = "trioauth.login"
-"""In a request's extensions: the login that it belongs to, or None. Redirects inherit it."""
 
 PATIENCE = 30.0
 """Seconds that a request queues if the program has said nothing (P20).
@@ -38,20 +37,14 @@ httpx's own default, five, is for a pool in which nothing should queue: too shor
 """
 
 
-def login_of(request: httpx.Request) -> Login | None:
-    """Return the login that a request belongs to; None if there was none, or it is not known."""
-    login: Login | None = request.extensions.get(LOGIN)
-    return login
-
-
 @final
 class Limiter(httpx.AsyncBaseTransport):
     """As many slots as a pool has connections; a request takes one before it gets to the pool."""
 
-    def __init__(self, pool: Pool, size: int, fail: Callable[[Login], NoReturn]) -> None:
+    def __init__(self, pool: Pool, size: int, belonging: Belonging) -> None:
         self._pool = pool
         self._size = size
-        self._fail = fail
+        self._belonging = belonging
         self._slots = trio.Semaphore(size, max_value=size)
         self._streams = 0
         # One for each request that queues, for `aclose` to cancel.
@@ -71,10 +64,13 @@ class Limiter(httpx.AsyncBaseTransport):
         """
         # First, so that nothing is awaited between the check below and the sending.
         transport = self._pool.transport or await self._pool.open()
-        try:
-            self._slots.acquire_nowait()
-        except trio.WouldBlock:
+        while not self._take_slot():
+            signed_with = self._belonging.signed_with(request)
             await self._queue(request)
+            if signed_with is None or self._belonging.is_good(signed_with):
+                break
+            self._slots.release()
+            await self._belonging.sign_anew(request, signed_with)
         try:
             self._check(request)
             response = await transport.handle_async_request(request)
@@ -89,6 +85,13 @@ class Limiter(httpx.AsyncBaseTransport):
         response.stream = _Stream(response.stream, self._give_back)
         return response
 
+    def _take_slot(self) -> bool:
+        try:
+            self._slots.acquire_nowait()
+        except trio.WouldBlock:
+            return False
+        return True
+
     async def _queue(self, request: httpx.Request) -> None:
         """Wait for a slot: until the program's patience, the login or the client ends."""
         timeouts = request.extensions.get("timeout", {})
@@ -98,7 +101,7 @@ class Limiter(httpx.AsyncBaseTransport):
             scope.deadline = trio.current_time() + patience
         ends = [self._queueing]
         self._check(request)
-        if (login := _needed(request)) is not None:
+        if (login := self._belonging.needed(request)) is not None:
             ends.append(login.scopes)
         for scopes in ends:
             scopes.add(scope)
@@ -119,9 +122,7 @@ class Limiter(httpx.AsyncBaseTransport):
 
     def _check(self, request: httpx.Request) -> None:
         """Raise if there is nothing to send this request for any more. Not a checkpoint."""
-        login = _needed(request)
-        if login is not None and login.over.is_set():
-            self._fail(login)
+        self._belonging.check(request)
         if self._closed:
             raise trio.ClosedResourceError("this client was closed before the request was sent")
 
@@ -139,11 +140,6 @@ class Limiter(httpx.AsyncBaseTransport):
         for scope in self._queueing:
             scope.cancel(reason="trioauth: the client is closed")
         await self._pool.aclose()
-
-
-def _needed(request: httpx.Request) -> Login | None:
-    """Return the login without which a request is not to be sent."""
-    return login_of(request) if "Authorization" in request.headers else None
 
 
 @final

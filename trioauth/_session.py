@@ -13,11 +13,12 @@ import trio
 
 from . import _challenge
 from ._auth import ClientT, attach
+from ._belonging import Belonging
 from ._client import ClientMethods, SessionClient
 from ._client_options import NETWORK_OPTIONS, ClientOptions
 from ._endpoint import TokenEndpoint
 from ._errors import LoggedOutError, careful
-from ._flight import Generation, Login
+from ._flight import Generation
 from ._httpx import SessionAuth
 from ._keeper import Keeper
 from ._network import EndpointClient, check_proxy
@@ -543,8 +544,7 @@ async def _keep_open(
                 partial(
                     make_client,
                     auth=SessionAuth(keeper),
-                    current_login=partial(_current_login, keeper),
-                    fail=partial(_fail, keeper),
+                    belonging=Belonging(keeper),
                 ),
             )
             clients.push_async_callback(session._close_clients)
@@ -567,17 +567,6 @@ async def _keep_open(
             crash = (others or group.exceptions)[0]
         # The block's own exception, and not what trio may have made of a group.
         _reraise(crash)
-
-
-def _current_login(keeper: Keeper) -> Login | None:
-    """Return the login that a request belongs to that is built now."""
-    login = keeper.login
-    return None if login is None or login.over.is_set() else login
-
-
-def _fail(keeper: Keeper, login: Login) -> NoReturn:
-    """Raise what the end of a login means to a request that belongs to it."""
-    keeper.fail(login.outcome or Closed(seen(keeper.state)))
 
 
 def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its order
