@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import threading
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +13,6 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioauth import RefreshTokenGrant, Tokens, open_session
 from trioauth._endpoint import Answer, TokenEndpoint, TokenRequest, check_endpoint_url
 from trioauth._errors import GrantRefusedError, RefreshUnavailableError
 
@@ -469,73 +467,6 @@ async def test_the_client_is_made_once_on_first_use_and_closed() -> None:
     with pytest.raises(trio.ClosedResourceError):
         await endpoint.send(REQUEST)
     assert len(made) == 1
-
-
-async def test_one_client_is_made_in_a_thread_for_all_who_send_at_once() -> None:
-    threads: list[int] = []
-
-    def make_client() -> httpx.AsyncClient:
-        threads.append(threading.get_ident())
-        return httpx.AsyncClient(transport=httpx.MockTransport(Recorder()))
-
-    endpoint = TokenEndpoint(make_client, in_thread=True)
-    async with trio.open_nursery() as nursery:
-        for _ in range(3):
-            nursery.start_soon(endpoint.send, REQUEST)
-    assert len(threads) == 1
-    assert threads[0] != threading.get_ident()
-
-
-async def test_the_client_is_made_even_if_all_threads_of_the_program_are_taken() -> None:
-    endpoint = TokenEndpoint(
-        lambda: httpx.AsyncClient(transport=httpx.MockTransport(Recorder())), in_thread=True
-    )
-    threads = trio.to_thread.current_default_thread_limiter()
-    usual, threads.total_tokens = threads.total_tokens, 1
-    try:
-        async with threads:
-            with trio.fail_after(5):
-                await endpoint.send(REQUEST)
-    finally:
-        threads.total_tokens = usual
-
-
-async def test_an_endpoint_that_is_closed_while_its_client_is_made_sends_nothing() -> None:
-    recorder = Recorder()
-
-    def make_client() -> httpx.AsyncClient:
-        trio.from_thread.run(endpoint.aclose)
-        return httpx.AsyncClient(transport=httpx.MockTransport(recorder))
-
-    endpoint = TokenEndpoint(make_client, in_thread=True)
-    with pytest.raises(trio.ClosedResourceError):
-        await endpoint.send(REQUEST)
-    assert recorder.requests == []
-
-
-@pytest.mark.parametrize("own_transport", [True, False])
-async def test_a_session_makes_it_in_a_thread_unless_it_has_a_transport_of_the_programs_own(
-    own_transport: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer = {"access_token": "access", "token_type": "Bearer"}
-    transport = httpx.MockTransport(Recorder(json=answer))
-    threads: list[int] = []
-
-    def make_client(**_: object) -> httpx.AsyncClient:
-        threads.append(threading.get_ident())
-        return original(transport=transport)
-
-    original = httpx.AsyncClient
-    monkeypatch.setattr(httpx, "AsyncClient", make_client)
-    options: Any = {"transport": transport} if own_transport else {}
-    async with open_session(
-        RefreshTokenGrant(URL, client_id="client"),
-        tokens=Tokens("access-0", "refresh-0", 3600),
-        base_url="https://api.test",
-        **options,
-    ) as session:
-        await session.refresh()
-    assert [thread == threading.get_ident() for thread in threads] == [own_transport]
 
 
 async def test_closing_is_not_undone_by_a_cancellation() -> None:

@@ -230,7 +230,7 @@ async def test_p13_a_cookie_of_an_ended_login_that_comes_late_is_not_sent_with_t
     assert sent[-1][1] == f"n={len(sent) - 1}"
 
 
-async def test_p11_the_cookies_are_gone_when_the_observers_are_told(
+async def test_p11_cookies_of_the_login_are_gone_when_observers_are_told_and_configured_ones_stay(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     told: list[dict[str, str]] = []
@@ -242,9 +242,92 @@ async def test_p11_the_cookies_are_gone_when_the_observers_are_told(
     async with open_session(
         refusing(), tokens=first_tokens(), base_url=API, cookies={"a": "b"}, observers=[observe]
     ) as session:
-        assert dict(session.http.cookies) == {"a": "b"}
+        session.http.cookies.set("who", "somebody")
+        assert dict(session.http.cookies) == {"a": "b", "who": "somebody"}
         await session.log_out()
-    assert told == [{}]
+    assert told == [{"a": "b"}]
+
+
+async def test_p11_each_login_begins_with_the_configured_cookies(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sent: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers.get("Cookie"))
+        # Configuration can be changed by a server for as long as the login lasts.
+        headers = [("Set-Cookie", "region=; Max-Age=0"), ("Set-Cookie", "sid=alice")]
+        return httpx.Response(200, headers=headers)
+
+    configured = {"region": "eu"}
+    async with open_session(
+        FakeGrant(),
+        tokens=first_tokens(),
+        base_url=API,
+        transport=httpx.MockTransport(answer),
+        cookies=configured,
+    ) as session:
+        for _ in range(2):
+            await session.get("/")
+            await session.log_out()
+            await session.log_in(first_tokens())
+        await session.get("/")
+    assert sent == ["region=eu"] * 3
+    assert configured == {"region": "eu"}
+
+
+@pytest.mark.parametrize("late", ["sid=alices", "sid=gone; Max-Age=0"])
+async def test_p11_no_cookie_of_an_ended_login_is_taken_in_and_nothing_is_undone(
+    late: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/slow":
+            await trio.sleep(10)
+            return httpx.Response(200, headers={"Set-Cookie": late})
+        return httpx.Response(200, headers={"Set-Cookie": "sid=bobs"})
+
+    async with open_session(
+        FakeGrant(), tokens=first_tokens(), base_url=API, transport=httpx.MockTransport(answer)
+    ) as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.get, "/slow")
+            await trio.sleep(1)
+            await session.log_in(Tokens("bob", "refresh-bob", 3600))
+            await session.get("/")
+            assert dict(session.http.cookies) == {"sid": "bobs"}
+        assert dict(session.http.cookies) == {"sid": "bobs"}
+
+
+async def test_p13_a_redirect_of_an_ended_login_gets_no_cookie_of_the_next(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sent: list[str | None] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/slow":
+            await trio.sleep(10)
+            return httpx.Response(303, headers={"Location": "/there"})
+        sent.append(request.headers.get("Cookie"))
+        return httpx.Response(200, headers={"Set-Cookie": "sid=bobs"})
+
+    async def ask() -> None:
+        response = await session.get("/slow")
+        assert response.next_request is not None
+        sent.append(response.next_request.headers.get("Cookie"))
+
+    async with open_session(
+        FakeGrant(),
+        tokens=first_tokens(),
+        base_url=API,
+        transport=httpx.MockTransport(answer),
+        cookies={"region": "eu"},
+    ) as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.sleep(1)
+            await session.log_in(Tokens("bob", "refresh-bob", 3600))
+            await session.get("/")
+    assert sent == ["region=eu"] * 2
 
 
 @both
@@ -533,31 +616,6 @@ async def test_p13_waiting_for_a_token_of_the_old_login_raises_too(
     [error] = errors
     assert isinstance(error, LoggedOutError)
     assert error.reason == "replaced"
-
-
-async def test_p13_a_request_that_queues_for_a_connection_has_not_begun_and_uses_the_new_login(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    api = FakeApi(latency=5)
-    # A client with a `transport` of one's own has no limiter, one with `mounts` has.
-    mounts = {"https://": httpx.MockTransport(api)}
-    limits = httpx.Limits(max_connections=1)
-    answers: list[httpx.Response] = []
-
-    async def request() -> None:
-        answers.append(await session.get("/"))
-
-    async with open_session(
-        FakeGrant(), tokens=first_tokens(), base_url=API, limits=limits, mounts=mounts
-    ) as session:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(request)
-            await trio.sleep(1)
-            nursery.start_soon(request)
-            await trio.sleep(1)
-            await session.log_in(Tokens("newcomer", "other", 3600))
-    assert [answer.status_code for answer in answers] == [200, 200]
-    assert api.tokens == ["access-0", "newcomer"]
 
 
 async def test_p13_somebody_elses_login_in_the_store_ends_the_old_one(

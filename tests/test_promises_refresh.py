@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,9 +32,11 @@ from .api import LIBRARIES, URL, FakeApi, any_token, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from pathlib import Path
     from types import ModuleType
+
+    from trioauth import Session
 
 both = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
 
@@ -337,30 +341,100 @@ async def test_p03_no_request_is_sent_with_a_rejected_generation_while_the_fligh
         assert {each.time for each in api.seen[1:]} == {2}
 
 
+@asynccontextmanager
+async def open_limited(grant: FakeGrant, api: Any, size: int) -> AsyncGenerator[Session, None]:
+    """Open a session with so many connections, to an API in memory."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        response = await api(request)
+        if isinstance(response, httpx.Response) and response.is_closed:
+            # What comes over a network holds its connection until it is read.
+            body = httpx.ByteStream(response.content)
+            return httpx.Response(response.status_code, headers=response.headers, stream=body)
+        return response
+
+    limits = httpx.Limits(max_connections=size)
+    async with open_session(
+        grant, tokens=first_tokens(), base_url=URL, limits=limits, trust_env=False
+    ) as session:
+        limiter: Any = session.http._transport
+        limiter._pool.transport = httpx.MockTransport(answer)
+        yield session
+
+
 async def test_p03_a_request_that_queued_in_the_limiter_never_carries_a_refused_token(
     autojump_clock: MockClock,
 ) -> None:
     grant, api = FakeGrant(), FakeApi(all_but("access-0"), latency=1)
-    # By way of `mounts`, because with a transport of one's own there is no limiter.
-    async with open_session(
-        grant,
-        tokens=first_tokens(),
-        base_url=URL,
-        mounts={"all://": httpx.MockTransport(api)},
-        limits=httpx.Limits(max_connections=2),
-    ) as session:
-        texts: list[str] = []
+    async with open_limited(grant, api, 2) as session:
+        answers: list[httpx.Response] = []
 
         async def ask() -> None:
-            texts.append((await session.get("/notes")).text)
+            answers.append(await session.get("/notes"))
 
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(ask)
-        assert texts == ["access-1"] * 10
+    assert [answer.text for answer in answers] == ["access-1"] * 10
+    # Only those that were refused count as sent again; all were answered of generation 2.
+    how = [answer.extensions["trioauth"] for answer in answers]
+    assert sorted(each.attempts for each in how) == [1] * 8 + [2] * 2
+    assert {each.generation for each in how} == {2}
     assert api.sent_with("access-0") == 2
     assert api.sent_with("access-1") == 10
     assert grant.presented == ["refresh-0"]
+
+
+async def test_p03_while_a_queued_request_waits_for_a_newer_token_it_holds_no_connection(
+    autojump_clock: MockClock,
+) -> None:
+    grant, api = FakeGrant(latency=10), FakeApi(all_but("access-0"), latency=1)
+    async with open_limited(grant, api, 1) as session:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(session.get, "/notes")
+            await trio.sleep(2)
+            # All three wait for the refresh, and somebody else can use the connection.
+            await session.get("/status", auth=None)
+            assert trio.current_time() == 3
+    assert api.sent_with("access-0") == 1
+
+
+async def test_p04_a_token_that_a_queued_request_was_signed_anew_with_is_judged_as_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    # One refresh too few: the token that the queued request gets is refused, too.
+    grant, api = FakeGrant(), FakeApi(all_but("access-0", "access-1"), latency=1)
+    async with open_limited(grant, api, 1) as session:
+        answers: list[httpx.Response] = []
+
+        async def ask() -> None:
+            answers.append(await session.get("/notes"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await wait_all_tasks_blocked()
+            session.http.timeout = None
+            nursery.start_soon(ask)
+            await wait_all_tasks_blocked()
+            await session.refresh()
+            session.reject(2)
+    assert {answer.text for answer in answers} == {"access-2"}
+    assert api.sent_with("access-1") <= 1
+
+
+async def test_p13_a_program_s_own_authorization_is_not_signed_anew(
+    autojump_clock: MockClock,
+) -> None:
+    grant, api = FakeGrant(), FakeApi(latency=1)
+    async with open_limited(grant, api, 1) as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.get, "/")
+            await wait_all_tasks_blocked()
+            nursery.start_soon(partial(session.get, "/", auth=("user", "password")))
+            await wait_all_tasks_blocked()
+            session.reject(1)
+    assert api.tokens[1].startswith("Basic ")
 
 
 @both

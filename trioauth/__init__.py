@@ -29,7 +29,9 @@ A map of the package, in reading order:
 ``_signing``    what the flow decides; ``_authentication`` is what it says of a response
 ``_evidence``   what 401s have shown about refreshing (pure)
 ``_refusal``    reading a 401, but not without end
-``_client``     the session's own httpx client and its limiter
+``_client``     the session's own httpx client; ``_client_options`` what it takes
+``_limiter``    who waits for a connection; ``_belonging`` which login a request belongs to
+``_network``    TLS, pools and proxies; ``_lookups`` names while all threads are busy
 ``_endpoint``   `TokenEndpoint`: the client for authorization servers
 ``_origins``    where a token may go (pure)
 ``_challenge``  WWW-Authenticate: what a refresh can cure and what not (pure)

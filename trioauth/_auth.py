@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
 
+from ._belonging import signed_anew
 from ._refusal import read_refusal
 from ._signing import Course, Signer, requests_of
 from ._state import Closed
@@ -76,6 +77,11 @@ async def sign(  # noqa: ASYNC900, ASYNC911
         while True:
             sent.headers["Authorization"] = generation.header
             response = yield sent  # noqa: ASYNC911, ASYNC913
+            # It may have queued for a connection, below this flow, until its token was bad.
+            really = signed_anew(response.request, generation)
+            if really is not generation:
+                _clean_up(request, generation, response)
+                generation = really
             verdict = signer.judge(response, generation)
             if verdict == "answered" and course is None and not signer.evidence.accounts:
                 response.extensions["trioauth"] = generation.authentication

@@ -1,191 +1,101 @@
-"""The session's own httpx client: its options, its limiter, and its methods lent to the session."""
+"""The session's own httpx client: whose its requests and cookies are; its methods lent to it."""
 
 from __future__ import annotations
 
-import math
-from contextlib import suppress
-from functools import partial, update_wrapper
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    ParamSpec,
-    Protocol,
-    TypeAlias,
-    TypedDict,
-    TypeVar,
-    Unpack,
-    final,
-)
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, final
 
 import httpx
-import trio
+
+from ._belonging import LOGIN, login_of
+from ._limiter import PATIENCE, Limiter
+from ._network import NetworkClient
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import Callable
+
+    from ._belonging import Belonging
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 
-Primitive: TypeAlias = str | int | float | bool | None
-
-NETWORK_OPTIONS = frozenset({"transport", "mounts", "proxy", "verify", "cert", "trust_env"})
-"""The options that say how to reach the network: they hold for the token endpoint's client, too."""
-
-
-class ClientOptions(TypedDict, total=False):
-    """The options of `httpx.AsyncClient`, but for ``auth`` (the session's) and ``base_url``."""
-
-    params: httpx.QueryParams | Mapping[str, Primitive | Sequence[Primitive]] | str | bytes
-    headers: Mapping[str, str] | Sequence[tuple[str, str]] | httpx.Headers
-    cookies: httpx.Cookies | dict[str, str] | list[tuple[str, str]]
-    verify: ssl.SSLContext | str | bool
-    cert: str | tuple[str, str] | tuple[str, str, str]
-    http1: bool
-    http2: bool
-    proxy: str | httpx.URL | httpx.Proxy
-    mounts: Mapping[str, httpx.AsyncBaseTransport | None]
-    timeout: (
-        float | tuple[float | None, float | None, float | None, float | None] | httpx.Timeout | None
-    )
-    follow_redirects: bool
-    limits: httpx.Limits
-    max_redirects: int
-    event_hooks: Mapping[str, list[Callable[..., Any]]]
-    transport: httpx.AsyncBaseTransport
-    trust_env: bool
-    default_encoding: str | Callable[[bytes], str]
-
-
-# In a request's extensions: how many logins had ended when the program asked for it.
-_LOGINS_OVER = "trioauth.logins_over"
-# The timeouts that httpx gives a request whose program has given none.
-_UNSAID = httpx.Timeout(5.0).as_dict()
+# httpx's own, but for the time that a request queues. What the program says takes its place, here
+# or for one request, whatever its value.
+_TIMEOUT = httpx.Timeout(5.0, pool=PATIENCE)
 
 
 @final
-class LimitedClient(httpx.AsyncClient):
-    """An `httpx.AsyncClient` in whose connection pool nothing ever queues.
+class SessionClient(NetworkClient):
+    """An `httpx.AsyncClient` that knows which login a request and a cookie belong to (P13, P11)."""
 
-    httpx's pool costs requests x connections each time it looks for work, and
-    loses connections for good when requests are cancelled while they connect and
-    others queue behind them (encode/httpcore#1093). So requests wait here, for
-    as many slots as the pool has connections, and before they are signed: one
-    that waited never carries a token that was refused meanwhile (P3).
-    """
+    def __init__(self, *, belonging: Belonging, **options: Any) -> None:
+        """Args are those of `httpx.AsyncClient`.
 
-    def __init__(
-        self, *, base_url: str, auth: httpx.Auth, **options: Unpack[ClientOptions]
-    ) -> None:
-        super().__init__(base_url=base_url, auth=auth, **options)
-        hooks = self.event_hooks
-        self.event_hooks = {**hooks, "response": [self._drop_late_cookies, *hooks["response"]]}
-        self._logins_over = 0
-        self._timeout_given = "timeout" in options
-        limits = options.get("limits", httpx.Limits(max_connections=100))
-        # A transport of the program's own knows its own limits, if it has any.
-        pooled = "transport" not in options and limits.max_connections is not None
-        self._slots = trio.CapacityLimiter(limits.max_connections or 1) if pooled else None
-
-    async def send(
-        self, request: httpx.Request, *, stream: bool = False, **options: Any
-    ) -> httpx.Response:
-        """Send a request, as `httpx.AsyncClient.send` does.
-
-        Cancellation:
-          As with httpx: the request may or may not have reached the server. A refresh that it
-          waited for goes on.
+        Args:
+          belonging: Says which login a request belongs to, and what its end means.
+          options: For httpx.
         """
-        # Redirects, and what is sent again, inherit it.
-        request.extensions = {**request.extensions, _LOGINS_OVER: self._logins_over}
-        if self._slots is None:
-            return await super().send(request, stream=stream, **options)
-        # Not the task, which may hold several streams; nor the request, which may be sent twice.
-        borrower = object()
-        if not _acquired(self._slots, borrower):
-            await self._acquire(self._slots, borrower, request)
-        release = partial(self._slots.release_on_behalf_of, borrower)
-        try:
-            response = await super().send(request, stream=stream, **options)
-        except BaseException:
-            release()
-            raise
-        if response.is_closed:
-            release()
-        else:
-            response.stream = _ReleasingStream(response.stream, release)
-        return response
+        self._belonging = belonging
+        self._cookies_now = _Cookies()
+        self._configured = httpx.Cookies()
+        # A copy: what a server sets is not configuration.
+        self._configured.update(options.get("cookies"))
+        super().__init__(**{"timeout": _TIMEOUT, **options})
+        self.forget_cookies()
 
-    async def _acquire(
-        self, slots: trio.CapacityLimiter, borrower: object, request: httpx.Request
-    ) -> None:
-        patience = self._patience(request)
-        with trio.move_on_after(patience) as scope:
-            await slots.acquire_on_behalf_of(borrower)
-        if scope.cancelled_caught:
-            # As httpx raises its own, with the request.
-            raise httpx.PoolTimeout(
-                f"no connection was free within {patience} seconds; see limits=", request=request
-            )
+    def _make_pool(self, **options: Any) -> httpx.AsyncBaseTransport:
+        pool = self._plain_pool(**options)
+        size: int | None = options["limits"].max_connections
+        # With HTTP/2, requests are not connections.
+        if size is None or options.get("http2"):
+            return pool
+        return Limiter(pool, size, self._belonging)
 
-    def _patience(self, request: httpx.Request) -> float:
-        """Return for how many seconds a request may wait for a slot: what the program said.
+    def build_request(self, *args: Any, **options: Any) -> httpx.Request:
+        """Build a request, as `httpx.AsyncClient.build_request` does: one of the current login."""
+        request = super().build_request(*args, **options)
+        # A new one: with httpx 0.27 the old one may be the program's own.
+        request.extensions = {**request.extensions, LOGIN: self._belonging.current_login()}
+        return request
 
-        httpx's default is for a pool in which nothing should queue, and would be too short for a
-        crowd.
-        """
-        timeout: Mapping[str, float | None] = request.extensions.get("timeout", _UNSAID)
-        if timeout == _UNSAID and not self._timeout_given:
-            return math.inf
-        pool = timeout.get("pool")
-        return math.inf if pool is None else pool
+    # One more seam of httpx's own, the same in 0.27 and 0.28.
+    def _build_redirect_request(
+        self, request: httpx.Request, response: httpx.Response
+    ) -> httpx.Request:
+        redirect = super()._build_redirect_request(request, response)
+        login = request.extensions.get(LOGIN, self._belonging.current_login())
+        if login is not self._belonging.current_login():
+            # The request of one login gets no cookie of the next.
+            redirect.headers.pop("Cookie", None)
+            self._configured.set_cookie_header(redirect)
+        return redirect
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """The cookies of the current login."""
+        return self._cookies_now
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        self._cookies_now = _Cookies(cookies)
 
     def forget_cookies(self) -> None:
-        """Drop the cookies of a login that is over, those that are still on their way included."""
-        self._logins_over += 1
-        self.cookies.clear()
-
-    async def _drop_late_cookies(self, response: httpx.Response) -> None:  # noqa: ASYNC910  # a hook
-        # If its login has ended meanwhile: httpx has taken them in already.
-        if response.request.extensions.get(_LOGINS_OVER) != self._logins_over:
-            late = httpx.Cookies()
-            late.extract_cookies(response)
-            for cookie in late.jar:
-                with suppress(KeyError):
-                    self.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
-
-
-def _acquired(slots: trio.CapacityLimiter, borrower: object) -> bool:
-    try:
-        slots.acquire_on_behalf_of_nowait(borrower)
-    except trio.WouldBlock:
-        return False
-    return True
+        """Go back to the configured cookies: those of a login end with it. Not a checkpoint."""
+        self._cookies_now.clear()
+        self._cookies_now.update(self._configured)
 
 
 @final
-class _ReleasingStream(httpx.AsyncByteStream):
-    """The body of a streamed response, which gives its slot back when it is closed."""
+class _Cookies(httpx.Cookies):
+    """Cookies that take in none of a login that has ended."""
 
-    def __init__(self, stream: Any, release: Callable[[], None]) -> None:
-        self._stream = stream
-        self._release = release
-
-    # No generator: one that is left early would warn of it in the user's program.
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._stream)
-
-    async def aclose(self) -> None:
-        release, self._release = self._release, _released
-        try:
-            await self._stream.aclose()
-        finally:
-            release()
-
-
-def _released() -> None:
-    """Do nothing: a stream may be closed twice."""
+    def extract_cookies(self, response: httpx.Response) -> None:
+        # Few responses have any, and what httpx does to find that out takes 20 microseconds.
+        if "Set-Cookie" not in response.headers:
+            return
+        login = login_of(response.request)
+        if login is None or not login.over.is_set():
+            super().extract_cookies(response)
 
 
 class HasClient(Protocol):

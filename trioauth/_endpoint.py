@@ -124,10 +124,7 @@ class TokenEndpoint:
     """
 
     _make_client: Callable[[], httpx.AsyncClient]
-    in_thread: bool = False
-    """Whether making the client takes long enough to do it in a thread."""
     _client: httpx.AsyncClient | None = attrs.field(default=None, init=False)
-    _making: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     asked_at: float = attrs.field(default=-math.inf, init=False)
     """When a request was sent last, on trio's clock: the life of tokens counts from there."""
@@ -192,19 +189,12 @@ class TokenEndpoint:
 
     async def _open(self) -> httpx.AsyncClient:
         """Return the client, made when it is first needed."""
-        async with self._making:
-            if self._client is None and not self._closed:
-                if self.in_thread:
-                    # Its SSL context takes 50 ms, while the requests of others go on. With a
-                    # limiter of its own: the program's threads may all be waiting for a token.
-                    self._client = await trio.to_thread.run_sync(
-                        self._make_client, limiter=trio.CapacityLimiter(1)
-                    )
-                else:
-                    self._client = self._make_client()
-            if self._client is None or self._closed:
-                raise trio.ClosedResourceError("this session is closed")
-            return self._client
+        await trio.lowlevel.checkpoint()
+        if self._closed:
+            raise trio.ClosedResourceError("this session is closed")
+        if self._client is None:
+            self._client = self._make_client()
+        return self._client
 
     async def aclose(self) -> None:
         """Close the connections. What is sent afterwards raises `trio.ClosedResourceError`.

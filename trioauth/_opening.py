@@ -13,13 +13,16 @@ import trio
 
 from . import _challenge
 from ._asking import Asking
-from ._client import NETWORK_OPTIONS, ClientOptions, LimitedClient
+from ._belonging import Belonging
+from ._client import SessionClient
+from ._client_options import NETWORK_OPTIONS, ClientOptions
 from ._endpoint import TokenEndpoint
 from ._errors import StoreError
 from ._flights import Flights
 from ._httpx import SessionAuth
 from ._logins import Logins
 from ._machine import Machine
+from ._network import EndpointClient, check_proxy
 from ._origins import Origins
 from ._policy import RefreshPolicy
 from ._records import Records
@@ -83,8 +86,10 @@ def open_session(
       is_rejected: Says of a response whether it refuses the token, so that a refresh may help.
           By default a 401 does, unless its challenges say otherwise (`trioauth.challenge`).
       client_options: Those of `httpx.AsyncClient`. The ones that say how to reach the network
-          (``transport``, ``mounts``, ``proxy``, ``verify``, ``cert``, ``trust_env``) hold for the
-          token endpoint, too.
+          (``transport``, ``mounts``, ``proxy``, ``verify``, ``cert``, ``trust_env``, ``http1``,
+          ``http2``) hold for the token endpoint, too. Plain http to loopback never goes through a
+          proxy, whatever the environment says; where a transport in ``mounts`` leads is yours to
+          know. ``cookies`` are those that each login begins with.
 
     Cancellation:
       Delayed, for up to ``close_grace`` seconds, if a refresh is in the air when you leave: a
@@ -92,7 +97,8 @@ def open_session(
       Nothing is left running.
 
     Raises:
-      ValueError: There is no origin, or one that can't be trusted with a token.
+      ValueError: There is no origin, or one that can't be trusted with a token; or ``proxy``
+          would have to carry plain http.
       TypeError: An argument is of the wrong kind.
       RuntimeError: This is not trio: ``trio.run`` starts the program.
       StoreError: The store can't be read. Nothing was overwritten.
@@ -102,6 +108,8 @@ def open_session(
     told = tuple(observers)
     _check_kinds(grant, tokens, store, policy, told, is_rejected)
     _check_options(client_options)
+    allowed = Origins.of(base_url, origins)
+    check_proxy(client_options, allowed, grant)
     shared = store is not None
     if store is None:
         from .stores import MemoryStore
@@ -114,15 +122,12 @@ def open_session(
     plan = _Plan(
         grant=grant,
         vault=Vault(store, owner=getattr(grant, "owner", "") or "", shared=shared),
-        # A transport of the program's own needs no SSL context of ours.
-        endpoint=TokenEndpoint(
-            partial(httpx.AsyncClient, **network), in_thread="transport" not in network
-        ),
-        origins=Origins.of(base_url, origins),
+        endpoint=TokenEndpoint(partial(EndpointClient, **network)),
+        origins=allowed,
         policy=policy,
         is_rejected=is_rejected,
         observers=told,
-        make_client=partial(LimitedClient, base_url=base_url, **client_options),
+        make_client=partial(SessionClient, base_url=base_url, **client_options),
     )
     return _keep_open(plan, tokens)
 
@@ -139,7 +144,7 @@ class _Plan:
     policy: RefreshPolicy
     is_rejected: Callable[[Any], bool]
     observers: tuple[Observer, ...]
-    make_client: Callable[..., LimitedClient]
+    make_client: Callable[..., SessionClient]
 
     @property
     def unattended(self) -> bool:
@@ -170,7 +175,7 @@ class _Plan:
             source,
             signer,
             Asking(machine, flights, self.endpoint),
-            partial(self.make_client, auth=SessionAuth(signer)),
+            partial(self.make_client, auth=SessionAuth(signer), belonging=Belonging(source)),
             unattended=self.unattended,
         )
         machine.forget_cookies = session._forget_cookies

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
     from ._asking import Asking
-    from ._client import LimitedClient
+    from ._client import SessionClient
     from ._endpoint import TokenEndpoint
     from ._signing import Signer
     from ._source import TokenSource
@@ -85,7 +85,7 @@ class Session(ClientMethods, metaclass=Opened):
         source: TokenSource,
         signer: Signer,
         asking: Asking,
-        make_client: Callable[[], LimitedClient],
+        make_client: Callable[[], SessionClient],
         *,
         unattended: bool,
     ) -> None:
@@ -96,7 +96,7 @@ class Session(ClientMethods, metaclass=Opened):
         self._asking = asking
         self._make_client = make_client
         self._unattended = unattended
-        self._http: LimitedClient | None = None
+        self._http: SessionClient | None = None
 
     def __repr__(self) -> str:
         return f"<trioauth.Session {self.state} at {id(self):#x}>"
@@ -160,8 +160,12 @@ class Session(ClientMethods, metaclass=Opened):
     def http(self) -> httpx.AsyncClient:
         """The authenticated client, to hand to whatever takes one. The session closes it.
 
-        Made when first asked for: a client takes 50 ms to build its TLS context. ``auth=None``
-        sends a request without the token.
+        Made when first asked for; its connection pool with the first request. ``auth=None`` sends
+        a request without the token.
+
+        A request waits for a connection for as long as ``timeout=`` says, in seconds, here or in
+        `open_session`; 30 if neither says anything, without end with ``pool=None``. With
+        ``http2=True``, or a transport of your own, httpx's pool is waited for instead.
 
         Raises:
           trio.ClosedResourceError: The session is closed.

@@ -14,6 +14,7 @@ import trio
 
 from . import events
 from ._authentication import Authentication
+from ._belonging import LOGIN
 from ._challenge import asks_for_more
 from ._evidence import Evidence, place_of
 from ._state import Closed, Failure, LoggedOut, held, on_demand, on_rejection
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
     from ._origins import Origins
     from ._policy import RefreshPolicy
     from ._state import State
-
-LOGIN: Final = "trioauth.login"
-"""In a request's extensions: the `Login` that there was when it was built, or None.
-
-The session's own client sets it. Redirects, and what is sent again, inherit it.
-"""
 
 MOST_SENDINGS: Final = 3
 """Once; again after a refresh; and a third time if that refresh only found a token in the store, or
