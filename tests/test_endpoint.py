@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trioauth import RefreshTokenGrant, Tokens
 from trioauth._endpoint import Answer, TokenEndpoint, TokenRequest, check_endpoint_url
 from trioauth._errors import GrantRefusedError, RefreshUnavailableError
 

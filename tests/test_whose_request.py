@@ -31,7 +31,7 @@ LOGIN = "trioauth.login"
 
 def built(session: Session, library: ModuleType, method: str = "GET", **options: Any) -> Any:
     """Build a request and mark it with the login of now, as the session's own client does."""
-    state: Any = session._keeper.state
+    state: Any = session._machine.state
     generation = getattr(state, "generation", None)
     login = None if generation is None else generation.login
     return library.Request(method, f"{API}/", extensions={LOGIN: login}, **options)
@@ -112,11 +112,11 @@ async def test_p13_an_attached_client_s_request_is_of_the_login_that_there_is_wh
     async with opened() as session, api.client(session, library) as http:
         request = library.Request("GET", f"{API}/", extensions=mine)
         await http.send(request)
-        alice = session._keeper.login
+        alice = session._machine.login
         await session.log_in(BOB)
         await http.send(request)
         # Below the flow it is marked, and only there.
-        assert seen == [alice, session._keeper.login]
+        assert seen == [alice, session._machine.login]
         assert LOGIN not in request.extensions
     assert mine == {"mine": 1}
     assert api.tokens == ["access-0", "bob"]
