@@ -174,9 +174,9 @@ class Flights:
         if flight.brought is not None:
             return flight.brought
         machine, policy = self.machine, self.machine.policy
+        in_time = f"within {policy.timeout} seconds, RefreshPolicy.timeout"
         cause = failure or trio.TooSlowError(
-            flight.grounded
-            or f"no end within {policy.timeout} seconds, RefreshPolicy.timeout: {flight.doing}"
+            flight.grounded or f"no end {in_time}: {self._doing(flight)}"
         )
         quiet_until = flight.quiet_until
         if flight.base is not None:
@@ -186,6 +186,11 @@ class Flights:
                 loss = one_more_loss(loss, now=machine.clock.now())
             quiet_until = max(quiet_until, loss.quiet_until)
         return machine.set_back(cause, max(policy.cooldown, retry_after(cause)), quiet_until)
+
+    def _doing(self, flight: Flight[Landing]) -> str:
+        """Say what a flight is busy with."""
+        waits_for = self.renewal.vault.waits_for
+        return flight.doing if waits_for is None else f"waiting for {waits_for}"
 
     # --- landing ---------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import attrs
 
 from ._errors import StoreConflictError, StoreError
 from ._machine import ask
+from ._store import probe_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -74,6 +75,12 @@ class Vault:
         """The generation that was in the store when we last looked; 0 if none was."""
         return 0 if self.stored is None else self.stored.generation
 
+    @property
+    def waits_for(self) -> str | None:
+        """What the store waits for, in words, if it can say that: the lock of another process."""
+        waits_for = getattr(self._store, "waits_for", None)
+        return waits_for if isinstance(waits_for, str) else None
+
     async def look(self) -> Record | None:
         """Return what is in the store, whether it is news or not.
 
@@ -133,9 +140,7 @@ class Vault:
         """
         if self.missing is not None:
             raise self.missing
-        probe = getattr(self._store, "probe", None)
-        if probe is not None:
-            await ask(probe)
+        await ask(probe_store, self._store)
 
     async def save(self, record: Record) -> None:
         """Put a record into the store, unless somebody else has been there since we last looked."""
