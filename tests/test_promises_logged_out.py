@@ -680,12 +680,13 @@ async def test_p14_unavailable_never_logs_out(
             for _ in range(3):
                 with pytest.raises(expected) as info:
                     await session.token()
-                assert type(info.value.__cause__) is type(trouble())
+                if expected is RefreshUnavailableError:
+                    assert type(info.value.__cause__) is type(trouble())
                 assert isinstance(session.state, LoggedIn)
                 await trio.sleep(301)
             grant.script.clear()
             assert await session.token() == "access-1"
-        assert [record.tokens is None for record in store.saved] == [False, False]
+        assert all(record.tokens is not None for record in store.saved)
 
 
 @both
@@ -788,7 +789,8 @@ async def test_p14_misconfigured_is_raised_anew_for_each_caller(
             for _ in range(5):
                 nursery.start_soon(catch, errors, session.token)
     assert len({id(error) for error in errors} | {id(cause)}) == 6
-    assert all(error.__cause__ is cause for error in errors)
+    # Its cause would be an equal copy of itself.
+    assert [(error.error, error.__cause__) for error in errors] == [("invalid_client", None)] * 5
 
 
 async def test_p14_an_unattended_grant_that_is_unavailable_is_not_logged_out_for_good(

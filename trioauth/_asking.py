@@ -125,6 +125,8 @@ class Asking:
         if isinstance(landing, LoggedOut):
             self.machine.fail(landing)
         self.machine.check_open()
+        if not self.flights.renewal.vault.shared:
+            return  # It is in memory, which is all that was asked for.
         unsaved = flight.unsaved
         if unsaved is None and flight.late:
             unsaved = trio.TooSlowError("the token store did not take it in time")

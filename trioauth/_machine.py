@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import math
 import threading
 from functools import wraps
 from inspect import isawaitable, iscoroutine
@@ -131,6 +132,8 @@ class Machine:
     """The current login, or the last one if it has ended."""
     logins: int = attrs.field(default=0, init=False)
     """How many logins have begun."""
+    ended_at: float = attrs.field(default=-math.inf, init=False)
+    """When the last login ended, on trio's clock."""
     number: int = attrs.field(default=0, init=False)
     """The generation counter: the highest number given to anything, here or in the store."""
     clock: Clock = attrs.field(factory=Clock, init=False)
@@ -189,6 +192,7 @@ class Machine:
         changed.set()
 
     def _end(self, login: Login, outcome: LoggedOut) -> None:
+        self.ended_at = trio.current_time()
         self.forget_cookies()
         self.tell(
             events.LoggedOut(

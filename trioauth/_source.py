@@ -202,7 +202,9 @@ class TokenSource:
         """
         now = trio.current_time()
         if self._looking is None or self._looking.landed:
-            if not self.vault.shared or now < self._looked_at + _LOOK_EVERY:
+            # As a login ends, the store has just been looked into or told.
+            looked_at = max(self._looked_at, self.machine.ended_at)
+            if not self.vault.shared or now < looked_at + _LOOK_EVERY:
                 return False
             self._looked_at = now
             self._looking = self.flights.launch(self.flights.logins.look, Flight("look"))
