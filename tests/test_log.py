@@ -25,7 +25,7 @@ from trioauth._log import Log
 
 from .both import FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
-from .sessions import down, only, opened
+from .sessions import log_in_unkept, down, only, opened
 
 if TYPE_CHECKING:
     from trioauth import TokenEndpoint, Tokens
@@ -180,7 +180,7 @@ async def test_failures_and_the_end_of_a_login_are_in_the_log_unasked(
             await trio.sleep(1)
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
     task = trio.lowlevel.current_task().name
-    assert lines[:4] == [
+    assert lines[:3] == [
         (
             "WARNING",
             (
@@ -195,13 +195,7 @@ async def test_failures_and_the_end_of_a_login_are_in_the_log_unasked(
                 "it is kept in memory, and saved again later"
             ),
         ),
-        (
-            "WARNING",
-            (
-                "refresh 2 failed after 0 s: GrantRefusedError: invalid_grant: gone; "
-                f"1 task waited: {task}"
-            ),
-        ),
+        # That refresh 2 failed, too, is a line below: the end of the login says why.
         (
             "WARNING",
             (
@@ -283,7 +277,7 @@ async def test_the_log_shows_no_secret_that_an_exception_quotes(
             await s.refresh()
         await s.log_out()
         store.fail_lock = TypeError("hunter2")
-        await s.log_in(first_tokens())
+        await log_in_unkept(s, first_tokens())
     # Where they came from instead, past contextlib.
     assert "KeyError in FakeGrant.__call__ (fakes.py:" in caplog.text
     assert "TypeError in FakeStore.lock (fakes.py:" in caplog.text

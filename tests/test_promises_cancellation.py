@@ -186,8 +186,10 @@ async def test_p08_what_is_in_hand_at_the_end_of_the_grace_is_told_as_not_saved(
         with trio.move_on_after(0.5):
             await session.token()
     assert trio.current_time() == 3.5
-    [not_saved] = [event for event in told if isinstance(event, events.NotSaved)]
-    assert (not_saved.generation, not_saved.error) == (2, "Cancelled")
+    not_saved = [event for event in told if isinstance(event, events.NotSaved)]
+    assert {(event.generation, event.error) for event in not_saved} == {(2, "Cancelled")}
+    # First that it is kept in memory, and at the end that it is lost.
+    assert [event.lost for event in not_saved] == [False, True]
 
 
 async def test_p08_so_is_what_a_store_with_a_nursery_did_not_save(

@@ -451,7 +451,7 @@ async def test_statistics_tell_what_goes_on(autojump_clock: trio.testing.MockClo
         assert statistics.tasks_waiting == 0
         assert (statistics.refreshes, statistics.retries, statistics.rejections) == (1, 5, 1)
         assert statistics.seconds_until_expiry == pytest.approx(100 - 1 - 0.01)
-        grant.script = [RefreshUnavailableError("down")] * 4
+        grant.script = [RefreshUnavailableError("down", safe_to_repeat=True)] * 4
         with pytest.raises(RefreshUnavailableError):
             await session.refresh()
         assert session.statistics().last_failure == "RefreshUnavailableError: down"

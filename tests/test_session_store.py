@@ -25,7 +25,7 @@ from trioauth import (
 from trioauth._vault import Vault
 
 from .fakes import FakeGrant, FakeStore, first_tokens
-from .sessions import only, opened
+from .sessions import log_in_unkept, only, opened
 
 
 async def test_a_session_starts_as_the_store_says(autojump_clock: trio.testing.MockClock) -> None:
@@ -37,7 +37,7 @@ async def test_a_session_starts_as_the_store_says(autojump_clock: trio.testing.M
         assert session.token_nowait() == "access-1"
         await session.log_out()
     async with opened(store=store, tokens=None) as session:
-        assert session.state == LoggedOut("elsewhere")
+        assert session.state == LoggedOut("asked")
 
 
 async def test_tokens_given_win_over_the_store(autojump_clock: trio.testing.MockClock) -> None:
@@ -272,7 +272,7 @@ async def test_logging_in_and_out_hold_whatever_the_store_does_and_it_is_told_la
     async with opened(store=store, observers=[told.append]) as session:
         setattr(store, f"fail_{place}", OSError("no disk"))
         if what == "log_in":
-            await session.log_in(Tokens("access-5", "refresh-5"))
+            await log_in_unkept(session, Tokens("access-5", "refresh-5"))
             assert session.token_nowait() == "access-5"
         else:
             await session.log_out()
@@ -323,7 +323,7 @@ async def test_a_conflict_every_time_does_not_go_on_for_ever(
         await session.refresh()
         assert session.token_nowait() == "access-1"
         assert only(events.NotSaved, told)
-        await session.log_in(Tokens("access-5", "refresh-5"))
+        await log_in_unkept(session, Tokens("access-5", "refresh-5"))
         assert session.token_nowait() == "access-5"
         await session.log_out()
         assert session.state == LoggedOut("asked")
@@ -505,7 +505,7 @@ async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_lat
         store.fail_save = OSError("disk full")
         await session.refresh()
         store.fail_save, store.fail_lock = None, OSError("no lock")
-        await session.log_in(Tokens("access-7", "refresh-7"))
+        await log_in_unkept(session, Tokens("access-7", "refresh-7"))
         store.fail_lock = None
         await trio.sleep(6)
         assert store.record is not None
@@ -546,7 +546,7 @@ async def test_a_log_out_elsewhere_is_no_news_to_who_waits_for_the_first_login(
         assert session.generation == 4
 
 
-async def test_however_much_could_not_be_saved_it_is_tried_once_a_cool_down(
+async def test_however_much_could_not_be_saved_it_is_tried_once_a_pause_that_grows(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     tried: list[float] = []
@@ -562,5 +562,5 @@ async def test_however_much_could_not_be_saved_it_is_tried_once_a_cool_down(
         for _ in range(3):
             await session.refresh()
         await trio.sleep(14)
-    # The login; a refresh a second; every five seconds from the first failure on; and at the end.
-    assert tried == [0, 1, 2, 3, 6, 11, 16, 17]
+    # The login; a refresh a second; five seconds after the first failure, then ten; at the end.
+    assert tried == [0, 1, 2, 3, 6, 16, 17]
