@@ -303,7 +303,7 @@ def test_reprs_with_an_exception_in_them_are_careful() -> None:
     held = [LoggedOut("refused", ValueError(CANARY)), Setback(ValueError(CANARY), 1.0), attempts]
     assert CANARY not in repr(held)
     assert repr(held).count("<ValueError>") == 3
-    assert repr(LoggedOut("asked")) == "LoggedOut(reason='asked', cause=None)"
+    assert repr(LoggedOut("asked")) == "LoggedOut(reason='asked', cause=None, at_unix=None)"
     ours = LoggedOut("refused", GrantRefusedError("invalid_grant"))
     assert repr(ours).endswith("cause=GrantRefusedError('invalid_grant', None))")
 

@@ -267,9 +267,10 @@ class Machine:
             case Setback() if isinstance(self.state, Closed):
                 self.fail(self.state)
             case Setback(GrantMisconfiguredError() as cause):
-                # A copy, since each task gets an exception of its own; the original would say the
-                # same once more.
-                raise GrantMisconfiguredError(cause.error, cause.description) from cause.__cause__
+                # A copy with the original's traceback, since each task gets an exception of its own;
+                # as its cause, the original would say the same once more.
+                copy = GrantMisconfiguredError(cause.error, cause.description)
+                raise copy.with_traceback(cause.__traceback__) from cause.__cause__
             case Setback(cause, retry_at):
                 lasts = "" if held(self.state) is None else "still logged in, "
                 # It need not be told by a name that it has itself.
@@ -306,6 +307,7 @@ class Machine:
     def check_here(self) -> None:
         """Raise `RuntimeError` in another thread, or another run of trio, than the session's."""
         if threading.get_ident() != self._thread:
+            self.check_open()
             raise RuntimeError(
                 "this session belongs to another thread; from this one use "
                 "trio.from_thread.run(session.get, ...), or run_sync for what is not async"
