@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,6 @@ from .fakes import FakeGrant, first_tokens
 from .test_client import open_api, open_recorder
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
 API = "https://api.test"
@@ -53,7 +53,8 @@ class TLS:
         self.make: Callable[..., ssl.SSLContext] = httpx.create_ssl_context
 
     def __call__(self, *args: Any, **options: Any) -> ssl.SSLContext:
-        self.threads.append(threading.get_ident())
+        if not isinstance(options.get("verify"), ssl.SSLContext):
+            self.threads.append(threading.get_ident())
         return self.make(*args, **options)
 
 
@@ -62,6 +63,8 @@ def tls(monkeypatch: pytest.MonkeyPatch) -> TLS:
     """A process that has no TLS context yet."""
     counting = TLS()
     monkeypatch.setattr(httpx, "create_ssl_context", counting)
+    # What httpx itself makes one with.
+    monkeypatch.setattr("httpx._transports.default.create_ssl_context", counting)
     monkeypatch.setattr(trioauth._network, "_contexts", {})
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"):
         monkeypatch.delenv(name, raising=False)

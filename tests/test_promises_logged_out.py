@@ -276,6 +276,22 @@ async def test_p11_each_login_begins_with_the_configured_cookies(
     assert configured == {"region": "eu"}
 
 
+async def test_p11_cookies_that_the_program_puts_in_their_place_end_with_the_login_too() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers={"Set-Cookie": "n=1"}))
+    async with open_session(
+        FakeGrant(),
+        tokens=first_tokens(),
+        base_url=API,
+        transport=transport,
+        cookies={"region": "eu"},
+    ) as session:
+        session.http.cookies = httpx.Cookies({"who": "somebody"})
+        await session.get("/")
+        assert dict(session.http.cookies) == {"who": "somebody", "n": "1"}
+        await session.log_out()
+        assert dict(session.http.cookies) == {"region": "eu"}
+
+
 @pytest.mark.parametrize("late", ["sid=alices", "sid=gone; Max-Age=0"])
 async def test_p11_no_cookie_of_an_ended_login_is_taken_in_and_nothing_is_undone(
     late: str, autojump_clock: trio.testing.MockClock

@@ -346,8 +346,8 @@ async def open_limited(grant: FakeGrant, api: Any, size: int) -> AsyncGenerator[
     """Open a session with so many connections, to an API in memory."""
 
     async def answer(request: httpx.Request) -> httpx.Response:
-        response = await api(request)
-        if isinstance(response, httpx.Response) and response.is_closed:
+        response: httpx.Response = await api(request)
+        if response.is_closed:
             # What comes over a network holds its connection until it is read.
             body = httpx.ByteStream(response.content)
             return httpx.Response(response.status_code, headers=response.headers, stream=body)

@@ -122,10 +122,9 @@ class Pool(httpx.AsyncBaseTransport):
         return transport
 
     async def _make(self) -> httpx.AsyncHTTPTransport:
-        options = self._options
+        options = dict(self._options)
         if options.get("verify", True) is True and not options.get("cert"):
-            context = await default_tls(trust_env=options.get("trust_env", True))
-            options = {**options, "verify": context}
+            options["verify"] = await default_tls(trust_env=options.get("trust_env", True))
             transport = httpx.AsyncHTTPTransport(**options)
         else:
             # Certificates of the program's own, which httpx reads from files.
