@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from trioauth._auth import sign
-from trioauth._signing import LOGIN
+from trioauth._belonging import LOGIN
 
 from ._measure import cpu, interleave, repeated
 from ._sides import IN_MEMORY, World, session
@@ -44,7 +44,7 @@ def run(report: Report) -> None:
 async def _flow(report: Report) -> None:
     async with session(World()) as opened:
         signer = opened._signer
-        login = opened._keeper.login
+        login = opened._machine.login
         flows: dict[str, Callable[[], None]] = {}
         libraries: list[Any] = [httpx, httpx2]
         for library in libraries:

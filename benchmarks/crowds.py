@@ -213,11 +213,13 @@ async def _connect_and_cancel(
                     await trio.lowlevel.checkpoint()
                 scope.cancel()
         http: Any = getattr(client, "http", client)
-        pool: Any = http._transport._pool
         try:
             response = await client.get("/wait/0", timeout=_SHORT)
             outcome = str(response.status_code)
         except Exception as exc:  # noqa: BLE001  # told
             outcome = type(exc).__name__
+        transport = http._transport
+        # The pool that is below the session's limiter is made with the first request.
+        pool: Any = getattr(transport._pool, "transport", transport)._pool
         # A slot whose connection is neither at rest nor closed, although nobody is there any more.
         return sum(not (each.is_idle() or each.is_closed()) for each in pool.connections), outcome

@@ -25,7 +25,7 @@ from trioauth._log import Log
 
 from .both import FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
-from .sessions import log_in_unkept, down, only, opened
+from .sessions import down, log_in_unkept, only, opened
 
 if TYPE_CHECKING:
     from trioauth import TokenEndpoint, Tokens

@@ -806,7 +806,7 @@ async def test_p14_misconfigured_is_raised_anew_for_each_caller(
                 nursery.start_soon(catch, errors, session.token)
     assert len({id(error) for error in errors} | {id(cause)}) == 6
     # Its cause would be an equal copy of itself.
-    assert [(error.error, error.__cause__) for error in errors] == [("invalid_client", None)] * 5
+    assert [(str(error), error.__cause__) for error in errors] == [("invalid_client", None)] * 5
 
 
 async def test_p14_an_unattended_grant_that_is_unavailable_is_not_logged_out_for_good(

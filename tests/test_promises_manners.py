@@ -36,6 +36,7 @@ from trioauth._auth import sign
 from .both import API, FOREIGN, LIBRARIES, FakeApi, library_of
 from .canary import SECRET, pickled, shows_a_secret
 from .fakes import FakeGrant, FakeStore, first_tokens
+from .sessions import log_in_unkept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -1099,7 +1100,11 @@ async def test_p20_nothing_is_left_running(autojump_clock: trio.testing.MockCloc
     async with open_session(
         FakeGrant(), tokens=first_tokens(), origins=[API], policy=RefreshPolicy(keep_fresh=True)
     ) as session:
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == tasks + 1
         session._flights.take_off("asked_for")
-        assert trio.lowlevel.current_statistics().tasks_living == tasks + 2
+        await trio.testing.wait_all_tasks_blocked()
+        # The flight, and what lands it at its deadline.
+        assert trio.lowlevel.current_statistics().tasks_living == tasks + 3
     assert trio.lowlevel.current_statistics().tasks_living == tasks
     assert isinstance(session.state, trioauth.LoggedIn)

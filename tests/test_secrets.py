@@ -305,7 +305,7 @@ def test_reprs_with_an_exception_in_them_are_careful() -> None:
     assert repr(held).count("<ValueError>") == 3
     assert repr(LoggedOut("asked")) == "LoggedOut(reason='asked', cause=None, at_unix=None)"
     ours = LoggedOut("refused", GrantRefusedError("invalid_grant"))
-    assert repr(ours).endswith("cause=GrantRefusedError('invalid_grant', None))")
+    assert repr(ours).endswith("cause=GrantRefusedError('invalid_grant', None), at_unix=None)")
 
 
 def test_the_demo_says_no_more_of_a_foreign_exception() -> None:

@@ -40,8 +40,8 @@ from trioauth._state import (
     seen,
 )
 
-FLIGHT: Flight[Landing] = Flight(1)
-OTHER: Flight[Landing] = Flight(2)
+FLIGHT: Flight[Landing] = Flight("renewal", 1)
+OTHER: Flight[Landing] = Flight("renewal", 2)
 LOGIN = Login("login")
 
 

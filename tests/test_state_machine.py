@@ -150,7 +150,7 @@ class World(RuleBasedStateMachine):
     def take_off(self) -> None:
         books = self.books
         assert books.flight is None, "two refreshes at once"
-        flight: Flight[Landing] = Flight(len(self.in_the_air) + 1)
+        flight: Flight[Landing] = Flight("renewal", len(self.in_the_air) + 1)
         self.in_the_air.append(flight)
         self.state = on_take_off(self.state, flight)
         books.flight = flight

@@ -15,6 +15,7 @@ import httpx
 import trio
 
 from ._errors import RefreshUnavailableError, system_words
+from ._network import PlainProxyError
 from ._origins import read_origin
 from ._secrets import Unpicklable
 from ._version import __version__
@@ -211,7 +212,7 @@ class TokenEndpoint:
 
 def _reason(exc: httpx.HTTPError) -> str:
     """Say why a server can't be reached: in the system's words, not in those of the exception."""
-    words = system_words(exc)
+    words = str(exc) if isinstance(exc, PlainProxyError) else system_words(exc)
     if isinstance(exc, httpx.ProxyError) and (status := _PROXY_STATUS.match(str(exc))):
         number = int(status[0])
         words = f"{number} {HTTPStatus(number).phrase}" if number in _KNOWN_STATUSES else status[0]

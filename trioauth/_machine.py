@@ -51,7 +51,7 @@ from ._errors import (
 from ._journal import PASSING, Journal
 from ._log import Log
 from ._outcomes import REASONS, REMEDIES, UNREMARKABLE
-from ._state import Closed, LoggedOut, Setback, airborne, held
+from ._state import Closed, LoggedOut, Setback, airborne, held, seen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -267,8 +267,8 @@ class Machine:
             case Setback() if isinstance(self.state, Closed):
                 self.fail(self.state)
             case Setback(GrantMisconfiguredError() as cause):
-                # A copy with the original's traceback, since each task gets an exception of its own;
-                # as its cause, the original would say the same once more.
+                # A copy with the original's traceback, since each task gets an exception of its
+                # own; as its cause, the original would say the same once more.
                 copy = GrantMisconfiguredError(cause.error, cause.description)
                 raise copy.with_traceback(cause.__traceback__) from cause.__cause__
             case Setback(cause, retry_at):
@@ -296,8 +296,7 @@ class Machine:
         """Raise to a task whose login has ended, or whose session was closed with it."""
         if login.outcome is not None:
             self.fail(login.outcome)
-        self.check_open()
-        raise AssertionError("a login ends with an outcome, or with its session")
+        self.fail(Closed(seen(self.state)))
 
     def check_open(self) -> None:
         """Raise `trio.ClosedResourceError` if the session is closed."""

@@ -159,6 +159,11 @@ class Pool(httpx.AsyncBaseTransport):
 
 
 @final
+class PlainProxyError(httpx.ProxyError):
+    """A request was not sent, because a proxy would have read it. What it says holds no secret."""
+
+
+@final
 class _ProxyPool(httpx.AsyncBaseTransport):
     """The way through a proxy, which what is plain and for this machine never takes (P15)."""
 
@@ -183,7 +188,7 @@ class _ProxyPool(httpx.AsyncBaseTransport):
             return await self._proxied.handle_async_request(request)
         if self._said:
             where = f"{url.scheme}://{url.netloc.decode('ascii')}"
-            raise httpx.ProxyError(_no_proxy(where), request=request)
+            raise PlainProxyError(_no_proxy(where), request=request)
         # A proxy from the environment is meant for what is elsewhere.
         return await self._direct.handle_async_request(request)
 
