@@ -12,9 +12,6 @@ import httpx2
 import trio
 import trio.testing
 
-from trioauth._auth import sign
-from trioauth._belonging import LOGIN
-
 from ._measure import cpu, interleave, repeated
 from ._sides import IN_MEMORY, World, session
 
@@ -43,17 +40,16 @@ def run(report: Report) -> None:
 
 async def _flow(report: Report) -> None:
     async with session(World()) as opened:
-        signer = opened._signer
-        login = opened._machine.login
         flows: dict[str, Callable[[], None]] = {}
         libraries: list[Any] = [httpx, httpx2]
         for library in libraries:
             name = library.__name__
-            # As the session's own client builds it: marked with its login.
-            request = library.Request("GET", f"{IN_MEMORY}/me", extensions={LOGIN: login})
+            request = library.Request("GET", f"{IN_MEMORY}/me")
             response = library.Response(200, request=request, content=b"ok")
+            # The flow as httpx gets it. Nothing is sent, so nothing is open.
+            auth = opened.attach(library.AsyncClient()).auth
             flows[f"trioauth on {name}"] = _by_hand(
-                partial(sign, signer, request, library), response
+                partial(auth.async_auth_flow, request), response
             )
             flows[f"{_FIXED}, {name}"] = _by_hand(partial(_fixed, request), response)
         with trio.testing.assert_no_checkpoints():

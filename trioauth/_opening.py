@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 
 _DEFAULT_POLICY = RefreshPolicy()
 
+_NOT_ASYNC = {
+    "is_rejected": "is_rejected must say True or False at once; it is an async function",
+    "observers": "observers must not be async: they are called, and not awaited",
+}
+
 
 # Not itself decorated with asynccontextmanager: mypy 1.10 takes no client_options of what is.
 def open_session(
@@ -266,7 +271,7 @@ def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its orde
         if iscoroutinefunction(function) or iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004  # its own, if it is an object
         ):
-            raise TypeError(f"{name} must not be async: it is called, and not awaited")
+            raise TypeError(_NOT_ASYNC[name])
     if not callable(is_rejected):
         raise TypeError(f"is_rejected must be a function of a response, not {_kind(is_rejected)}")
 

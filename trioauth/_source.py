@@ -127,8 +127,8 @@ class TokenSource:
         """
         landed = 0
         while True:
-            if login is not None and login.over.is_set():
-                self.machine.fail_ended(login)
+            if login is not None and login.outcome is not None:
+                self.fail(login.outcome)
             decision = on_demand(
                 self.state,
                 now=self.clock.now(),

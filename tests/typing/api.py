@@ -171,6 +171,8 @@ async def the_rest(session: Session) -> None:
     assert_type(session.explain(), str)
     assert_type(session.statistics().last_failure, str | None)
     assert_type(await session.wait_logged_out(), LoggedOut)
+    assert_type(await session.wait_logged_in(), LoggedIn)
+    assert_type(session.logged_in, bool)
     async with session.open_nursery() as nursery:
         assert_type(nursery, trio.Nursery)
     match session.state:
