@@ -230,7 +230,7 @@ class Machine:
                 )
         except Exception:  # noqa: BLE001  # logged
             self._log_raised()
-        except BaseException as exc:  # noqa: BLE001  # raised by `surface`
+        except BaseException as exc:  # noqa: ASYNC103, BLE001  # `surface` raises it
             self._interrupt = self._interrupt or exc
 
     def _log_raised(self) -> None:
@@ -238,7 +238,7 @@ class Machine:
             call(_logger.exception, "an observer raised; the session goes on")
         except Exception:  # noqa: BLE001, S110  # a handler of the program's log: there is no other place to say it
             pass
-        except BaseException as exc:  # noqa: BLE001  # raised by `surface`
+        except BaseException as exc:  # noqa: ASYNC103, BLE001  # `surface` raises it
             self._interrupt = self._interrupt or exc
 
     def surface(self) -> None:

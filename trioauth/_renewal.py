@@ -194,7 +194,7 @@ class Renewal:
             # can't know whether the refresh token was used; treat it as a lost answer.
             if flight.asking is not None and base is not None:
                 flight.asking = None
-                await self._note_loss(base)
+                await self._note_loss(base)  # noqa: ASYNC102  # shielded and bounded, inside
             raise
         else:
             flight.asking = None

@@ -314,11 +314,10 @@ def on_close(state: State) -> Closed:
 
 def held(state: State) -> Generation | None:
     """Return the generation that a state holds, good or bad."""
-    match state:
-        case Current(generation) | Rejected(generation) | Refreshing(generation):
-            return generation
-        case _:
-            return None
+    # No match: each task that has waited asks this, and matching takes three times as long.
+    if isinstance(state, Current | Rejected | Refreshing):
+        return state.generation
+    return None
 
 
 def usable(state: State, *, now: float, valid_for: float = 0.0) -> Generation | None:

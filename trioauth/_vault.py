@@ -65,7 +65,8 @@ class Vault:
             try:
                 await stack.enter_async_context(self._store.lock())
             except Exception as exc:
-                if self.stored is not None or await ask(self._store.load) is not None:
+                # If this is cancelled, it does not matter any more why there was no lock.
+                if self.stored is not None or await ask(self._store.load) is not None:  # noqa: ASYNC120
                     raise
                 self.missing = exc
             yield
