@@ -129,8 +129,6 @@ def _clean_up(
 
 
 def _replayable(request: RequestLike, library: ModuleType) -> bool:
-    if type(request.stream) is library.ByteStream:
-        return True
     # A body in memory, or in files that httpx rewinds, is a stream for synchronous clients, too;
     # one whose length httpx can't tell is an iterator or an unseekable file.
     return (
