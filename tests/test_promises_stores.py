@@ -37,7 +37,8 @@ class ShieldedGrant(FakeGrant):
         self, tokens: trioauth.Tokens | None, endpoint: trioauth.TokenEndpoint
     ) -> trioauth.Tokens:
         with trio.CancelScope(shield=True):
-            return await FakeGrant.__call__(self, tokens, endpoint)
+            renewed = await FakeGrant.__call__(self, tokens, endpoint)
+        return renewed
 
 
 async def test_p15_a_record_of_another_client_is_not_used_and_left_as_it_is(
