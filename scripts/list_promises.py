@@ -17,44 +17,65 @@ PAGE = ROOT / "docs" / "promises.md"
 PROMISES = {
     "One refresh": {
         1: "There is at most one refresh per generation of tokens, however many tasks need it, by "
-        "the clock or by a 401.",
+        "the clock or by a 401, in however many processes share the store.",
         2: "A late 401, for tokens that were replaced meanwhile, never refreshes: the request is "
         "sent again with the current ones.",
         3: "While tokens are known to be bad, no request is sent with them; new requests wait.",
-        4: "A request is authenticated at most twice, and sent again only if its body can be. "
-        "What is sent again is the request that was refused. An API that answers 401 whatever the "
-        "token causes a bounded number of refreshes.",
-        5: "A refresh token is presented once. If the answer was lost, a refresh presents it at "
-        "most twice more, within ten seconds, under the same lock, after looking in the store.",
+        4: "A request is authenticated at most twice; a third time only if the second token was "
+        "adopted from the store and not renewed, or if `settle` says so. It is sent again only if "
+        "its body can be. What is sent again is the request that was refused. The refreshes that "
+        "401s cause are bounded, whatever the API and its callers do: after `max_futile` of them "
+        "without a sign that they helped, an origin and path is refreshed for once per pause, and "
+        "no pause is longer than five minutes. `reject()` is bounded in the same way.",
+        5: "A refresh token is presented once. If its answer was lost, the same flight presents it "
+        "at most twice more, within ten seconds, under the same lock, after looking in the store. "
+        "After that all who share the store leave it alone for a pause that grows from ten seconds "
+        "to five minutes, and then present it once. If it is refused after an answer was lost, the "
+        "error says that an answer was lost.",
     },
     "Cancellation": {
         6: "Cancelling any task neither stops nor delays the refresh, and the cancelled task "
         "leaves at once.",
-        7: "Rotated tokens are in the store before any task wakes up with them.",
-        8: "A refresh in the air when the session is left gets `close_grace` seconds to land and "
-        "be stored. Then it is cancelled, and nothing is left running.",
+        7: "Rotated tokens are in the store before any task wakes up with them; also those of an "
+        "answer that is otherwise of no use.",
+        8: "A refresh in the air when the session is left, by a signal, too, gets `close_grace` "
+        "seconds to land and be stored. Then it is cancelled, and nothing is left running. What "
+        "could not be stored is said at the end, in the log and as an event.",
         9: "The auth flow holds nothing while a request is out: httpx may drop it anywhere.",
-        10: "A 401 that is acted on is read before its request waits, and the token endpoint has a "
-        "pool of its own: waiting requests don't starve the refresh they wait for.",
+        10: "A 401 that is acted on is read or closed, bounded, before its request waits, and the "
+        "refresh that it causes starts first. The token endpoint has a pool of its own: waiting "
+        "requests don't starve the refresh they wait for.",
     },
     "Logged out": {
         11: "When the login ends, every waiting task gets its own `LoggedOutError` from one cause, "
-        "later requests get it at once, and observers are told before anybody wakes.",
+        "later requests get it at once, and observers are told before any task wakes. A session "
+        "without a login looks into a shared store when it is asked, at most once a second, and "
+        "adopts a login that was made elsewhere. Cookies of an ended login are dropped, and none "
+        "is taken in later; configured ones stay.",
         12: "Tasks in `session.open_nursery()` live exactly as long as the login.",
-        13: "A request of one login is never sent with the tokens of another.",
-        14: "A network fault, a 5xx, a 429 or a captive portal logs nobody out.",
+        13: "A request belongs to the login that there was when the program built it, whatever it "
+        "waited for since. It is never sent with the tokens of another.",
+        14: "A network fault, a 5xx, a 429, a captive portal, an empty 400, or JSON without tokens "
+        "and without a known refusal logs nobody out.",
     },
     "Where a token goes": {
-        15: "Only to the origins it was given for, never over plain http but to loopback, never to "
-        "a redirect's foreign target.",
-        16: "The token endpoint's client follows no redirect, caps what it reads, and asks for no "
-        "compression.",
+        15: "Only to the origins it was given for, never over plain http but to loopback, and then "
+        "never through a proxy; never to a redirect's foreign target. A record in a store says "
+        "whose it is, and is used for no other client.",
+        16: "The token endpoint's client follows no redirect, reads one megabyte at most, "
+        "compressed or not, and asks for no compression.",
         17: "No secret shows in a `repr`, log line, event, exception, traceback or pickle.",
     },
     "Manners": {
         18: "With a fresh token a request costs no lock, no await and no checkpoint of ours.",
         19: "An exception from the `async with` block comes out as itself.",
-        20: "Nothing waits for ever: one deadline bounds a refresh with its retries and the store.",
+        20: "Nothing waits for ever. One deadline bounds a refresh with its retries and the store, "
+        "whatever the grant does, and counts time awake. Waiting for a connection is bounded, too, "
+        "unless the program says `pool=None`.",
+        21: "Control-C, wherever it comes, and whatever a program's callback raises (`SystemExit` "
+        "included), leaves no flight without an owner and no task waiting for one for ever.",
+        22: "Misuse across sessions, threads and runs is one clear error: a client signed by two "
+        "open sessions, or a session used from another thread or another run of trio.",
     },
 }
 
@@ -98,15 +119,16 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit with 1 if the page is stale")
     check = parser.parse_args().check
     known = {number for promises in PROMISES.values() for number in promises}
+    failed = False
     if untested := sorted(known - tests().keys()):
         sys.stderr.write(f"no test bears the number of these promises: {untested}\n")
-        return 1
+        failed = True
     if not check:
         PAGE.write_text(page(), encoding="utf-8")
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
         sys.stderr.write(f"{PAGE.name} is stale; run: python scripts/list_promises.py\n")
-        return 1
-    return 0
+        failed = True
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ class Grant(Protocol):
         Called by `Session.log_out`, bounded and best effort.
 
     A grant that works in a thread should do it with ``trio.to_thread.run_sync(...,
-    abandon_on_cancel=True)``: a thread can't be cancelled, and otherwise whoever leaves the session
-    waits until it is done. What it brings after the deadline is lost in either case.
+    abandon_on_cancel=True)``: a thread can't be cancelled, and otherwise leaving the session waits
+    until it is done. Tasks that wait for its tokens are told at the deadline in either case. What
+    it brings after that is lost if it was abandoned, and otherwise saved.
     """
 
     async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint, /) -> Tokens:

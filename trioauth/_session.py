@@ -371,6 +371,9 @@ class Session(ClientMethods, metaclass=Opened):
     ) -> None:
         """Begin a new login. One that there was ends with the reason ``replaced``.
 
+        That one is not revoked: some servers would revoke the new tokens along with the old. Call
+        `log_out` first if it should be.
+
         Args:
           tokens: The first tokens; or an async function that obtains them from a human, given the
               session's `TokenEndpoint`; or None to ask the grant, if it needs no human. One task

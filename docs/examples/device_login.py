@@ -1,5 +1,6 @@
 """A first login by the device flow (RFC 8628): a person types a code into a browser, anywhere."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -18,7 +19,7 @@ async def main() -> None:
     async with trioauth.open_session(
         grant, store=store, base_url="https://api.example.com"
     ) as session:
-        if isinstance(session.state, trioauth.LoggedOut):
+        if not session.logged_in:
             await session.log_in(human)
         response = await session.get("/me")
         print(response.status_code)
@@ -28,17 +29,24 @@ async def human(endpoint: trioauth.TokenEndpoint) -> trioauth.Tokens:
     device = await ask(endpoint, DEVICE_URL, scope="notes offline_access")
     if "error" in device:
         raise trioauth.GrantMisconfiguredError(device["error"], device.get("error_description"))
+    missing = {"device_code", "user_code", "verification_uri", "expires_in"} - device.keys()
+    if missing:
+        raise trioauth.TokenResponseError(f"{DEVICE_URL} sent no {', '.join(sorted(missing))}")
     print(f"Go to {device['verification_uri']} and type {device['user_code']}")
     pause = device.get("interval", 5)
     with trio.fail_after(device["expires_in"]):
         while True:
             await trio.sleep(pause)
-            answer = await ask(
-                endpoint,
-                TOKEN_URL,
-                grant_type="urn:ietf:params:oauth:grant-type:device_code",
-                device_code=device["device_code"],
-            )
+            try:
+                answer = await ask(
+                    endpoint,
+                    TOKEN_URL,
+                    grant_type="urn:ietf:params:oauth:grant-type:device_code",
+                    device_code=device["device_code"],
+                )
+            except trioauth.RefreshUnavailableError:  # no answer: ask again, less often
+                pause = min(2 * pause, 60)
+                continue
             match answer.get("error"):
                 case None:
                     return trioauth.Tokens.from_response(answer)
@@ -53,8 +61,15 @@ async def human(endpoint: trioauth.TokenEndpoint) -> trioauth.Tokens:
 async def ask(endpoint: trioauth.TokenEndpoint, url: str, **form: str) -> dict[str, Any]:
     request = trioauth.TokenRequest(url, {"client_id": CLIENT_ID, **form})
     answer = await endpoint.send(request)
-    said: dict[str, Any] = json.loads(answer.body)
-    return said
+    if answer.status == 429 or answer.status >= 500:
+        raise trioauth.RefreshUnavailableError(f"{url} answered with status {answer.status}")
+    with contextlib.suppress(ValueError):
+        said = json.loads(answer.body)
+        if isinstance(said, dict):
+            return said
+    raise trioauth.TokenResponseError(
+        f"{url} answered with status {answer.status}, and not in JSON: is the URL right?"
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ async def renew(
     if answer.status in {401, 403, 410}:
         raise trioauth.GrantRefusedError("session_over", f"the server says {answer.status}")
     if not answer.is_success:
-        raise trioauth.RefreshUnavailableError(f"the server says {answer.status}")
+        raise trioauth.RefreshUnavailableError(
+            f"the server says {answer.status}",
+            safe_to_repeat=answer.status in {429, 503},  # it has not used the token
+        )
     body = json.loads(answer.body)
     return trioauth.Tokens(
         access_token=body["key"],

@@ -41,11 +41,17 @@ class Server:
         if request.url.path == "/me":
             return httpx.Response(200 if request.headers["Authorization"] == "Bearer at-1" else 401)
         form = dict(parse_qsl(request.content.decode()))
+        if not self.device:
+            return httpx.Response(404, text="<html>Not Found</html>")
         if request.url.path == "/device":
             assert form == {"client_id": "notes", "scope": "notes offline_access"}
             return httpx.Response(400 if "error" in self.device else 200, json=self.device)
         self.asked.append((trio.current_time(), form))
         error = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if error == "lost":
+            raise httpx.ReadError("the connection broke")
+        if error.isdigit():
+            return httpx.Response(int(error), text="<html>not JSON</html>")
         if error:
             return httpx.Response(400, json={"error": error})
         return httpx.Response(200, json=TOKENS)
@@ -91,6 +97,40 @@ async def test_who_says_no_and_who_does_not_come_leave_the_session_as_it_was(
 async def test_a_client_that_the_server_does_not_know_is_told(autojump_clock: MockClock) -> None:
     async with Server("", device={"error": "invalid_client"}).open() as session:
         with pytest.raises(trioauth.GrantMisconfiguredError, match="invalid_client"):
+            await session.log_in(load("device_login").human)
+
+
+async def test_a_poll_that_is_lost_does_not_end_the_login(autojump_clock: MockClock) -> None:
+    server = Server("lost", "503", "429", "authorization_pending", "")
+    async with server.open() as session:
+        await session.log_in(load("device_login").human)
+        assert await session.token() == "at-1"
+    # Each time half as often (RFC 8628 3.5).
+    assert [time for time, _ in server.asked] == [2, 6, 14, 30, 46]
+
+
+async def test_a_wrong_url_is_told_and_nobody_has_to_read_a_traceback_of_json(
+    autojump_clock: MockClock,
+) -> None:
+    for server, url in (
+        (Server("", device={}), "https://id.example.com/device"),
+        (Server("404"), "https://id.example.com/oauth/token"),
+    ):
+        async with server.open() as session:
+            with pytest.raises(trioauth.TokenResponseError) as caught:
+                await session.log_in(load("device_login").human)
+            assert str(caught.value) == (
+                f"{url} answered with status 404, and not in JSON: is the URL right?"
+            )
+            assert not session.logged_in
+
+
+async def test_a_url_that_answers_with_other_json_is_told(autojump_clock: MockClock) -> None:
+    async with Server("", device={"message": "no such thing"}).open() as session:
+        with pytest.raises(
+            trioauth.TokenResponseError,
+            match=r"sent no device_code, expires_in, user_code, verification_uri$",
+        ):
             await session.log_in(load("device_login").human)
 
 
