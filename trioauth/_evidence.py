@@ -5,7 +5,8 @@ place that was refused, an origin and a path, until something shows that the ref
 
 1. A 401 refuses a token that nothing is known against: it causes a refresh, which is counted at
    once. (A 401 to a token that is known to be bad causes none, and is not counted.)
-2. The request whose 401 was counted is sent again and answered: the refresh helped. Forget all.
+2. A request that was refused with the token that was counted is sent again and answered: the
+   refresh helped. Forget all.
 3. A request to the same place is answered with a newer token, at least a minute later, and that
    token was never refused there: the refresh helped. Forget all. (Less proves little: where one
    query of a path is refused for good, others are answered with each new token.)
@@ -62,6 +63,8 @@ class Account:
     """How many there are; it stops at ``max_futile``."""
     refused: int = 0
     """The newest generation that was refused there."""
+    counted: int = 0
+    """The generation whose refusal was counted last."""
     counted_at: float = -math.inf
     """When the last refresh was counted."""
     pause: float = 0.0
@@ -71,8 +74,9 @@ class Account:
         """Say whether a 401 must be handed back."""
         return now < self.counted_at + self.pause
 
-    def charge(self, now: float, policy: RefreshPolicy) -> None:
-        """Count one refresh more."""
+    def charge(self, generation: int, now: float, policy: RefreshPolicy) -> None:
+        """Count one refresh more, which the refusal of a generation causes."""
+        self.counted = generation
         self.count = min(self.count + 1, policy.max_futile)
         self.counted_at = now
         if self.count == policy.max_futile:
@@ -114,8 +118,13 @@ class Evidence:
         account.refused = max(account.refused, generation)
         if account.forbids(now):
             return None
-        account.charge(now, self.policy)
+        account.charge(generation, now, self.policy)
         return account
+
+    def charged(self, place: Place, generation: int) -> Account | None:
+        """Return the account in which the refusal of a generation at a place was counted last."""
+        account = self.accounts.get(place, self.shared)
+        return account if account.counted == generation else None
 
     def note_refused(self, place: Place, generation: int) -> None:
         """Note a 401 that causes no refresh of its own."""
@@ -129,7 +138,7 @@ class Evidence:
             del self.accounts[place]
 
     def acquit(self, charged: Account) -> None:
-        """Note that a request was answered whose first 401 had been counted."""
+        """Note that a request was answered that had been refused with the token that was counted."""
         if charged is self.shared:
             self.shared = Account()
         elif charged.place is not None and self.accounts.get(charged.place) is charged:
@@ -142,7 +151,7 @@ class Evidence:
         self.reports.refused = max(self.reports.refused, generation)
         if self.reports.forbids(now):
             return False
-        self.reports.charge(now, self.policy)
+        self.reports.charge(generation, now, self.policy)
         return True
 
     def forbids(self, now: float) -> bool:

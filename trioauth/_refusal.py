@@ -25,8 +25,10 @@ LONGEST_REFUSAL = 65_536
 REFUSAL_PATIENCE = 2.0
 """Nor is waited longer than that, in seconds."""
 
-# After it was closed, a stream may have so many parts at hand that it had read before.
-_MOST_LEFTOVERS = 8
+# After it was closed, a stream may have so much at hand that it had read before: 64 kB from the
+# socket, in chunks of a byte each.
+_MOST_LEFTOVERS = 20_000
+_LONGEST_LEFTOVERS = 8 * LONGEST_REFUSAL
 
 
 async def read_refusal(response: Any, library: ModuleType) -> None:  # noqa: ASYNC910
@@ -63,7 +65,7 @@ async def _read(stream: Any, body: bytearray) -> None:
             # Closed first, and read on until that is noticed, as in `TokenEndpoint`.
             await stream.aclose()
             leftovers += 1
-            if leftovers > _MOST_LEFTOVERS:
+            if leftovers > _MOST_LEFTOVERS or len(body) > _LONGEST_LEFTOVERS:
                 # This stream ignores being closed: leave it.
                 break
     if isasyncgen(parts):

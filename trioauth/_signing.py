@@ -131,7 +131,7 @@ class Course:
     settled: bool = False
     """Whether it has waited for `RefreshPolicy.settle` already."""
     charged: Account | None = None
-    """Where the refresh is counted that it has caused."""
+    """Where the refresh is counted that it waits for."""
 
     def note(self, generation: Generation, reason: NotResent | None = None) -> Authentication:
         """Say how the request was authenticated."""
@@ -308,6 +308,9 @@ class Signer:
             if course.charged is None:
                 return "futile"
             tokens.reject(generation.number)
+        else:
+            # Another request has caused the refresh; this one can show as well that it helped.
+            course.charged = self.evidence.charged(place, generation.number)
         # The flight takes off before the refusal is read, which may take a while (P10).
         tokens.renew_behind()
         return "body" if one_shot else "refresh"
