@@ -42,8 +42,11 @@ if TYPE_CHECKING:
     from .visit import Visit
 
 # Somebody's server is not to be asked in quick succession. Leaving waits for a refresh as long as
-# it may take, so that no rotated token is lost.
-_POLICY = RefreshPolicy(attempts=3, backoff=0.5, cooldown=1.0, timeout=30, close_grace=30)
+# it may take, so that no rotated token is lost. The show reports good tokens as refused, more often
+# than a session would believe.
+_POLICY = RefreshPolicy(
+    attempts=3, backoff=0.5, cooldown=1.0, timeout=30, close_grace=30, max_futile=1000
+)
 # After so many answers in a row that were none, it is no use to go on asking.
 _ENOUGH = 5
 # Seconds without requests after the API has said that there were too many (429, 503).
