@@ -1,0 +1,377 @@
+"""P5: a refresh token is presented once; what happens when the answer to it is lost."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from trioauth import (
+    GrantMisconfiguredError,
+    MemoryStore,
+    Record,
+    RefreshPolicy,
+    RefreshUnavailableError,
+    StoreError,
+    TokenEndpoint,
+    Tokens,
+    events,
+)
+from trioauth._clock import Clock
+
+from .fakes import FakeStore, first_tokens
+from .sessions import only, opened
+from .watches import Wall
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+    from trioauth import Session
+
+
+@attrs.define
+class LossyGrant:
+    """A grant whose answers are lost, all of them, or the first few."""
+
+    lost: float = float("inf")
+    """How many answers are lost before one comes."""
+    calls: list[tuple[float, str | None]] = attrs.field(factory=list)
+    """When it was called, and with which refresh token."""
+
+    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        self.calls.append((trio.current_time(), tokens and tokens.refresh_token))
+        await trio.sleep(0.1)
+        if len(self.calls) <= self.lost:
+            raise OSError("connection reset")
+        return Tokens("access-1", "refresh-1", 3600)
+
+    @property
+    def times(self) -> list[float]:
+        return [at for at, _ in self.calls]
+
+
+def rotating(**hints: Any) -> RefreshUnavailableError:
+    """An answer that is of no use, but for the new refresh token in it."""
+    return RefreshUnavailableError("no usable answer", rotated="refresh-new", **hints)
+
+
+def misconfigured() -> GrantMisconfiguredError:
+    error = GrantMisconfiguredError("invalid_client")
+    error._rotated = "refresh-new"
+    return error
+
+
+async def ask_for_ever(session: Session, pause: float = 1.0) -> None:
+    """Want a token all the time, as a busy program does."""
+    while True:
+        with trio.move_on_after(pause):
+            try:
+                await session.token()
+            except RefreshUnavailableError:
+                await trio.sleep_forever()
+
+
+def pauses_after_burst(times: list[float]) -> list[float]:
+    """Check that three came within ten seconds, and return the pauses after them."""
+    assert times[2] - times[0] <= 10
+    return [later - earlier for earlier, later in zip(times[2:], times[3:], strict=False)]
+
+
+@pytest.fixture(autouse=True)
+def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
+    """A wall clock that goes with trio's mock clock, for all sessions of a test."""
+    wall = Wall()
+
+    def put_on(clock: Clock) -> None:
+        clock._wall, clock._running, clock._ahead = wall.now, trio.current_time, wall.ahead
+
+    monkeypatch.setattr(Clock, "__attrs_post_init__", put_on)
+    return wall
+
+
+# --- the pauses --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sessions", [1, 4])
+async def test_p05_all_who_share_a_store_leave_the_token_alone_for_pauses_that_double(
+    sessions: int, autojump_clock: MockClock
+) -> None:
+    store, grant = MemoryStore(), LossyGrant()
+    async with trio.open_nursery() as nursery, opened(grant, store=store, tokens=first_tokens(0)):
+
+        async def member() -> None:
+            async with opened(grant, store=store, tokens=None) as session:
+                await ask_for_ever(session)
+
+        for _ in range(sessions):
+            nursery.start_soon(member)
+        await trio.sleep(3600)
+        nursery.cancel_scope.cancel()
+    pauses = pauses_after_burst(grant.times)
+    expected = [10, 20, 40, 80, 160, 300, 300]
+    assert len(pauses) >= len(expected)
+    for pause, quiet in zip(pauses, [*expected, *[300] * 20], strict=False):
+        # The sessions ask once a second; an answer takes a tenth.
+        assert quiet <= pause <= quiet + 2
+    assert {token for _, token in grant.calls} == {"refresh-0"}
+
+
+async def test_p05_a_session_that_opens_during_a_pause_keeps_it(autojump_clock: MockClock) -> None:
+    store, grant = MemoryStore(), LossyGrant()
+    async with opened(grant, store=store, tokens=first_tokens(0)) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+    assert len(grant.calls) == 3
+    ended = trio.current_time()
+    async with opened(grant, store=store, tokens=None) as session:
+        with pytest.raises(RefreshUnavailableError, match="left alone for a while") as info:
+            await session.token()
+        assert info.value.retry_at == pytest.approx(ended + 10, abs=0.1)
+        assert len(grant.calls) == 3
+        await trio.sleep_until(info.value.retry_at or 0)
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+    assert len(grant.calls) == 4
+
+
+async def test_p05_a_good_answer_ends_the_pauses_for_all(autojump_clock: MockClock) -> None:
+    store, grant = FakeStore(), LossyGrant(lost=4)
+    async with opened(grant, store=store, tokens=first_tokens(0)) as session:
+        async with opened(grant, store=store, tokens=None) as other:
+            with pytest.raises(RefreshUnavailableError):
+                await session.token()
+            assert store.record is not None
+            assert store.record.unanswered == 1
+            await trio.sleep(10.1)
+            with pytest.raises(RefreshUnavailableError):
+                await other.token()
+            assert store.record.unanswered == 2
+            await trio.sleep(20.1)
+            assert await session.token() == "access-1"
+            await other.refresh()
+            assert other.token_nowait() == "access-1"
+            assert (store.record.unanswered, store.record.quiet_until_unix) == (0, None)
+            # The next loss begins with the short pause again.
+            grant.calls.clear()
+            with pytest.raises(RefreshUnavailableError) as info:
+                await other.refresh()
+            assert info.value.retry_at == pytest.approx(trio.current_time() + 10, abs=0.1)
+
+
+async def test_p05_a_pause_is_bounded_whatever_the_clock_of_the_other_machine_says(
+    wall: Wall, autojump_clock: MockClock
+) -> None:
+    """A machine whose clock is a day ahead has lost an answer: five minutes are five minutes."""
+    day = wall.now() + 86400
+    record = Record(
+        3, first_tokens(0), login="l", expires_at_unix=1.0, unanswered=2, quiet_until_unix=day
+    )
+    grant = LossyGrant(lost=0)
+    async with opened(grant, store=FakeStore(record), tokens=None) as session:
+        with pytest.raises(RefreshUnavailableError) as info:
+            await session.token()
+        assert info.value.retry_at == pytest.approx(20, abs=0.1)
+        await trio.sleep_until(info.value.retry_at or 0)
+        assert await session.token() == "access-1"
+
+
+# --- what counts as lost -----------------------------------------------------------------
+
+
+async def test_p05_a_store_that_fails_after_a_lost_answer_does_not_make_it_forgotten(
+    autojump_clock: MockClock,
+) -> None:
+    store = FakeStore()
+    grant = LossyGrant()
+
+    async def lossy(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        store.fail_load = StoreError("no disk")
+        return await grant(tokens, endpoint)
+
+    async with opened(lossy, store=store, tokens=first_tokens(0)) as session:
+        with pytest.raises(RefreshUnavailableError, match="no disk"):
+            await session.token()
+        store.fail_load = None
+        await trio.sleep(6)
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        assert len(grant.calls) == 1
+        await trio.sleep(6)
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        assert len(grant.calls) == 2
+
+
+async def test_p05_a_session_that_is_left_in_the_pause_after_a_lost_answer_says_so_in_the_store(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    store, grant = FakeStore(), LossyGrant()
+    policy = RefreshPolicy(backoff=8, close_grace=1)
+    async with opened(grant, store=store, tokens=first_tokens(0), policy=policy) as session:
+        with trio.move_on_after(2):
+            await session.token()
+    assert len(grant.calls) == 1
+    assert store.record is not None
+    assert store.record.unanswered == 1
+    async with opened(grant, store=store, tokens=None) as session:
+        with pytest.raises(RefreshUnavailableError, match="left alone"):
+            await session.token()
+    assert len(grant.calls) == 1
+
+
+async def test_p05_a_deadline_that_comes_after_a_lost_answer_counts_it_once(
+    autojump_clock: MockClock,
+) -> None:
+    store = FakeStore()
+    grant = LossyGrant()
+
+    async def lossy(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        store.latency = 60
+        return await grant(tokens, endpoint)
+
+    async with opened(lossy, store=store, tokens=first_tokens(0)) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        store.latency = 0
+        assert session._machine.login is not None
+        assert session._machine.login.loss.flights == 1
+        await trio.sleep(8)
+        assert store.record is not None
+        assert store.record.unanswered == 1
+
+
+async def test_p05_a_loss_that_can_not_be_noted_in_the_store_is_known_here_told_and_noted_later(
+    autojump_clock: MockClock,
+) -> None:
+    told: list[events.Event] = []
+    store, grant = FakeStore(), LossyGrant()
+    async with opened(
+        grant, store=store, tokens=first_tokens(0), observers=[told.append]
+    ) as session:
+        store.fail_save = OSError("disk full")
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        assert len(only(events.NotSaved, told)) == 1
+        assert not session.statistics().saved
+        store.fail_save = None
+        await trio.sleep(9)
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        assert len(grant.calls) == 3
+        # It has been saved again by now.
+        assert store.record is not None
+        assert store.record.unanswered == 1
+
+
+async def test_p05_of_what_two_sessions_know_of_a_loss_the_longer_pause_counts(
+    autojump_clock: MockClock,
+) -> None:
+    """One could not note its losses in the store; the other has noted one there."""
+    store, grant = FakeStore(), LossyGrant()
+    async with opened(grant, store=store, tokens=first_tokens(0)) as first:
+        async with opened(grant, store=store, tokens=None) as second:
+            store.fail_save = OSError("disk full")
+            for pause in (10, 20):
+                with pytest.raises(RefreshUnavailableError):
+                    await first.token()
+                await trio.sleep(pause)
+            with pytest.raises(RefreshUnavailableError):
+                await first.token()  # 40 seconds from here
+            store.fail_save = None
+            with pytest.raises(RefreshUnavailableError):
+                await second.token()
+            presented = len(grant.calls)
+            await trio.sleep(15)
+            with pytest.raises(RefreshUnavailableError):
+                await first.token()
+            assert len(grant.calls) == presented
+
+
+async def test_p05_a_grant_that_needs_no_refresh_token_has_none_to_lose(
+    autojump_clock: MockClock,
+) -> None:
+    store, grant = FakeStore(), LossyGrant()
+    async with opened(grant, store=store, tokens=Tokens("access-0", None, 0)) as session:
+        with pytest.raises(RefreshUnavailableError) as info:
+            await session.token()
+        assert info.value.retry_at == pytest.approx(trio.current_time() + 5, abs=0.1)
+    assert len(grant.calls) == 4
+    assert store.record is not None
+    assert store.record.unanswered == 0
+
+
+# --- answers of no other use (FAULTS 42) -------------------------------------------------
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.parametrize("make", [rotating, lambda: rotating(safe_to_repeat=True), misconfigured])
+async def test_p07_a_refresh_token_in_an_answer_of_no_other_use_is_saved_before_anything_fails(
+    make: Any, attempts: int, autojump_clock: MockClock
+) -> None:
+    store = FakeStore()
+    presented: list[str | None] = []
+    kept: list[str | None] = []
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        presented.append(tokens and tokens.refresh_token)
+        assert store.record is not None
+        kept.append(store.record.tokens and store.record.tokens.refresh_token)
+        if len(presented) == 1:
+            raise make()
+        return Tokens("access-1", "refresh-1", 3600)
+
+    policy = RefreshPolicy(attempts=attempts)
+    async with opened(grant, store=store, tokens=first_tokens(0), policy=policy) as session:
+        try:
+            await session.token()
+        except (RefreshUnavailableError, GrantMisconfiguredError):
+            assert store.record is not None
+            assert store.record.tokens is not None
+            assert store.record.tokens.refresh_token == "refresh-new"
+            # It was never presented: there is no answer to it that could be lost.
+            assert store.record.unanswered == 0
+            await trio.sleep(5)
+            assert await session.token() == "access-1"
+    assert presented == kept == ["refresh-0", "refresh-new"]
+
+
+async def test_p05_a_server_that_rotates_without_end_is_asked_as_often_as_the_policy_says(
+    autojump_clock: MockClock,
+) -> None:
+    presented: list[str | None] = []
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        presented.append(tokens and tokens.refresh_token)
+        raise RefreshUnavailableError("no", rotated=f"refresh-{len(presented)}")
+
+    async with opened(grant, store=FakeStore(), tokens=first_tokens(0)) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        assert presented == ["refresh-0", "refresh-1", "refresh-2", "refresh-3"]
+
+
+async def test_p07_a_rotated_refresh_token_that_can_not_be_saved_is_kept_and_saved_later(
+    autojump_clock: MockClock,
+) -> None:
+    store = FakeStore()
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        raise rotating()
+
+    policy = RefreshPolicy(attempts=1)
+    async with opened(grant, store=store, tokens=first_tokens(0), policy=policy) as session:
+        store.fail_save = OSError("disk full")
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        assert not session.statistics().saved
+        store.fail_save = None
+        await trio.sleep(6)
+        assert session.statistics().saved
+    assert store.record is not None
+    assert store.record.tokens is not None
+    assert store.record.tokens.refresh_token == "refresh-new"
