@@ -131,6 +131,8 @@ class Machine:
     """The current login, or the last one if it has ended."""
     logins: int = attrs.field(default=0, init=False)
     """How many logins have begun."""
+    over: set[str] = attrs.field(factory=set[str], init=False)
+    """The names of logins that have ended here: others may still have them in the store."""
     number: int = attrs.field(default=0, init=False)
     """The generation counter: the highest number given to anything, here or in the store."""
     clock: Clock = attrs.field(factory=Clock, init=False)
@@ -189,6 +191,7 @@ class Machine:
         changed.set()
 
     def _end(self, login: Login, outcome: LoggedOut) -> None:
+        self.over.add(login.id)
         self.forget_cookies()
         self.tell(
             events.LoggedOut(

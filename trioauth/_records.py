@@ -123,7 +123,7 @@ class Records:
         Cancellation:
           Safe. What was adopted is adopted.
         """
-        record = await self.vault.news()
+        record = await self.vault.news(self.machine.over)
         if record is None:
             return None
         if record.tokens is None:
@@ -159,6 +159,15 @@ class Records:
             return True
         # A second is what clocks and rounding may be apart.
         return self.machine.clock.from_unix(record.expires_at_unix) <= current.expires_at + 1
+
+    def supersede(self, record: Record | None) -> None:
+        """Let a new login take the place of what is stored. Not a checkpoint.
+
+        Whatever that is: a login is a person's wish, and younger.
+        """
+        self.vault.note(record)
+        if record is not None:
+            self.machine.over.add(record.login)
 
     # --- saving ----------------------------------------------------------------------------
 
@@ -249,7 +258,7 @@ class Records:
         Cancellation:
           All or nothing.
         """
-        news = await self.vault.news()
+        news = await self.vault.news(self.machine.over)
         stored = self.vault.stored
         # Another flight of this session may have seen the news first, so compare generations, too.
         if stored is not None and (news is not None or stored.generation >= login.generation):

@@ -230,12 +230,15 @@ class Renewal:
         login = Login() if base is None else base.login
         if flight.overtaken or (flight.late and base is None):
             # Before the lock is let go: others would present what is spent.
-            generation = self.records.next_generation(tokens, login, asked_at)
-            if base is None:
-                await self.revoke(tokens)
-            else:
-                with self.records.kept_in_memory(None, login, login.outcome):
-                    await self.records.tell_ended(login)
+            self.records.next_generation(tokens, login, asked_at)
+            # A flight that is late has been cancelled already. `revoke` has a deadline of its own.
+            with trio.CancelScope(shield=flight.late) as scope:
+                if base is None:
+                    await self.revoke(tokens)
+                else:
+                    scope.deadline = trio.current_time() + self.machine.policy.close_grace
+                    with self.records.kept_in_memory(None, login, login.outcome):
+                        await self.records.tell_ended(login)
             return LoggedOut("asked")
         generation = self.records.next_generation(tokens, login, asked_at)
         if not flight.late:
