@@ -332,7 +332,7 @@ class Shielded(FakeGrant):
     async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
         with trio.CancelScope(shield=True):
             answer = await super().__call__(tokens, endpoint)
-        return answer
+        return answer  # noqa: RET504  # to type checkers a cancel scope may swallow an exception
 
     async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
         await trio.sleep(0.1)

@@ -1,8 +1,18 @@
-"""P5: a refresh token is presented once; what happens when the answer to it is lost."""
+"""P5: a refresh token is presented once; what happens when the answer to it is lost.
+
+This file is also what the processes run that share a store: see the end.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import random
+import sys
+import time
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,8 +20,12 @@ import pytest
 import trio
 import trio.testing
 
+import trioauth
 from trioauth import (
+    FileStore,
     GrantMisconfiguredError,
+    GrantRefusedError,
+    LoggedOutError,
     MemoryStore,
     Record,
     RefreshPolicy,
@@ -23,7 +37,7 @@ from trioauth import (
 )
 from trioauth._clock import Clock
 
-from .fakes import FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import only, opened
 from .watches import Wall
 
@@ -375,3 +389,139 @@ async def test_p07_a_rotated_refresh_token_that_can_not_be_saved_is_kept_and_sav
     assert store.record is not None
     assert store.record.tokens is not None
     assert store.record.tokens.refresh_token == "refresh-new"
+
+
+# --- refused after an answer was lost (FAULTS 44) ----------------------------------------
+
+
+@pytest.mark.parametrize("when", ["the same flight", "a later flight", "another session"])
+async def test_p05_a_refusal_after_a_lost_answer_says_that_an_answer_was_lost(
+    when: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, lost = FakeStore(), 1 if when == "the same flight" else 3
+    refusal = GrantRefusedError("invalid_grant", "the refresh token is not known")
+    grant = FakeGrant(script=[OSError("reset")] * lost + [refusal])
+    async with opened(grant, store=store, tokens=first_tokens(0)) as session:
+        async with opened(grant, store=store, tokens=None) as other:
+            if lost == 3:
+                with pytest.raises(RefreshUnavailableError):
+                    await session.token()
+                await trio.sleep(11)
+            asks = other if when == "another session" else session
+            with pytest.raises(LoggedOutError) as info:
+                await asks.token()
+            cause = info.value.__cause__
+            assert isinstance(cause, GrantRefusedError)
+            assert cause.error == "invalid_grant"
+            assert "an answer to this refresh token was lost before" in str(cause)
+            assert "the refresh token is not known" in str(cause)
+            assert cause.__cause__ is refusal
+            assert "an answer to this refresh token was lost" in caplog.text
+            assert "an answer to this refresh token was lost" in " ".join(asks.explain().split())
+
+
+async def test_p05_a_refusal_without_a_description_says_it_too(autojump_clock: MockClock) -> None:
+    grant = FakeGrant(script=[OSError("reset"), GrantRefusedError("invalid_grant")])
+    async with opened(grant, tokens=first_tokens(0)) as session:
+        with pytest.raises(LoggedOutError) as info:
+            await session.token()
+        assert str(info.value.__cause__) == (
+            "invalid_grant: an answer to this refresh token was lost before it was refused"
+        )
+
+
+async def test_p05_a_refusal_with_no_answer_lost_does_not_say_so(autojump_clock: MockClock) -> None:
+    refusal = GrantRefusedError("invalid_grant")
+    # What certainly was not used is not lost, and an answer with a new token is an answer.
+    safe = RefreshUnavailableError("busy", safe_to_repeat=True)
+    grant = FakeGrant(script=[safe, rotating(), refusal])
+    async with opened(grant, tokens=first_tokens(0)) as session:
+        with pytest.raises(LoggedOutError) as info:
+            await session.token()
+        assert info.value.__cause__ is refusal
+    assert grant.presented == ["refresh-0", "refresh-0", "refresh-new"]
+
+
+# --- what it costs where nothing is lost -------------------------------------------------
+
+
+async def test_p05_nothing_more_is_written_where_no_answer_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, list[int]()
+
+    def count(fd: int) -> None:
+        synced.append(fd)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", count)
+    told: list[events.Event] = []
+    store = FileStore(tmp_path / "tokens.json")
+    async with opened(FakeGrant(latency=0), store=store, observers=[told.append]) as session:
+        for _ in range(3):
+            await session.refresh()
+        assert len(only(events.Saved, told)) == 1 + 3
+        record = await store.load()
+        assert record is not None
+        assert (record.unanswered, record.quiet_until_unix) == (0, None)
+        # As many as one save takes by itself.
+        synced.clear()
+        async with store.lock():
+            next_one = attrs.evolve(record, generation=record.generation + 1)
+            await store.save(next_one, expected=record.generation)
+        one_save = len(synced)
+        synced.clear()
+        await session.refresh()
+    assert len(synced) == one_save
+
+
+# --- processes ---------------------------------------------------------------------------
+
+# Real time, so all pauses are a twentieth of what they are.
+SCALE = 0.05
+PROCESSES = 4
+
+
+async def test_p05_processes_that_share_a_file_keep_the_pauses_together(tmp_path: Path) -> None:
+    store, log = tmp_path / "tokens.json", tmp_path / "presented"
+    async with opened(store=FileStore(store), tokens=first_tokens(0)):
+        pass
+    environment = os.environ | {"PYTHONPATH": str(Path(trioauth.__file__).parents[1])}
+    command = [sys.executable, "-m", "tests.test_lost_answers", str(store), str(log)]
+    run = partial(trio.run_process, command, env=environment, cwd=Path(__file__).parents[1])
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for _ in range(PROCESSES):
+                nursery.start_soon(run)
+    times = sorted(float(line) for line in log.read_text().split())
+    assert times[2] - times[0] <= 10 * SCALE
+    pauses = [later - earlier for earlier, later in zip(times[2:], times[3:], strict=False)]
+    assert len(pauses) >= 3
+    for pause, least in zip(pauses, [10, 20, 40, 80, 160], strict=False):
+        assert pause >= least * SCALE
+
+
+async def present_for_ever(store: str, log: str) -> None:
+    """Be one of the processes: want a token all the time, and write down each presentation."""
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        with Path(log).open("a") as file:
+            file.write(f"{time.time()}\n")
+        raise OSError("connection reset")
+
+    policy = RefreshPolicy(backoff=0.05, cooldown=0.01)
+    logging.getLogger("trioauth").setLevel(logging.CRITICAL)
+    with trio.move_on_after((10 + 20 + 40 + 20) * SCALE):
+        async with opened(grant, store=FileStore(store), tokens=None, policy=policy) as session:
+            while True:
+                with contextlib.suppress(RefreshUnavailableError):
+                    await session.token()
+                await trio.sleep(0.01)
+
+
+if __name__ == "__main__":
+    from trioauth import _retry
+
+    _retry.FIRST_QUIET *= SCALE
+    _retry.REPEAT_WITHIN *= SCALE
+    trio.run(present_for_ever, *sys.argv[1:])
