@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -345,6 +345,40 @@ def shielded() -> Shielded:
     return grant
 
 
+async def test_if_the_grant_says_no_those_who_wait_are_told(autojump_clock: MockClock) -> None:
+    grant, outcomes = FakeGrant(unattended=True, script=[KeyError("no")]), list[type]()
+    async with opened(grant, tokens=None) as session:
+
+        async def log_in() -> None:
+            with pytest.raises((KeyError, LoggedOutError)) as info:
+                await session.log_in()
+            outcomes.append(info.type)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(log_in)
+        assert len(grant.presented) == 1
+        assert outcomes == [KeyError, LoggedOutError, LoggedOutError]
+        await session.log_in()
+        assert session.logged_in
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_obtains_no_tokens_is_a_type_error(
+    waits: bool, autojump_clock: MockClock
+) -> None:
+    async def sleep(_: TokenEndpoint) -> None:
+        await trio.sleep(1)
+
+    obtain: Any = sleep if waits else lambda _: first_tokens()
+    async with opened(tokens=None) as session:
+        with pytest.raises(TypeError, match="must"):
+            await session.log_in(obtain)
+        with pytest.raises(TypeError, match="needs tokens="):
+            await session.log_in()
+        assert not session.logged_in
+
+
 @pytest.mark.parametrize("logged_in", [False, True])
 async def test_p20_a_log_in_with_a_grant_that_shields_itself_ends_at_the_deadline(
     logged_in: bool, autojump_clock: MockClock
@@ -418,12 +452,14 @@ async def test_a_log_out_during_a_late_log_in_ends_it_like_any_other(
     class Stubborn(FakeStore):
         async def save(self, record: Record, *, expected: int) -> None:
             with trio.CancelScope(shield=True):
-                await super().save(record, expected=expected)
+                await trio.sleep(hangs)
+            await super().save(record, expected=expected)
 
+    hangs = 0
     store = Stubborn()
     policy = RefreshPolicy(timeout=5)
     async with opened(tokens=None, store=store, policy=policy, observers=[told.append]) as session:
-        store.latency = 20
+        hangs = 20
         with pytest.raises(StoreError, match="in time"):
             await session.log_in(Tokens("access-5", "refresh-5", 3600))
         assert session.logged_in
@@ -431,7 +467,11 @@ async def test_a_log_out_during_a_late_log_in_ends_it_like_any_other(
             nursery.start_soon(session.log_out)
             await trio.testing.wait_all_tasks_blocked()
             assert len(only(events.LoggedOut, told)) == 1
-            store.latency = 0
+            hangs = 0
+        # The store could not be told while it hung: it is told later, and that is said.
+        assert only(events.NotSaved, told)
+        await trio.sleep(60)
+        assert session.statistics().saved
     assert store.record is not None
     assert store.record.tokens is None
 

@@ -25,6 +25,7 @@ from trioauth import (
     FileStore,
     GrantMisconfiguredError,
     GrantRefusedError,
+    LoggedOut,
     LoggedOutError,
     MemoryStore,
     Record,
@@ -36,6 +37,7 @@ from trioauth import (
     events,
 )
 from trioauth._clock import Clock
+from trioauth._state import held
 
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import only, opened
@@ -319,6 +321,94 @@ async def test_p05_a_grant_that_needs_no_refresh_token_has_none_to_lose(
     assert store.record.unanswered == 0
 
 
+async def test_p05_a_loss_is_noted_only_where_others_have_a_record_of_the_token(
+    autojump_clock: MockClock,
+) -> None:
+    """A user has removed the file: a token in doubt does not bring it back."""
+    store, grant = FakeStore(), LossyGrant()
+    async with opened(grant, store=store, tokens=first_tokens(0)) as session:
+        store.record = None
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        assert store.record is None
+        login = session._machine.login
+        assert login is not None
+        assert login.loss.flights == 1
+
+
+async def test_p05_a_loss_does_not_take_the_place_of_a_new_login_that_waits_to_be_saved(
+    autojump_clock: MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        before, records = store.record, session._flights.renewal.records
+        base = held(session._machine.state)
+        assert base is not None
+        pending = records.vault.pending = Record(7, first_tokens(), login="new")
+        await records.mark_loss(base)
+        assert records.vault.pending is pending
+        assert store.record is before
+        # Nor is anything noted about a login that is over.
+        records.vault.pending = None
+        base.login.end(LoggedOut("asked"))
+        await records.mark_loss(base)
+        assert store.record is before
+
+
+class ShieldedGrant(FakeGrant):
+    """A grant that can't be cancelled, such as one in a thread."""
+
+    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        with trio.CancelScope(shield=True):
+            answer = await super().__call__(tokens, endpoint)
+        return answer  # noqa: RET504  # to type checkers a cancel scope may swallow an exception
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_p07_what_comes_after_the_deadline_is_saved_all_the_same(
+    fails: bool, autojump_clock: MockClock
+) -> None:
+    store, grant = FakeStore(), ShieldedGrant(latency=60, script=[rotating()] if fails else [])
+    policy = RefreshPolicy(timeout=5)
+    async with opened(grant, store=store, tokens=first_tokens(0), policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        assert trio.current_time() == 5
+        await trio.sleep(100)
+        assert store.record is not None
+        assert store.record.tokens is not None
+        latest = "refresh-new" if fails else "refresh-1"
+        assert store.record.tokens.refresh_token == latest
+        if not fails:
+            assert await session.token() == "access-1"
+    assert grant.presented == ["refresh-0"]
+
+
+async def test_p07_a_log_out_ends_what_comes_after_the_deadline(autojump_clock: MockClock) -> None:
+    store, grant = FakeStore(), ShieldedGrant(latency=60)
+    policy = RefreshPolicy(timeout=5)
+    async with opened(grant, store=store, tokens=first_tokens(0), policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        with trio.move_on_after(0.1):
+            await session.log_out()
+        await trio.sleep(100)
+        assert not session.logged_in
+        assert store.record is not None
+        assert store.record.tokens is None
+
+
+async def test_p07_a_rotated_refresh_token_of_a_token_without_an_end_is_kept(
+    autojump_clock: MockClock,
+) -> None:
+    store = FakeStore()
+    grant = FakeGrant(script=[rotating()])
+    async with opened(grant, store=store, tokens=first_tokens(None)) as session:
+        session.reject(1)
+        assert await session.token() == "access-1"
+    assert grant.presented == ["refresh-0", "refresh-new"]
+
+
 # --- answers of no other use (FAULTS 42) -------------------------------------------------
 
 
@@ -524,4 +614,4 @@ if __name__ == "__main__":
 
     _retry.FIRST_QUIET *= SCALE
     _retry.REPEAT_WITHIN *= SCALE
-    trio.run(present_for_ever, *sys.argv[1:])
+    trio.run(present_for_ever, sys.argv[1], sys.argv[2])

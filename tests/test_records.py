@@ -26,6 +26,8 @@ from trioauth import (
     Tokens,
     events,
 )
+from trioauth._flight import Login
+from trioauth._vault import Vault
 
 from .api import URL, FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
@@ -491,3 +493,55 @@ async def test_p01_the_same_tokens_with_the_same_end_are_no_news(
         )
         assert await session.token() == "access-1"
     assert grant.presented == presented
+
+
+# --- the vault ---------------------------------------------------------------------------
+
+
+class SavesInSpite(FakeStore):
+    """A store that saves, and fails all the same."""
+
+    async def save(self, record: Record, *, expected: int) -> None:
+        await super().save(record, expected=expected)
+        raise OSError("gone")
+
+
+async def test_what_was_saved_in_spite_of_an_error_leaves_what_is_pending_since() -> None:
+    vault = Vault(SavesInSpite())
+    ours, later = Record(1, first_tokens(), login="l"), Record(2, None, login="l")
+    async with vault.lock():
+        with pytest.raises(OSError, match="gone"):
+            await vault.save(ours)
+        vault.pending = later
+        assert await vault.news() is None
+        assert vault.pending is later
+        vault.pending = ours
+        vault.stored = None
+        assert await vault.news() is None
+        assert vault.pending is None
+
+
+async def test_what_is_pending_about_a_login_is_forgotten_with_it() -> None:
+    vault = Vault(FakeStore())
+    vault.pending = pending = Record(2, None, login="l")
+    vault.forget(Login("another"))
+    assert vault.pending is pending
+    vault.forget(Login("l"))
+    assert vault.pending is None
+
+
+async def test_what_was_only_peeked_at_stays_news() -> None:
+    vault = Vault(FakeStore(Record(1, first_tokens(), login="l")))
+    assert await vault.peek() == Record(1, first_tokens(), login="l")
+    assert (vault.synced, await vault.news()) == (0, Record(1, first_tokens(), login="l"))
+    assert vault.synced == 1
+
+
+async def test_what_others_save_about_a_login_that_has_ended_here_is_no_news() -> None:
+    store = FakeStore(Record(1, first_tokens(), login="l"))
+    vault = Vault(store)
+    assert await vault.news({"l"}) is None
+    # It is what the next save is compared with, all the same.
+    assert vault.synced == 1
+    store.record = Record(2, BOB, login="m")
+    assert await vault.news({"l"}) == store.record

@@ -119,11 +119,11 @@ class Logins:
         Cancellation:
           Unsafe. The store and the server may or may not have been told; observers know.
         """
-        async with self._exclusively():
-            for login in logins:
-                with self.records.kept_in_memory(None, login, login.outcome):
-                    async with self.vault.lock():
-                        await self.records.tell_ended(login)
+        for login in logins:
+            # The wait for the lock may be cancelled, too: then the store is told later.
+            with self.records.kept_in_memory(None, login, login.outcome):
+                async with self._exclusively(), self.vault.lock():
+                    await self.records.tell_ended(login)
         # Without the lock: neither a new login nor a look waits for the server (P11).
         for login in logins:
             newest, login.newest = login.newest, None
