@@ -131,11 +131,11 @@ class Machine:
     """The current login, or the last one if it has ended."""
     logins: int = attrs.field(default=0, init=False)
     """How many logins have begun."""
-    over: set[str] = attrs.field(factory=set[str], init=False)
-    """The names of logins that have ended here: others may still have them in the store."""
     number: int = attrs.field(default=0, init=False)
     """The generation counter: the highest number given to anything, here or in the store."""
     clock: Clock = attrs.field(factory=Clock, init=False)
+    over: set[str] = attrs.field(factory=set[str], init=False)
+    """The names of logins that have ended here: others may still have them in the store."""
     refreshes: int = attrs.field(default=0, init=False)
     rejections: int = attrs.field(default=0, init=False)
     last_failure: Exception | None = attrs.field(default=None, init=False)
@@ -191,13 +191,13 @@ class Machine:
         changed.set()
 
     def _end(self, login: Login, outcome: LoggedOut) -> None:
-        self.over.add(login.id)
         self.forget_cookies()
         self.tell(
             events.LoggedOut(
                 time=trio.current_time(), reason=outcome.reason, words=careful(outcome.cause)
             )
         )
+        self.over.add(login.id)
         login.end(outcome)
 
     @bookkeeping
