@@ -18,6 +18,7 @@ from trioauth import (
     MemoryStore,
     Record,
     RefreshPolicy,
+    RefreshUnavailableError,
     StoreError,
     TokenEndpoint,
     Tokens,
@@ -361,6 +362,39 @@ async def test_if_the_grant_says_no_those_who_wait_are_told(autojump_clock: Mock
         assert outcomes == [KeyError, LoggedOutError, LoggedOutError]
         await session.log_in()
         assert session.logged_in
+
+
+async def test_tokens_of_a_grant_begin_a_login_even_if_the_task_that_asked_is_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    store, grant = FakeStore(), FakeGrant(unattended=True)
+    async with opened(grant, tokens=None, store=store) as session:
+        store.latency = 1
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with trio.move_on_after(2.5):
+                    await session.log_in()
+
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            await session.log_in()
+            assert session.token_nowait() == "access-1"
+    assert len(grant.presented) == 1
+
+
+async def test_a_grant_with_nothing_to_spend_that_meets_the_deadline_has_lost_no_answer(
+    autojump_clock: MockClock,
+) -> None:
+    grant = FakeGrant(unattended=True, latency=60)
+    policy = RefreshPolicy(timeout=5)
+    async with opened(grant, tokens=Tokens("access-0", None, 0), policy=policy) as session:
+        for _ in range(2):
+            with pytest.raises(RefreshUnavailableError) as info:
+                await session.token()
+            assert info.value.retry_at == trio.current_time() + 5
+            await trio.sleep(5)
+    assert grant.presented == [None, None]
 
 
 @pytest.mark.parametrize("waits", [False, True])

@@ -95,8 +95,7 @@ class Asking:
                 flight.ground("the task that logged in was cancelled")
             raise
         finally:
-            if flight.brought is not None:
-                question.flight = flight
+            question.flight = None if flight.brought is None else flight
 
     async def _obtain_by(self, obtain: Obtain, question: _Question) -> None:
         machine, endpoint = self.machine, self.endpoint
