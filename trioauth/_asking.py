@@ -31,8 +31,8 @@ class _Question:
     """A log-in that a task has begun, and for which others wait."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
-    answered: bool = False
-    """There are tokens: the login begins, whatever becomes of the task."""
+    flight: Flight[Landing] | None = None
+    """What begins the login once there are tokens, whatever becomes of the task."""
     error: Exception | None = None
 
 
@@ -67,11 +67,11 @@ class Asking:
         """
         while (question := self._question) is not None:
             await question.done.wait()
+            if question.flight is not None:
+                await self._wait(question.flight)
+                return
             if question.error is not None:
                 raise _failed(question.error, seen(self.machine.state))
-            if question.answered:
-                self.machine.check_open()
-                return
         question = self._question = _Question()
         try:
             if obtain is None:
@@ -95,7 +95,7 @@ class Asking:
                 flight.ground("the task that logged in was cancelled")
             raise
         finally:
-            question.answered = flight.brought is not None
+            question.flight = None if flight.brought is None else flight
 
     async def _obtain_by(self, obtain: Obtain, question: _Question) -> None:
         machine, endpoint = self.machine, self.endpoint
@@ -114,8 +114,8 @@ class Asking:
         if endpoint.asked_at >= began:
             # The person may have taken half an hour: what counts is the last request.
             took = trio.current_time() - endpoint.asked_at
-        question.answered = True
-        await self.begin(tokens, asked_at=machine.clock.now() - took)
+        question.flight = self.flights.begin(tokens, asked_at=machine.clock.now() - took)
+        await self._wait(question.flight)
 
     async def _wait(self, flight: Flight[Landing]) -> None:
         landing = await flight.wait_landed()
@@ -150,7 +150,9 @@ def check_obtains(obtain: object, *, unattended: bool) -> None:
 def _failed(cause: Exception, state: object) -> Error:
     message = "the log-in that another task had begun failed; call log_in() to try again"
     error = (
-        LoggedOutError(message, state.reason) if isinstance(state, LoggedOut) else Error(message)
+        LoggedOutError(message, state.reason, at_unix=state.at_unix)
+        if isinstance(state, LoggedOut)
+        else Error(message)
     )
     error.__cause__ = cause
     return error

@@ -123,8 +123,10 @@ class Flights:
         outcome = LoggedOut("asked", at_unix=machine.unix())
         ended = [] if generation is None else [generation.login]
         for flight in self.aloft:
-            if flight.kind == "log_in" and isinstance(flight.brought, Generation):
+            begun = flight.kind == "log_in" and not flight.landed
+            if begun and isinstance(flight.brought, Generation):
                 ended.append(flight.brought.login)
+                machine.over.add(flight.brought.login.id)
                 flight.brought.login.end(outcome)
                 flight.land(outcome)
         machine.become(on_log_out(machine.state, outcome))

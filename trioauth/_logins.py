@@ -53,13 +53,20 @@ class Logins:
         try:
             with trio.fail_after(timeout):
                 async with self.lock, self.vault.lock():
-                    await self.vault.look()
+                    # Nothing is adopted here, so it stays news for the next refresh.
+                    await self.vault.peek()
                     await self.vault.probe()
         except trio.TooSlowError:
             raise StoreError(
                 f"the token store gave no answer within {timeout} seconds (RefreshPolicy.timeout), "
                 "so no login was begun; another process may hold its lock, or the disk hangs"
             ) from None
+        except StoreError:
+            raise
+        except Exception as exc:
+            raise StoreError(
+                f"a login could not be kept ({careful(exc)}), so none was begun; mend the store"
+            ) from exc
 
     async def obtain_first(self, flight: Flight[Landing]) -> Landing:
         """Ask the grant, which needs no human, for the first tokens, and begin a login with them.
@@ -71,6 +78,11 @@ class Logins:
             flight.doing = "waiting for the authorization server"
             asked_at = self.machine.clock.now()
             tokens = checked(await ask(self.grant, None, self.endpoint))
+        if flight.late or flight.grounded is not None:
+            # The grant could not be cancelled, and no task waits for this login any more.
+            with trio.CancelScope(shield=True):  # bounded inside
+                await self.revoke(tokens)
+            return LoggedOut("asked")
         return await self.log_in(flight, tokens, asked_at)
 
     async def log_in(self, flight: Flight[Landing], tokens: Tokens, asked_at: float) -> Landing:
@@ -85,11 +97,11 @@ class Logins:
         with self.records.kept_in_memory(generation, login, flight=flight):
             flight.doing = "waiting for the token store"
             async with self._exclusively(), self.vault.lock():
-                # Whatever is there: a login is a person's wish, and younger.
-                await self.vault.look()
+                record = await self.vault.peek()
                 if login.outcome is not None:
                     # A log-out ended this login meanwhile: the store must not get it.
                     return generation
+                self.records.supersede(record)
                 number = max(self.machine.number, self.vault.synced)
                 if number > generation.number or self.vault.synced >= generation.number:
                     generation = self.records.next_generation(tokens, login, asked_at)
@@ -107,15 +119,16 @@ class Logins:
         Cancellation:
           Unsafe. The store and the server may or may not have been told; observers know.
         """
-        async with self._exclusively():
-            for login in logins:
-                with self.records.kept_in_memory(None, login, login.outcome):
-                    async with self.vault.lock():
-                        await self.records.tell_ended(login)
-            for login in logins:
-                newest, login.newest = login.newest, None
-                if revoke and newest is not None:
-                    await self.revoke(newest)
+        for login in logins:
+            # The wait for the lock may be cancelled, too: then the store is told later.
+            with self.records.kept_in_memory(None, login, login.outcome):
+                async with self._exclusively(), self.vault.lock():
+                    await self.records.tell_ended(login)
+        # Without the lock: neither a new login nor a look waits for the server (P11).
+        for login in logins:
+            newest, login.newest = login.newest, None
+            if revoke and newest is not None:
+                await self.revoke(newest)
         return LoggedOut("asked")
 
     async def look(self, flight: Flight[Landing]) -> Landing | None:
@@ -126,12 +139,13 @@ class Logins:
         """
         flight.doing = "waiting for the token store"
         async with self.lock:
-            record = await self.vault.look()
+            record = await self.vault.peek()
             if record is None or record.tokens is None or held(self.machine.state) is not None:
                 return None
-            if self.machine.login is not None and record.login == self.machine.login.id:
-                # The very login that has ended here: its end is not in the store yet.
+            if record.login in self.machine.over:
+                # It has ended here, and its end is not in the store yet.
                 return None
+            self.vault.note(record)
             return self.records.restore(record, record.tokens)
 
     async def save_again(self, flight: Flight[Landing]) -> Landing | None:

@@ -137,6 +137,8 @@ class Machine:
     number: int = attrs.field(default=0, init=False)
     """The generation counter: the highest number given to anything, here or in the store."""
     clock: Clock = attrs.field(factory=Clock, init=False)
+    over: set[str] = attrs.field(factory=set[str], init=False)
+    """The names of logins that have ended here: others may still have them in the store."""
     refreshes: int = attrs.field(default=0, init=False)
     rejections: int = attrs.field(default=0, init=False)
     last_failure: Exception | None = attrs.field(default=None, init=False)
@@ -199,6 +201,7 @@ class Machine:
                 time=trio.current_time(), reason=outcome.reason, words=careful(outcome.cause)
             )
         )
+        self.over.add(login.id)
         login.end(outcome)
 
     @bookkeeping

@@ -22,6 +22,7 @@ import trio
 from . import events
 from ._errors import StoreConflictError, careful
 from ._flight import NO_LOSS, Generation, Login, Loss
+from ._retry import one_more_loss
 from ._state import LoggedOut, Refreshing, Rejected, held, on_adoption
 from ._store import Record
 
@@ -106,7 +107,10 @@ class Records:
     def _loss(self, record: Record) -> Loss:
         if not record.unanswered or record.quiet_until_unix is None:
             return NO_LOSS
-        return Loss(record.unanswered, self.machine.clock.from_unix(record.quiet_until_unix))
+        clock = self.machine.clock
+        # Another machine's clock may be a day ahead: a pause is no longer than its own length.
+        longest = one_more_loss(Loss(record.unanswered - 1), now=clock.now()).quiet_until
+        return Loss(record.unanswered, min(clock.from_unix(record.quiet_until_unix), longest))
 
     # --- looking into the store ------------------------------------------------------------
 
@@ -119,16 +123,17 @@ class Records:
         Cancellation:
           Safe. What was adopted is adopted.
         """
-        record = await self.vault.news()
+        record = await self.vault.news(self.machine.over)
         if record is None:
             return None
         if record.tokens is None:
             # A session that waits for its first login learns nothing from a log-out.
             return LoggedOut("elsewhere", at_unix=record.ended_at_unix) if has_login else None
         current = held(self.machine.state)
-        if current is not None and current.login.id == record.login:
-            current.login.loss = self._loss(record)
         if current is not None and self._is_held(record, current):
+            # Others have lost an answer to this refresh token, as we may have done ourselves.
+            loss, ours = self._loss(record), current.login.loss
+            current.login.loss = max(loss, ours, key=lambda each: each.quiet_until)
             return None
         generation = self.restore(record, record.tokens)
         self.machine.become(on_adoption(self.machine.state, generation))
@@ -154,6 +159,15 @@ class Records:
             return True
         # A second is what clocks and rounding may be apart.
         return self.machine.clock.from_unix(record.expires_at_unix) <= current.expires_at + 1
+
+    def supersede(self, record: Record | None) -> None:
+        """Let a new login take the place of what is stored. Not a checkpoint.
+
+        Whatever that is: a login is a person's wish, and younger.
+        """
+        self.vault.note(record)
+        if record is not None:
+            self.machine.over.add(record.login)
 
     # --- saving ----------------------------------------------------------------------------
 
@@ -217,22 +231,26 @@ class Records:
         )
 
     async def mark_loss(self, base: Generation) -> None:
-        """Tell all who share the store that an answer was lost (P5). Best effort.
+        """Tell all who share the store that an answer was lost (P5).
 
-        The record is that of the same tokens, with a higher number. If it can't be saved, this
-        session still knows.
+        The record is that of the same tokens, with a higher number. If it can't be saved now, this
+        session knows all the same, and saves it later.
 
         Cancellation:
           All or nothing.
         """
-        if not self.vault.shared or self.vault.pending is not None or self.vault.stored is None:
+        vault, login = self.vault, base.login
+        if not vault.shared or login.outcome is not None:
             return
-        record = self.record(base, base.login)
-        try:
-            await self.save(attrs.evolve(record, generation=self._next_number()))
-        except Exception as exc:  # noqa: BLE001  # told; the tokens are as they were
-            self.vault.pending = None
-            self._tell_not_saved(record.generation, exc)
+        if (vault.pending or vault.stored) is None:
+            # Others have no record of this token, and are not to get one because it is in doubt.
+            return
+        if vault.pending is not None and vault.pending.login != login.id:
+            # A new login waits to be saved: it counts.
+            return
+        record = attrs.evolve(self.record(base, login), generation=self._next_number())
+        with self.kept_in_memory(base, login):
+            await self.save(record)
 
     async def tell_ended(self, login: Login) -> None:
         """Tell the store that a login is over, unless it has another login by now.
@@ -240,7 +258,7 @@ class Records:
         Cancellation:
           All or nothing.
         """
-        news = await self.vault.news()
+        news = await self.vault.news(self.machine.over)
         stored = self.vault.stored
         # Another flight of this session may have seen the news first, so compare generations, too.
         if stored is not None and (news is not None or stored.generation >= login.generation):

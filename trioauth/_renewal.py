@@ -83,35 +83,39 @@ class Renewal:
         base = held(self.machine.state) or flight.base
         if base is not None and base is not flight.base and self._is_good(base):
             return base
-        attempts: Attempts | None = None
+        attempts = Attempts(self.machine.policy)
         refusal: GrantRefusedError | None = None
         while not flight.overtaken:
-            flight.doing = "waiting for the token store"
-            news = await self._news(refusal, has_login=base is not None)
-            if isinstance(news, LoggedOut):
-                return news
-            if flight.overtaken:
-                break
-            if news is not None:
-                base, attempts, refusal = news, None, None
-                if self._is_good(base):
-                    return base
-            if refusal is not None:
-                flight.brought = self._refused(refusal, base, attempts)
-                return await self.records.secure(flight.brought, base)
-            attempts = attempts or self._attempts(base)
-            if (setback := await self._obstacle(flight, base, attempts)) is not None:
-                return setback
-            asked_at = self.machine.clock.now()
-            answer = await self._ask(flight, base, attempts)
+            try:
+                flight.doing = "waiting for the token store"
+                news = await self._news(refusal, has_login=base is not None)
+                if isinstance(news, LoggedOut):
+                    return news
+                if flight.overtaken:
+                    break
+                if news is not None:
+                    base, attempts, refusal = news, Attempts(self.machine.policy), None
+                    if self._is_good(base):
+                        return base
+                attempts.lost_before = _has_lost(base)
+                if refusal is not None:
+                    flight.brought = self._refused(refusal, attempts)
+                    return await self.records.secure(flight.brought, base)
+                if (setback := await self._obstacle(flight, base, attempts)) is not None:
+                    return setback
+                asked_at = self.machine.clock.now()
+                answer = await self._ask(flight, base, attempts)
+            except BaseException:
+                # The store failed, or the flight was cancelled: bare, or in a group from a nursery
+                # of the grant's own. An answer that was lost before is lost all the same.
+                await self._note_if_lost(base, attempts)  # noqa: ASYNC102  # shielded inside
+                raise
             if isinstance(answer, Setback):
                 return answer
             if isinstance(answer, Tokens):
                 return await self._take_in(flight, base, answer, asked_at)
-            if flight.base is not None and base is not None and flight.base.number > base.number:
-                # The failed answer brought a new refresh token.
-                base, attempts = flight.base, None
-            refusal = answer
+            # The failed answer may have brought a new refresh token.
+            base, refusal = _newer(base, flight.base), answer
         return LoggedOut("asked")
 
     def _is_good(self, generation: Generation) -> bool:
@@ -119,10 +123,6 @@ class Renewal:
         rejected = isinstance(state, Refreshing) and state.rejected
         freshness = generation.freshness(self.machine.clock.now())
         return not rejected and freshness in ("fresh", "early")
-
-    def _attempts(self, base: Generation | None) -> Attempts:
-        lost_before = base is not None and base.login.loss.flights > 0
-        return Attempts(self.machine.policy, lost_before)
 
     async def _news(
         self, refusal: GrantRefusedError | None, *, has_login: bool
@@ -135,11 +135,8 @@ class Renewal:
                 raise
             return None
 
-    def _refused(
-        self, refusal: GrantRefusedError, base: Generation | None, attempts: Attempts | None
-    ) -> LoggedOut:
-        lost = base is not None and base.login.loss.flights > 0
-        if lost or (attempts is not None and attempts.lost):
+    def _refused(self, refusal: GrantRefusedError, attempts: Attempts) -> LoggedOut:
+        if attempts.lost_before or attempts.lost:
             # What is refused may be a token that the server had replaced in the lost answer.
             said = "an answer to this refresh token was lost before it was refused"
             more = f"{said}; {refusal.description}" if refusal.description else said
@@ -190,11 +187,11 @@ class Renewal:
             flight.asking = None
             failure = _bare(exc)
         except BaseException:
-            # Cancelled by the deadline: bare, or in a group from a nursery of the grant's own. We
-            # can't know whether the refresh token was used; treat it as a lost answer.
-            if flight.asking is not None and base is not None:
+            # We can't know whether the refresh token was used; treat it as a lost answer, which
+            # `_renew` notes before there is another checkpoint.
+            if flight.asking is not None:
+                attempts.lose(asked_at=asked_at, now=self.machine.clock.now())
                 flight.asking = None
-                await self._note_loss(base)  # noqa: ASYNC102  # shielded and bounded, inside
             raise
         else:
             flight.asking = None
@@ -204,7 +201,10 @@ class Renewal:
             return self._set_back(
                 flight, TokenResponseError(f"the grant must return trioauth.Tokens, not {kind}")
             )
-        await self._save_rotated(flight, failure, base)
+        if (rotated := await self._save_rotated(flight, failure, base)) is not None:
+            # The answer has come after all, and its refresh token was never presented.
+            base = rotated
+            attempts.find()
         if isinstance(failure, GrantRefusedError):
             return failure
         if isinstance(failure, GrantMisconfiguredError):
@@ -214,7 +214,7 @@ class Renewal:
             asked_at=asked_at,
             now=self.machine.clock.now(),
             jitter=random.random(),  # noqa: S311  # not a secret
-            spends=_spends(base),
+            spends=_spends(base) and rotated is None,
         )
         if pause is None or not self._in_time(flight, pause):
             return await self._give_up(flight, base, attempts, failure)
@@ -230,12 +230,15 @@ class Renewal:
         login = Login() if base is None else base.login
         if flight.overtaken or (flight.late and base is None):
             # Before the lock is let go: others would present what is spent.
-            generation = self.records.next_generation(tokens, login, asked_at)
-            if base is None:
-                await self.revoke(tokens)
-            else:
-                with self.records.kept_in_memory(None, login, login.outcome):
-                    await self.records.tell_ended(login)
+            self.records.next_generation(tokens, login, asked_at)
+            # A flight that is late has been cancelled already. `revoke` has a deadline of its own.
+            with trio.CancelScope(shield=flight.late) as scope:
+                if base is None:
+                    await self.revoke(tokens)
+                else:
+                    scope.deadline = trio.current_time() + self.machine.policy.close_grace
+                    with self.records.kept_in_memory(None, login, login.outcome):
+                        await self.records.tell_ended(login)
             return LoggedOut("asked")
         generation = self.records.next_generation(tokens, login, asked_at)
         if not flight.late:
@@ -250,14 +253,15 @@ class Renewal:
 
     async def _save_rotated(
         self, flight: Flight[Landing], failure: Exception, base: Generation | None
-    ) -> None:
+    ) -> Generation | None:
         """Keep a new refresh token that came in an answer which is of no other use (P7)."""
         refresh_token = failure._rotated if isinstance(failure, Error) else None
         if base is None or refresh_token is None:
-            return
+            return None
         generation = flight.base = self.records.rotated(base, refresh_token)
         self.machine.become(on_rotation(self.machine.state, generation))
         await self.records.secure(generation, generation)
+        return generation
 
     # --- failing ---------------------------------------------------------------------------
 
@@ -272,12 +276,13 @@ class Renewal:
     async def _give_up(
         self, flight: Flight[Landing], base: Generation | None, attempts: Attempts, why: Exception
     ) -> Setback:
-        if attempts.lost and base is not None:
-            await self._note_loss(base)
-            return self._set_back(flight, why, base.login.loss.quiet_until)
-        return self._set_back(flight, why)
+        await self._note_if_lost(base, attempts)
+        quiet_until = base.login.loss.quiet_until if base is not None and attempts.lost else None
+        return self._set_back(flight, why, quiet_until)
 
-    async def _note_loss(self, base: Generation) -> None:
+    async def _note_if_lost(self, base: Generation | None, attempts: Attempts) -> None:
+        if base is None or not attempts.lost:
+            return
         base.login.loss = one_more_loss(base.login.loss, now=self.machine.clock.now())
         with trio.CancelScope(deadline=trio.current_time() + _LAST_WORD, shield=True):
             await self.records.mark_loss(base)
@@ -293,6 +298,14 @@ class Renewal:
 
 def _spends(base: Generation | None) -> bool:
     return base is not None and base.tokens.refresh_token is not None
+
+
+def _has_lost(base: Generation | None) -> bool:
+    return base is not None and base.login.loss.flights > 0
+
+
+def _newer(base: Generation | None, other: Generation | None) -> Generation | None:
+    return other if base and other and other.number > base.number else base
 
 
 def _bare(exc: Exception) -> Exception:

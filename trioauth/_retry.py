@@ -69,7 +69,7 @@ class Attempts:
     """The attempts of one flight: counts them, and says whether there may be another."""
 
     _policy: RefreshPolicy
-    _lost_before: bool = False
+    lost_before: bool = False
     """An earlier flight has lost an answer to this token: then it is presented once."""
     made: int = 0
     failure: Exception | None = attrs.field(default=None, repr=careful_repr)
@@ -102,7 +102,7 @@ class Attempts:
             self.lose(asked_at=asked_at, now=now)
         if self.made >= self._policy.attempts:
             return None
-        if self.lost and (self._lost_before or self._repeats >= MOST_REPEATS):
+        if self.lost and (self.lost_before or self._repeats >= MOST_REPEATS):
             return None
         return None if self.too_late(now + wait) else wait
 
@@ -110,6 +110,10 @@ class Attempts:
         """Note that nobody knows any more what became of a refresh token that was presented."""
         if self._lost_at is None:
             self._spent_at, self._lost_at = asked_at, now
+
+    def find(self) -> None:
+        """Note that the server has answered with a new refresh token, which was never presented."""
+        self._lost_at, self._repeats, self.lost_before = None, 0, False
 
     @property
     def lost(self) -> bool:

@@ -12,7 +12,7 @@ from ._machine import ask
 from ._store import probe_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Container
 
     from ._flight import Login
     from ._store import Record, TokenStore
@@ -61,7 +61,6 @@ class Vault:
           Safe. A cancelled wait for the lock leaves nothing locked.
         """
         async with AsyncExitStack() as stack:
-            self.missing = None
             try:
                 await stack.enter_async_context(self._store.lock())
             except Exception as exc:
@@ -69,7 +68,11 @@ class Vault:
                 if self.stored is not None or await ask(self._store.load) is not None:  # noqa: ASYNC120
                     raise
                 self.missing = exc
-            yield
+            try:
+                yield
+            finally:
+                # The next one to look may find that there is a store by now.
+                self.missing = None
 
     @property
     def synced(self) -> int:
@@ -88,11 +91,16 @@ class Vault:
         Raises:
           StoreError: It is a record of another client, or can't be read.
         """
-        record = await self._load()
-        self._note(record)
+        record = await self.peek()
+        self.note(record)
         return record
 
-    async def _load(self) -> Record | None:
+    async def peek(self) -> Record | None:
+        """Return what is in the store, and don't count it as seen: it stays news.
+
+        Raises:
+          StoreError: As `look`.
+        """
         if self.missing is not None:
             return None
         record = await ask(self._store.load)
@@ -103,23 +111,29 @@ class Vault:
             )
         return record
 
-    def _note(self, record: Record | None) -> None:
+    def note(self, record: Record | None) -> None:
+        """Count a record as seen. Not a checkpoint."""
         self.stored = record
         if record is not None:
             self._seen.add(record.login)
 
-    async def news(self) -> Record | None:
+    async def news(self, over: Container[str] = ()) -> Record | None:
         """Return what others have saved since we last looked, or None.
 
         News is a record with a higher generation, or of a login never seen here, whatever its
         number: the file was deleted, and another login begun. A store that lost its contents, or
         was put back to an older state, has no news: what we hold in memory is newer.
+
+        Args:
+          over: Logins that have ended here: what others still save about them is no news.
         """
-        before, record = self.synced, await self._load()
-        newer = record is not None and (
-            record.generation > before or record.login not in self._seen
+        before, record = self.synced, await self.peek()
+        newer = (
+            record is not None
+            and (record.generation > before or record.login not in self._seen)
+            and record.login not in over
         )
-        self._note(record)
+        self.note(record)
         if not newer:
             return None
         ours = _same(record, self._tried)
@@ -154,7 +168,7 @@ class Vault:
             # The winner's record stays; ours is of no use to anybody.
             self.pending = self._tried = None
             raise
-        self._note(record)
+        self.note(record)
         self.pending = None
 
 
