@@ -71,6 +71,10 @@ class Logins:
             flight.doing = "waiting for the authorization server"
             asked_at = self.machine.clock.now()
             tokens = checked(await ask(self.grant, None, self.endpoint))
+        if flight.landed:
+            # The task was told that this log-in had failed: no session has these tokens.
+            await self.revoke_late(tokens)
+            return LoggedOut("asked")
         return await self.log_in(flight, tokens, asked_at)
 
     async def log_in(self, flight: Flight[Landing], tokens: Tokens, asked_at: float) -> Landing:
@@ -142,6 +146,15 @@ class Logins:
         """
         async with self.lock, self.vault.lock():
             return await self.records.save_again(flight)
+
+    async def revoke_late(self, tokens: Tokens) -> None:
+        """Revoke tokens that came when their flight had been cancelled.
+
+        Cancellation:
+          Delayed, for up to ``close_grace`` seconds.
+        """
+        with trio.CancelScope(shield=True):
+            await self.revoke(tokens)
 
     async def revoke(self, tokens: Tokens) -> None:
         """Tell the server that a login is over: bounded, and best effort.

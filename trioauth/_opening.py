@@ -203,7 +203,7 @@ class _Plan:
         records = Records(machine, self.vault, getattr(self.grant, "needs_refresh_token", False))
         logins = Logins(machine, records, self.vault, self.grant, self.endpoint, lock)
         renewal = Renewal(
-            machine, records, self.vault, self.grant, self.endpoint, lock, logins.revoke
+            machine, records, self.vault, self.grant, self.endpoint, lock, logins.revoke_late
         )
         flights = Flights(machine, renewal, logins, nursery)
         logins.ground = flights.ground

@@ -65,7 +65,7 @@ class Renewal:
     endpoint: TokenEndpoint
     lock: trio.Lock
     """Every change of credentials goes through it."""
-    revoke: Callable[[Tokens], Awaitable[None]]
+    revoke_late: Callable[[Tokens], Awaitable[None]]
 
     async def renew(self, flight: Flight[Landing]) -> Landing:
         """Bring the next generation: adopt it from the store, or obtain it from the grant.
@@ -232,7 +232,7 @@ class Renewal:
             # Before the lock is let go: others would present what is spent.
             generation = self.records.next_generation(tokens, login, asked_at)
             if base is None:
-                await self.revoke(tokens)
+                await self.revoke_late(tokens)
             else:
                 with self.records.kept_in_memory(None, login, login.outcome):
                     await self.records.tell_ended(login)
