@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from trioauth import (
+    GrantMisconfiguredError,
     GrantRefusedError,
     LoggedOutError,
     RefreshPolicy,
@@ -28,7 +29,7 @@ from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import down, log_in_unkept, only, opened
 
 if TYPE_CHECKING:
-    from trioauth import TokenEndpoint, Tokens
+    from trioauth import Record, TokenEndpoint, Tokens
 
 LOGGER = "trioauth.events"
 
@@ -348,3 +349,121 @@ async def test_before_the_first_login_and_after_the_next_the_error_names_another
             async with session.open_nursery():
                 await session.log_in(first_tokens())
                 await trio.sleep_forever()
+
+
+# --- what a person has to know of what went wrong ------------------------------------------------
+
+
+async def test_waiting_for_the_lock_of_another_process_is_named_as_that(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = FakeStore()
+    async with opened(store=store, policy=RefreshPolicy(timeout=5)) as session:
+        async with store.lock():
+            with pytest.raises(RefreshUnavailableError, match="lock, which another process may ho"):
+                await session.refresh()
+        assert "lock, which another process may hold" in session.explain()
+    assert "no end within 5 seconds, RefreshPolicy.timeout: waiting for the token" in caplog.text
+
+
+async def test_a_disk_that_hangs_is_named_as_that_and_not_as_a_cancellation(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Hanging(FakeStore):
+        hangs = False
+
+        async def save(self, record: Record, *, expected: int) -> None:
+            await (trio.sleep_forever() if self.hangs else super().save(record, expected=expected))
+
+    store, told = Hanging(), list[events.Event]()
+    policy = RefreshPolicy(timeout=5, close_grace=2)
+    async with opened(store=store, policy=policy, observers=[told.append]) as session:
+        store.latency = 1e9
+        with pytest.raises(RefreshUnavailableError, match="waiting for the token store"):
+            await session.refresh()
+        store.latency = 0
+        await trio.sleep(10)
+        store.hangs = True
+        await session.refresh()
+        assert session.generation == 2
+    words = "generation 2 could not be saved: TooSlowError: the token store did not take it in time"
+    assert words in caplog.text
+    assert f"{words}; the session is closed, so it is lost" in caplog.text
+    assert "Cancelled" not in caplog.text
+    assert [event.lost for event in only(events.NotSaved, told)][-1]
+
+
+async def test_the_last_save_that_fails_is_an_error_in_the_log_and_an_event_at_the_end(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    store, told = FakeStore(), list[events.Event]()
+    async with opened(store=store, observers=[told.append]) as session:
+        store.fail_save = StoreError("the disk is full")
+        with trio.move_on_after(0.5):
+            await session.refresh()
+    assert [event.lost for event in only(events.NotSaved, told)] == [False, True]
+    last = caplog.records[-1]
+    assert last.levelno == logging.ERROR
+    assert last.getMessage().endswith("the disk is full; the session is closed, so it is lost")
+
+
+async def test_a_closing_session_does_not_speak_of_trying_again(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with opened(FakeGrant(script=[down()]), policy=RefreshPolicy(attempts=1)) as session:
+        with trio.move_on_after(0.1):
+            await session.refresh()
+    [line] = [r.getMessage() for r in caplog.records if "refresh 1 failed" in r.getMessage()]
+    assert "not tried again" not in line
+
+
+async def test_a_refresh_that_a_log_out_elsewhere_ended_names_the_reason(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        async with opened(store=store, tokens=None) as other:
+            await other.log_out()
+        with pytest.raises(LoggedOutError):
+            await session.refresh()
+    assert "refresh 1 failed after 0 s: the login was ended by another process" in caplog.text
+
+
+async def test_a_misconfiguration_is_told_once_and_not_as_its_own_cause(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant(script=[GrantMisconfiguredError("invalid_client", "no such client")])
+    async with opened(grant) as session:
+        with pytest.raises(GrantMisconfiguredError, match="no such client") as first:
+            await session.refresh()
+        with pytest.raises(GrantMisconfiguredError, match="no such client") as second:
+            await session.refresh()
+    assert first.value is not second.value
+    assert first.value.__cause__ is None
+    assert second.value.__cause__ is None
+
+
+class Rude(RefreshUnavailableError):
+    """Does not call `super().__init__`."""
+
+    def __init__(self) -> None:
+        pass
+
+
+async def test_p5_an_error_that_was_not_initialized_counts_as_an_answer_that_was_lost(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant = FakeGrant(latency=0, script=[Rude() for _ in range(9)])
+    policy = RefreshPolicy(cooldown=0, backoff=0, attempts=9)
+    async with opened(grant, policy=policy) as session:
+        for _ in range(20):
+            with pytest.raises(RefreshUnavailableError):
+                await session.refresh()
+            await trio.sleep(0.4)
+        assert session.logged_in
+        # Once, twice more, and then it is left alone for ten seconds.
+        assert len(grant.presented) == 3
+        await trio.sleep(2.1)
+        with pytest.raises(RefreshUnavailableError):
+            await session.refresh()
+        assert len(grant.presented) == 4

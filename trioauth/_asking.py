@@ -11,6 +11,7 @@ import trio
 from ._errors import Error, LoggedOutError, StoreError, careful
 from ._flight import Flight
 from ._logins import checked
+from ._machine import ask, call
 from ._state import LoggedOut, Setback, seen
 from ._tokens import Tokens, no_tokens
 
@@ -58,6 +59,7 @@ class Asking:
         """
         await self._wait(self.flights.begin(tokens, asked_at=asked_at))
 
+    @trio.lowlevel.enable_ki_protection
     async def obtain(self, obtain: Obtain | None) -> None:
         """Begin a login with what a function or the grant obtains; one task at a time.
 
@@ -72,6 +74,8 @@ class Asking:
                 return
             if question.error is not None:
                 raise _failed(question.error, seen(self.machine.state))
+        # It may have been closed while this task waited.
+        self.machine.check_open()
         question = self._question = _Question()
         try:
             if obtain is None:
@@ -90,26 +94,24 @@ class Asking:
         flight = flights.launch(flights.logins.obtain_first, Flight("log_in"))
         try:
             await self._wait(flight)
-        except trio.Cancelled:
-            if flight.brought is None:
-                flight.ground("the task that logged in was cancelled")
-            raise
         finally:
             question.flight = None if flight.brought is None else flight
+            if flight.brought is None and not flight.landed:
+                flight.ground("the task that logged in was cancelled")
 
     async def _obtain_by(self, obtain: Obtain, question: _Question) -> None:
         machine, endpoint = self.machine, self.endpoint
         # Nothing is asked of a person that could not be kept (P23).
         await self.flights.logins.prove_writable()
         began, took = trio.current_time(), 0.0
-        answer = obtain(endpoint)
+        answer = call(obtain, endpoint)
         if not isinstance(answer, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
             raise TypeError(
                 "what obtains the tokens must be async; "
                 f"it returned a {type(answer).__name__} at once"
             )
         # No deadline: a human takes the time it takes.
-        tokens = checked(await answer)
+        tokens = checked(await ask(_answered, answer))
         machine.check_open()
         if endpoint.asked_at >= began:
             # The person may have taken half an hour: what counts is the last request.
@@ -136,6 +138,15 @@ class Asking:
                 "long as this session, and is saved as soon as the store works again",
                 path=getattr(unsaved, "path", None),
             ) from unsaved
+
+
+async def _answered(answer: Awaitable[Tokens]) -> Tokens:
+    """Await what a function of the program has returned, see `ask`.
+
+    Cancellation:
+      As the function.
+    """
+    return await answer
 
 
 def check_obtains(obtain: object, *, unattended: bool) -> None:

@@ -65,6 +65,7 @@ async def sign(  # noqa: ASYNC900, ASYNC911
     Cancellation:
       Safe. A refresh that it waits for goes on.
     """
+    signer.tokens.check_here()
     signer.origins.check(request.url)
     login = signer.login_of(request)
     generation = signer.tokens.fresh()

@@ -138,7 +138,7 @@ class Evidence:
             del self.accounts[place]
 
     def acquit(self, charged: Account) -> None:
-        """Note that a request was answered that had been refused with the token that was counted."""
+        """Note that a request was answered which had been refused with the counted token."""
         if charged is self.shared:
             self.shared = Account()
         elif charged.place is not None and self.accounts.get(charged.place) is charged:

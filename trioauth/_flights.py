@@ -334,9 +334,11 @@ class Flights:
                         f"no end within {grace} seconds of leaving the session, "
                         "RefreshPolicy.close_grace"
                     )
-            for flight in list(self.aloft):
-                await flight.over.wait()
-        self.renewal.records.tell_lost()
+                try:
+                    for flight in list(self.aloft):
+                        await flight.over.wait()
+                finally:
+                    self.renewal.records.tell_lost()
 
     async def _wait_landed(self) -> None:
         for flight in list(self.aloft):

@@ -78,10 +78,9 @@ class Logins:
             flight.doing = "waiting for the authorization server"
             asked_at = self.machine.clock.now()
             tokens = checked(await ask(self.grant, None, self.endpoint))
-        if flight.late or flight.grounded is not None:
-            # The grant could not be cancelled, and no task waits for this login any more.
-            with trio.CancelScope(shield=True):  # bounded inside
-                await self.revoke(tokens)
+        if flight.landed or flight.grounded is not None:
+            # The task has left, or was told that it failed: no session has these tokens.
+            await self.revoke_late(tokens)
             return LoggedOut("asked")
         return await self.log_in(flight, tokens, asked_at)
 
@@ -156,6 +155,15 @@ class Logins:
         """
         async with self.lock, self.vault.lock():
             return await self.records.save_again(flight)
+
+    async def revoke_late(self, tokens: Tokens) -> None:
+        """Revoke tokens that came when their flight had been cancelled.
+
+        Cancellation:
+          Delayed, for up to ``close_grace`` seconds.
+        """
+        with trio.CancelScope(shield=True):
+            await self.revoke(tokens)
 
     async def revoke(self, tokens: Tokens) -> None:
         """Tell the server that a login is over: bounded, and best effort.

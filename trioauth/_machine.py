@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import math
+import sys
 import threading
 from functools import wraps
 from inspect import isawaitable, iscoroutine
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
     from ._state import Failure, Landing, State
 
 _logger = logging.getLogger("trioauth")
+
+# How far the contexts of an exception are followed.
+_LONGEST_CHAIN = 50
 
 # The flight that this task is a part of: a grant that asked its own session for a token would wait
 # for itself.
@@ -116,6 +120,20 @@ async def ask(
       As the function.
     """
     return await function(*args, **kwargs)
+
+
+def _take_from(raised: BaseException, handled: BaseException | None) -> None:
+    """Take what we were handling out of the context of an exception that was raised meanwhile.
+
+    It is none of its business, and may quote a secret (P17).
+    """
+    each: BaseException | None = raised
+    for _ in range(_LONGEST_CHAIN):
+        if each is None:
+            return
+        if each.__context__ is handled:
+            each.__context__ = None
+        each = each.__context__
 
 
 @final
@@ -223,6 +241,7 @@ class Machine:
             flying.reset(token)
 
     def _tell_one(self, observer: events.Observer, event: events.Event) -> None:
+        handled = sys.exception()
         try:
             answer = call(observer, event)
             if isawaitable(answer):
@@ -231,9 +250,11 @@ class Machine:
                 raise TypeError(  # logged below, with the observers that raise
                     "an observer must not be async: it is called, and not awaited"
                 )
-        except Exception:  # noqa: BLE001  # logged
+        except Exception as exc:  # noqa: BLE001  # logged
+            _take_from(exc, handled)
             self._log_raised()
-        except BaseException as exc:  # noqa: ASYNC103, BLE001  # `surface` raises it
+        except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised by `surface`
+            _take_from(exc, handled)
             self._interrupt = self._interrupt or exc
 
     def _log_raised(self) -> None:
@@ -241,18 +262,21 @@ class Machine:
             call(_logger.exception, "an observer raised; the session goes on")
         except Exception:  # noqa: BLE001, S110  # a handler of the program's log: there is no other place to say it
             pass
-        except BaseException as exc:  # noqa: ASYNC103, BLE001  # `surface` raises it
+        except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised by `surface`
             self._interrupt = self._interrupt or exc
 
     def surface(self) -> None:
         """Raise what an observer raised, once the bookkeeping is done. Not a checkpoint."""
         if self.depth == 0 and self._interrupt is not None:
             interrupt, self._interrupt = self._interrupt, None
+            context = interrupt.__context__
             try:
                 raise interrupt
             finally:
+                # Without what is being handled here, as above.
+                interrupt.__context__ = context
                 # Or the traceback holds the frame, and the frame the exception.
-                del interrupt
+                del interrupt, context
 
     # --- looking ---------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast, final
@@ -37,7 +37,7 @@ from ._vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
-    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     from ._grant import Grant
     from ._store import TokenStore
@@ -134,7 +134,48 @@ def open_session(
         observers=told,
         make_client=partial(SessionClient, base_url=base_url, **client_options),
     )
-    return _keep_open(plan, tokens)
+    return _Opening(_keep_open(plan, tokens))
+
+
+@final
+class _Opening(AbstractAsyncContextManager["Session"]):
+    """What `open_session` returns: good for one ``async with``, and for nothing else."""
+
+    __slots__ = ("_block", "_entered")
+
+    def __init__(self, block: AbstractAsyncContextManager[Session]) -> None:
+        self._block = block
+        self._entered = False
+
+    # Control-C waits until the session is open, or closed: the next checkpoint raises it.
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Session:
+        if self._entered:
+            raise RuntimeError(
+                "this session was opened before, and is good for one async with block; call "
+                "trioauth.open_session(...) again for another"
+            )
+        self._entered = True
+        return await self._block.__aenter__()  # the other half is below
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._block.__aexit__(kind, value, traceback)  # noqa: ASYNC102  # as `_keep_open` says
+
+    if not TYPE_CHECKING:
+        # Hidden from type checkers, to which it would say that there is every name.
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_") or not hasattr(Session, name):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(
+                "this session is not open yet; write: "
+                f"async with trioauth.open_session(...) as session, and then session.{name}"
+            )
 
 
 @final
@@ -167,7 +208,7 @@ class _Plan:
         records = Records(machine, self.vault, getattr(self.grant, "needs_refresh_token", False))
         logins = Logins(machine, records, self.vault, self.grant, self.endpoint, lock)
         renewal = Renewal(
-            machine, records, self.vault, self.grant, self.endpoint, lock, logins.revoke
+            machine, records, self.vault, self.grant, self.endpoint, lock, logins.revoke_late
         )
         flights = Flights(machine, renewal, logins, nursery)
         logins.ground = flights.ground
@@ -241,7 +282,7 @@ async def _keep_open(plan: _Plan, tokens: Tokens | None) -> AsyncGenerator[Sessi
         others = [exc for exc in group.exceptions if not isinstance(exc, trio.Cancelled)]
         if len(others) > 1:
             raise
-        if crash is None or (others and _is_cancellation(crash)):
+        if crash is None or (others and (_is_cancellation(crash) or _is_exit(others[0]))):
             crash = (others or group.exceptions)[0]
         # The block's own exception, and not what trio may have made of a group.
         _reraise(crash)
@@ -294,6 +335,11 @@ def _is_cancellation(exc: BaseException) -> bool:
         group = cast("BaseExceptionGroup[BaseException]", exc)
         return all(map(_is_cancellation, group.exceptions))
     return isinstance(exc, trio.Cancelled)
+
+
+def _is_exit(exc: BaseException) -> bool:
+    """Say whether it ends the program, such as Control-C: no other exception may hide it."""
+    return not isinstance(exc, Exception | BaseExceptionGroup)
 
 
 def _reraise(exc: BaseException) -> NoReturn:

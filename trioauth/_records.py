@@ -312,11 +312,13 @@ class Records:
             if flight is not None:
                 flight.unsaved = exc
             self._not_saved(generation, login, outcome, exc)
-        except BaseException as exc:
-            # In a group, if the store has a nursery of its own.
+        except BaseException:
+            # Cancelled: bare, or in a group from a nursery of the store's own. Where it was cut off
+            # says nothing to a person.
+            late = trio.TooSlowError("the token store did not take it in time")
             if flight is not None:
-                flight.unsaved = trio.TooSlowError("the token store did not take it in time")
-            self._not_saved(generation, login, outcome, exc)
+                flight.unsaved = late
+            self._not_saved(generation, login, outcome, late)
             raise
 
     def _not_saved(

@@ -65,7 +65,7 @@ class Renewal:
     endpoint: TokenEndpoint
     lock: trio.Lock
     """Every change of credentials goes through it."""
-    revoke: Callable[[Tokens], Awaitable[None]]
+    revoke_late: Callable[[Tokens], Awaitable[None]]
 
     async def renew(self, flight: Flight[Landing]) -> Landing:
         """Bring the next generation: adopt it from the store, or obtain it from the grant.
@@ -231,11 +231,11 @@ class Renewal:
         if flight.overtaken or (flight.late and base is None):
             # Before the lock is let go: others would present what is spent.
             self.records.next_generation(tokens, login, asked_at)
-            # A flight that is late has been cancelled already. `revoke` has a deadline of its own.
-            with trio.CancelScope(shield=flight.late) as scope:
-                if base is None:
-                    await self.revoke(tokens)
-                else:
+            if base is None:
+                await self.revoke_late(tokens)
+            else:
+                # A flight that is late has been cancelled already.
+                with trio.CancelScope(shield=flight.late) as scope:
                     scope.deadline = trio.current_time() + self.machine.policy.close_grace
                     with self.records.kept_in_memory(None, login, login.outcome):
                         await self.records.tell_ended(login)

@@ -170,6 +170,7 @@ class Session(ClientMethods, metaclass=Opened):
         Raises:
           trio.ClosedResourceError: The session is closed.
         """
+        self._machine.check_here()
         self._machine.check_open()
         # Some of what takes a client closes it when it is closed itself.
         if self._http is None or self._http.is_closed:
@@ -215,12 +216,12 @@ class Session(ClientMethods, metaclass=Opened):
           GrantMisconfiguredError: The server does not know this client; mend the configuration.
           trio.ClosedResourceError: The session is closed.
         """
+        self._machine.check_here()
         await trio.lowlevel.checkpoint()
         if isinstance(valid_for, bool) or not isinstance(valid_for, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
             raise TypeError(f"valid_for must be seconds as a number, not {valid_for!r}")
         if not valid_for >= 0:
             raise ValueError(f"valid_for must be zero or more seconds, not {valid_for}")
-        self._machine.check_here()
         generation = self._source.fresh(valid_for)
         if generation is None:
             generation = await self._source.obtain(valid_for=valid_for)
@@ -255,8 +256,8 @@ class Session(ClientMethods, metaclass=Opened):
           GrantMisconfiguredError: As `token`.
           trio.ClosedResourceError: As `token`.
         """
-        await trio.lowlevel.checkpoint()
         self._machine.check_here()
+        await trio.lowlevel.checkpoint()
         await self._source.renewed()
 
     def reject(self, generation: int) -> None:
@@ -284,9 +285,9 @@ class Session(ClientMethods, metaclass=Opened):
         Raises:
           trio.ClosedResourceError: The session is closed, or was closed while waiting.
         """
-        await trio.lowlevel.checkpoint()
         machine = self._machine
         machine.check_here()
+        await trio.lowlevel.checkpoint()
         machine.check_open()
         login = None if (generation := held(machine.state)) is None else generation.login
         if login is None:
@@ -310,9 +311,9 @@ class Session(ClientMethods, metaclass=Opened):
         Raises:
           trio.ClosedResourceError: The session is closed, or was closed while waiting.
         """
-        await trio.lowlevel.checkpoint()
         machine, source = self._machine, self._source
         machine.check_here()
+        await trio.lowlevel.checkpoint()
         pause = 1.0 if source.vault.shared else math.inf
         while True:
             machine.check_open()
@@ -341,9 +342,9 @@ class Session(ClientMethods, metaclass=Opened):
           GrantMisconfiguredError: There is none yet, and the server does not know this client.
           trio.ClosedResourceError: The session is closed, or was closed.
         """
-        await trio.lowlevel.checkpoint()
         machine = self._machine
         machine.check_here()
+        await trio.lowlevel.checkpoint()
         login = (held(machine.state) or await self._source.obtain()).login
         others: BaseException | None = None
         scope = trio.CancelScope()
@@ -393,9 +394,9 @@ class Session(ClientMethods, metaclass=Opened):
           trio.ClosedResourceError: The session is closed.
           Exception: Whatever the function raises; the session is as it was.
         """
-        await trio.lowlevel.checkpoint()
         machine = self._machine
         machine.check_here()
+        await trio.lowlevel.checkpoint()
         machine.check_open()
         if isinstance(tokens, Tokens):
             await self._asking.begin(tokens, asked_at=machine.clock.now())

@@ -103,6 +103,10 @@ class TokenSource(Protocol):
         """
         ...
 
+    def check_here(self) -> None:
+        """Raise `RuntimeError` in another thread, or another run of trio, than the session's."""
+        ...
+
     def fail(self, why: Failure) -> NoReturn:
         """Raise what this means to the task at hand."""
         ...

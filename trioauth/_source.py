@@ -73,6 +73,10 @@ class TokenSource:
         """The policy of the session."""
         return self.machine.policy
 
+    def check_here(self) -> None:
+        """Raise `RuntimeError` in another thread, or another run of trio, than the session's."""
+        self.machine.check_here()
+
     def fail(self, why: Failure) -> NoReturn:
         """Raise what this means to the task at hand."""
         self.machine.fail(why)
