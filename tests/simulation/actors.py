@@ -15,9 +15,11 @@ from trioauth import (
     LoggedOutError,
     OriginError,
     RefreshUnavailableError,
+    StoreError,
     TokenEndpoint,
     Tokens,
 )
+from trioauth._state import Current
 
 from .server import FOREIGN
 from .world import REQUESTS, Step
@@ -76,7 +78,7 @@ class Actor:
                 await self._do(what)
             except Exception as exc:
                 failure = exc
-                self._failed(what, exc)
+                self._failed(what, exc, started)
         took = trio.current_time() - started
         self.ledger.note(
             self.stay.name,
@@ -92,7 +94,9 @@ class Actor:
         if out and what in _AT_ONCE and not scope.cancelled_caught and begun == self.stay.begun:
             if not isinstance(failure, LoggedOutError | trio.ClosedResourceError):
                 self.ledger.violate("P11", f"{self.id} ({what}) on a session that is logged out")
-            if took > 0:
+            store = self.judge.stores[self.stay.name]
+            looked = store.dawdling > 0 or store.dawdled_at > started
+            if took > (self.stay.program.policy.timeout + _TINY if looked else 0):
                 self.ledger.violate("P11", f"{self.id} ({what}) learns late that it is logged out")
 
     async def _do(self, what: str) -> None:
@@ -101,7 +105,12 @@ class Actor:
         else:
             await getattr(self, f"_{what}")()
 
-    def _failed(self, what: str, exc: Exception) -> None:
+    def _store_may_fail(self, started: float) -> bool:
+        """Say whether the store has failed, or was busy for as long as one waits for it."""
+        late = trio.current_time() + _TINY >= started + self.stay.program.policy.timeout
+        return late or self.judge.stores[self.stay.name].troubled > 0
+
+    def _failed(self, what: str, exc: Exception, started: float) -> None:
         allowed: tuple[type, ...] = _OURS
         if what in REQUESTS:
             allowed = (*_OURS, *_BROKEN)
@@ -114,6 +123,8 @@ class Actor:
             allowed = (*_OURS, trio.WouldBlock)
         if what in ("log_in", "log_out"):
             allowed = (LoggedOutError, trio.ClosedResourceError)
+        if what == "log_in" and self._store_may_fail(started):
+            allowed = (*allowed, StoreError)
         if what == "wait_logged_out":
             allowed = (trio.ClosedResourceError,)
         self.judge.raised(self.stay, f"{self.id} ({what})", exc, allowed)
@@ -157,6 +168,8 @@ class Actor:
             return
         last.kept = said.not_resent in ("futile", "again")
         self.ledger.count(f"handed back: {said.not_resent}")
+        if said.not_resent == "futile":
+            self.judge.futility.handed_back(last)
         if said.not_resent is None:
             self.ledger.violate("P4", f"{self.id} got a 401 back for no reason")
         if said.not_resent == "body" and what != "once":
@@ -178,11 +191,15 @@ class Actor:
         await self.session.refresh()
 
     async def _reject(self) -> None:
-        held = self.ledger.issue_held_by(self.stay)
-        generation = self.session.generation
-        if held is not None:
-            self.stay.rejected[held.name] = self.ledger.order()
+        held, stay = self.ledger.issue_held_by(self.stay), self.stay
+        generation, before = self.session.generation, self.session.statistics().rejections
+        order, known = self.ledger.order(), self.session._machine.state
         self.session.reject(generation)
+        heeded = self.session.statistics().rejections > before
+        if held is not None and held.name not in stay.rejected and isinstance(known, Current):
+            self.judge.futility.reported(stay, heeded=heeded)
+        if held is not None and heeded:
+            stay.rejected[held.name] = order
         self.session.reject(generation - 1)
 
     # --- logins --------------------------------------------------------------------------------

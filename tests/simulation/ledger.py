@@ -97,8 +97,8 @@ class Sent:
     told_order: int = 0
     again: bool = False
     """It was refused before, and is sent with a newer token."""
-    futile: bool = False
-    """Refreshing had been of no use so often that its 401 should be handed back."""
+    after: tuple[str, ...] = ()
+    """The paths that redirects led here from."""
     kept: bool = True
     """Its 401 was handed to the caller rather than held against the token."""
 
@@ -142,14 +142,11 @@ class Stay:
     not_saved: int = 0
     held: set[Login] = attrs.field(factory=set)
     """What it was logged in with."""
-    in_vain: list[Issue] = attrs.field(factory=list)
-    """What was refused again, just renewed, since that last helped."""
-    counted: set[Issue] = attrs.field(factory=set)
-    """What was ever among them: each counts once."""
-    in_vain_at: float = 0.0
-    works: bool = False
-    """Other requests were not refused since."""
+    adopted: set[Issue] = attrs.field(factory=set)
+    """What it found in the store, rather than had from the server."""
     logged_in: bool = False
+    refused_here: bool = False
+    """The last login ended because the server refused this very session."""
     last_landed_at: float = -1.0
     begun: int = 0
     """Logins that observers were told of."""

@@ -164,7 +164,10 @@ class Server:
         return reply
 
     def _end(self, shown: Presentation, fate: str) -> None:
+        known = shown.fate in ("lost", fate)
         shown.fate, shown.ended = fate, trio.current_time()
+        if not known:
+            self.judge.ended(shown)
         if fate == "lost":
             self.ledger.count("lost answers")
         self.ledger.note(shown.stay.name, "->", fate, shown.brought and shown.brought.name)
@@ -213,6 +216,8 @@ class Server:
                 # The way some servers say no: the login is over for them, too.
                 shown.issue.login.alive = False
                 return self._refuse(shown, 200, b'{"error": "bad_refresh_token"}')
+            case "no_sense":
+                return Reply(200, _JSON, b'{"message": "down for maintenance"}')
             case "invalid_client":
                 self._end(shown, "misconfigured")
                 return Reply(401, _JSON, b'{"error": "invalid_client"}')
@@ -352,7 +357,7 @@ class Server:
                 challenge = 'Bearer error="insufficient_user_authentication", acr_values="gold"'
                 return Reply(401, {"WWW-Authenticate": challenge, "x-sim-curable": "no"})
             case "basic":
-                return Reply(401, {"WWW-Authenticate": 'Basic realm="x"', "x-sim-curable": "no"})
+                return Reply(401, {"WWW-Authenticate": 'Basic realm="x"'})
         if not valid or sent.path == "/denied":
             return Reply(401, _INVALID, b"refused", tail=self.spec.api_latency)
         return self._page(sent, request, body)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .ledger import Ledger, Stay
     from .weather import Weather
+    from .world import Trouble
 
 # What each operation takes of a store whose lock has lapsed.
 _SLOW = 0.3
@@ -34,6 +35,10 @@ class Store:
     lapsed: bool = False
     troubled: int = 0
     """How often it failed anybody."""
+    dawdling: int = 0
+    """How many operations take their time."""
+    dawdled_at: float = -1.0
+    """When the last of them ended."""
     writes: int = 0
     ended_by: set[str] = attrs.field(factory=set)
     """The names of those who saved that they are logged out."""
@@ -56,6 +61,17 @@ class Store:
         """Fail, hang or dawdle, if that is due."""
         kinds = (f"{operation}_raises", f"{operation}_slow", f"{operation}_hangs")
         trouble = self.weather.strike("store", kinds)
+        if trouble is None and not self.lapsed:
+            await trio.lowlevel.checkpoint()
+            return
+        self.dawdling += 1
+        try:
+            await self._dawdle(who, trouble)
+        finally:
+            self.dawdling -= 1
+            self.dawdled_at = trio.current_time()
+
+    async def _dawdle(self, who: Stay, trouble: Trouble | None) -> None:
         if self.lapsed and not self.weather.cleared.is_set():
             # Time for another one to come in between.
             await trio.sleep(_SLOW)

@@ -46,6 +46,7 @@ TROUBLES: Final[dict[Where, tuple[str, ...]]] = {
         "garbage",
         "odd",  # tokens, with odd members
         "no_tokens",  # 200 with JSON that says no
+        "no_sense",  # 200 with JSON that says nothing
         "invalid_client",
         "temporarily_unavailable",
         "empty_400",
