@@ -91,6 +91,14 @@ class Vault:
         self._note(record)
         return record
 
+    async def check(self) -> None:
+        """Prove that the store can be read, and is ours. What is in it stays news.
+
+        Raises:
+          StoreError: It is a record of another client, or can't be read.
+        """
+        await self._load()
+
     async def _load(self) -> Record | None:
         if self.missing is not None:
             return None
@@ -112,12 +120,15 @@ class Vault:
 
         News is a record with a higher generation, or of a login never seen here, whatever its
         number: the file was deleted, and another login begun. A store that lost its contents, or
-        was put back to an older state, has no news: what we hold in memory is newer.
+        was put back to an older state, has no news: what we hold in memory is newer. Neither is it
+        news if others have only marked the tokens that ours, still to be saved, were made from.
         """
-        before, record = self.synced, await self._load()
+        before, record = self.stored, await self._load()
         newer = record is not None and (
-            record.generation > before or record.login not in self._seen
+            record.generation > self.synced or record.login not in self._seen
         )
+        if self.pending is not None and self.pending.tokens is not None:
+            newer = newer and not _same_tokens(record, before)
         self._note(record)
         if not newer:
             return None
@@ -155,6 +166,14 @@ class Vault:
             raise
         self._note(record)
         self.pending = None
+
+
+def _same_tokens(record: Record | None, before: Record | None) -> bool:
+    return (
+        record is not None
+        and before is not None
+        and (record.login, record.tokens) == (before.login, before.tokens)
+    )
 
 
 def _same(record: Record | None, tried: Record | None) -> bool:

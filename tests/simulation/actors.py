@@ -10,6 +10,7 @@ import httpx2
 import trio
 
 from trioauth import (
+    Error,
     GrantMisconfiguredError,
     LoggedOut,
     LoggedOutError,
@@ -19,7 +20,7 @@ from trioauth import (
     TokenEndpoint,
     Tokens,
 )
-from trioauth._state import Current
+from trioauth._state import on_rejection
 
 from .server import FOREIGN
 from .world import REQUESTS, Step
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .server import Server
 
 _TINY: Final = 1e-6
+_LONGEST_PAUSE: Final = 300.0
 _OURS: Final = (
     LoggedOutError,
     RefreshUnavailableError,
@@ -125,6 +127,9 @@ class Actor:
             allowed = (LoggedOutError, trio.ClosedResourceError)
         if what == "log_in" and self._store_may_fail(started):
             allowed = (*allowed, StoreError)
+        if what == "log_in" and isinstance(exc.__cause__, allowed):
+            # Another task's log-in, which this one has waited for, failed so.
+            allowed = (*allowed, Error)
         if what == "wait_logged_out":
             allowed = (trio.ClosedResourceError,)
         self.judge.raised(self.stay, f"{self.id} ({what})", exc, allowed)
@@ -193,10 +198,11 @@ class Actor:
     async def _reject(self) -> None:
         held, stay = self.ledger.issue_held_by(self.stay), self.stay
         generation, before = self.session.generation, self.session.statistics().rejections
-        order, known = self.ledger.order(), self.session._machine.state
+        order, state = self.ledger.order(), self.session._machine.state
+        news = on_rejection(state, generation) is not state
         self.session.reject(generation)
         heeded = self.session.statistics().rejections > before
-        if held is not None and held.name not in stay.rejected and isinstance(known, Current):
+        if news:
             self.judge.futility.reported(stay, heeded=heeded)
         if held is not None and heeded:
             stay.rejected[held.name] = order
@@ -284,6 +290,14 @@ async def final_request(actor: Actor) -> None:
         try:
             response = await actor.client.get("/ok", headers=headers)
         except LoggedOutError:
+            continue
+        except RefreshUnavailableError as exc:
+            # Another session's answer was lost, and its pause, up to five minutes, holds for all.
+            pause = exc.retry_at - trio.current_time()
+            if not 0 < pause <= _LONGEST_PAUSE:
+                ledger.violate("P20", f"{actor.stay.name} asks for a pause of {pause} s")
+            ledger.count("final: quiet")
+            await trio.sleep(max(pause, 0.0))
             continue
         if response.status_code == 200:
             ledger.count("final requests")
