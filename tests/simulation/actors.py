@@ -20,10 +20,11 @@ from trioauth import (
     TokenEndpoint,
     Tokens,
 )
+from trioauth._limiter import PATIENCE
 from trioauth._state import on_rejection
 
 from .server import FOREIGN
-from .world import REQUESTS, Step
+from .world import REQUESTS, SERIES, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -60,14 +61,13 @@ class Actor:
     ledger: Ledger
     judge: Judge
     server: Server
+    asking: str = ""
+    """The name of the request that is under way."""
 
     async def act(self) -> None:
         """Do the step, and check how it ends."""
         what, patience, started = self.step.what, self.step.patience, trio.current_time()
-        held = self.ledger.issue_held_by(self.stay)
-        if held is not None:
-            self.judge.born[self.id] = held.login
-        self.judge.reading.pop(self.id.partition(".")[0], None)
+        self._ask(self.id)
         out = isinstance(self.session.state, LoggedOut)
         begun = self.stay.begun
         self.ledger.count(f"did: {what}")
@@ -110,13 +110,16 @@ class Actor:
     def _store_may_fail(self, started: float) -> bool:
         """Say whether the store has failed, or was busy for as long as one waits for it."""
         late = trio.current_time() + _TINY >= started + self.stay.program.policy.timeout
-        return late or self.judge.stores[self.stay.name].troubled > 0
+        store = self.judge.stores[self.stay.name]
+        return late or store.mixed or store.troubled > 0
 
     def _failed(self, what: str, exc: Exception, started: float) -> None:
         allowed: tuple[type, ...] = _OURS
-        if what in REQUESTS:
+        if what in REQUESTS or what in SERIES:
             allowed = (*_OURS, *_BROKEN)
-            last = self.judge.last.get(self.id)
+            if self.stay.program.slots and trio.current_time() >= started + PATIENCE:
+                allowed = (*allowed, httpx.PoolTimeout)
+            last = self.judge.last.get(self.asking)
             if last is not None and isinstance(exc, _OURS):
                 last.kept = False
         if what == "foreign":
@@ -133,7 +136,11 @@ class Actor:
         if what == "wait_logged_out":
             allowed = (trio.ClosedResourceError,)
         self.judge.raised(self.stay, f"{self.id} ({what})", exc, allowed)
-        if isinstance(exc, RefreshUnavailableError) and what in (*REQUESTS, "token_nowait"):
+        if isinstance(exc, RefreshUnavailableError) and what in (
+            *REQUESTS,
+            *SERIES,
+            "token_nowait",
+        ):
             self.judge.unavailable_although_good(self.stay, self.id)
 
     # --- requests ------------------------------------------------------------------------------
@@ -160,11 +167,42 @@ class Actor:
                 response = await self.client.get("/ok", headers=headers)
         self._answered(what, response)
 
+    def _ask(self, number: str) -> None:
+        """Take note that a request is asked for, or whatever else begins."""
+        self.asking = number
+        self.judge.reading.pop(self.id.partition(".")[0], None)
+        held = self.ledger.issue_held_by(self.stay)
+        if held is not None:
+            self.judge.born[number] = held.login
+
+    async def _poll(self) -> None:
+        for number in range(6):
+            with trio.move_on_after(0.02 + self.step.amount / 50):
+                await self._one_of_many("poll", number, "/denied", None)
+            await trio.sleep(0.2)
+
+    async def _upload(self) -> None:
+        for number in range(5):
+            await self._one_of_many("upload", number, "/denied", _once())
+
+    async def _items(self) -> None:
+        for number in range(24):
+            await self._one_of_many("items", number, f"/item/{self.id}.{number}", None)
+
+    async def _one_of_many(self, what: str, number: int, path: str, content: Any) -> None:
+        self._ask(f"{self.id}.{number}")
+        headers = {"x-sim-id": self.asking}
+        try:
+            response = await self.client.request("POST", path, headers=headers, content=content)
+        except _BROKEN:
+            return
+        self._answered(what, response)
+
     async def _send(self, path: str, headers: dict[str, str], content: Any) -> Any:
         return await self.client.post(path, headers=headers, content=content)
 
     def _answered(self, what: str, response: Any) -> None:
-        last = self.judge.last[self.id]
+        last = self.judge.last[self.asking]
         said = response.extensions.get("trioauth")
         if said is None:
             self.ledger.violate("P4", f"{self.id} does not say how it was authenticated")
@@ -177,7 +215,7 @@ class Actor:
             self.judge.futility.handed_back(last)
         if said.not_resent is None:
             self.ledger.violate("P4", f"{self.id} got a 401 back for no reason")
-        if said.not_resent == "body" and what != "once":
+        if said.not_resent == "body" and what not in ("once", "upload"):
             self.ledger.violate("P4", f"{self.id} ({what}) could have been sent again")
 
     # --- tokens --------------------------------------------------------------------------------
@@ -259,10 +297,12 @@ class Actor:
 
         async def human(_: TokenEndpoint) -> Tokens:
             await trio.sleep(0.3)
-            return self.server.sign_in(took=0.3)
+            return self.server.sign_in(self.stay, took=0.3)
 
         try:
-            await self.session.log_in(human if self.step.amount > 1 else self.server.sign_in())
+            await self.session.log_in(
+                human if self.step.amount > 1 else self.server.sign_in(self.stay)
+            )
         finally:
             self._changing(-1)
         if self.stay.begun == begun:
@@ -285,7 +325,11 @@ async def final_request(actor: Actor) -> None:
     for number in range(4):
         if isinstance(session.state, LoggedOut):
             actor.stay.log_ins += 1
-            await session.log_in(actor.server.sign_in())
+            try:
+                await session.log_in(actor.server.sign_in(actor.stay))
+            except StoreError:
+                if not actor.judge.stores[actor.stay.name].mixed:
+                    raise
         headers = {"x-sim-id": f"{actor.id}.{number}"}
         try:
             response = await actor.client.get("/ok", headers=headers)
@@ -294,10 +338,10 @@ async def final_request(actor: Actor) -> None:
         except RefreshUnavailableError as exc:
             # Another session's answer was lost, and its pause, up to five minutes, holds for all.
             pause = exc.retry_at - trio.current_time()
-            if not 0 < pause <= _LONGEST_PAUSE:
+            if not -_TINY < pause <= _LONGEST_PAUSE + _TINY:
                 ledger.violate("P20", f"{actor.stay.name} asks for a pause of {pause} s")
             ledger.count("final: quiet")
-            await trio.sleep(max(pause, 0.0))
+            await trio.sleep(max(pause, 0.0) + _TINY)
             continue
         if response.status_code == 200:
             ledger.count("final requests")

@@ -91,6 +91,7 @@ class Judge:
         if any(each.ended is None for each in before) and not store.lapsed:
             self.ledger.violate("P1", f"two presentations of {shown.issue.login.name} at once")
         self._looked(shown, store)
+        self._ours(shown.stay, shown.issue)
         again = [each for each in before if each.issue is shown.issue]
         self._honours_retry_after(shown, again)
         self._quiet.presented(shown, store)
@@ -99,6 +100,11 @@ class Judge:
             self.ledger.violate(
                 "P2", f"{shown.stay.name} refreshes {shown.issue.name} for no reason"
             )
+
+    def _ours(self, stay: Stay, issue: Issue) -> None:
+        """P15: what belongs to another client is never used."""
+        if issue.login.stranger not in (None, stay.program.stranger):
+            self.ledger.violate("P15", f"{stay.name} uses {issue.name}, of another client")
 
     def _looked(self, shown: Presentation, store: Store) -> None:
         record, stay, issue = store.record, shown.stay, shown.issue
@@ -214,6 +220,7 @@ class Judge:
             if before.curable and not sent.hop:
                 before.kept = False
                 sent.again = True
+        self._ours(stay, issue)
         if sent.hop:
             return
         if sent.born is not None and sent.born is not issue.login:
@@ -356,7 +363,8 @@ class Judge:
             case events.NotSaved():
                 stay.not_saved += 1
                 self.ledger.count("not saved")
-                if event.error != "Cancelled" and not self.stores[stay.name].troubled:
+                store = self.stores[stay.name]
+                if event.error != "Cancelled" and not (store.troubled or store.mixed):
                     self.ledger.violate(
                         "P7", f"{stay.name}: not saved, {event.error}, for no reason"
                     )
@@ -458,7 +466,8 @@ class Judge:
             case "unavailable":
                 return stay.program.policy.when_unavailable == "log_out"
             case "replaced":
-                return stay.log_ins > 0 or any(each.log_ins for each in others)
+                began = stay.log_ins > 0 or any(each.log_ins for each in others)
+                return began or bool(self.stores[stay.name].remade)
             case "elsewhere":
                 return bool(self.stores[stay.name].ended_by - {stay.name})
         return False

@@ -20,6 +20,8 @@ class Login:
 
     name: str
     alive: bool = True
+    stranger: bool | None = None
+    """Which of the two clients it was made for; None: either."""
     revoked_by: set[str] = attrs.field(factory=set)
     """The names of the sessions that logged out, and said so."""
 

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from trioauth import Record, RefreshTokenGrant, StoreError, open_session
+from trioauth._limiter import Limiter
 from trioauth.testing._scheduler import seeded
 
 from .actors import Actor, final_request
@@ -19,9 +20,10 @@ from .invariants import Judge
 from .ledger import Ledger, Stay
 from .server import API, ID, Server
 from .store import Handle, Store
+from .stubborn import Pool, Stubborn
 from .weather import Weather, clocks_of
 from .wire import Httpx2Transport, HttpxTransport
-from .world import Step, Task, Visit, World, draw
+from .world import Program, Step, Task, Visit, World, draw
 
 if TYPE_CHECKING:
     from trioauth import Session
@@ -90,6 +92,12 @@ class _Stage:
         self.stores = [
             shared if world.shared else Store(self.ledger, self.weather) for _ in world.programs
         ]
+        for number, store in enumerate(self.stores):
+            stranger = world.programs[number].stranger
+            store.mixed |= any(
+                other is store and program.stranger != stranger
+                for other, program in zip(self.stores, world.programs, strict=True)
+            )
         self.seats = [None] * len(world.programs)
         if world.prefilled:
             for store in dict.fromkeys(self.stores):
@@ -109,10 +117,18 @@ class _Stage:
         self.judge.at_end()
 
     def _prefill(self, store: Store) -> None:
-        tokens = self.server.sign_in()
+        tokens = self.server.sign_in(None)
         assert tokens.expires_in is not None
         expires = self.weather.wall() + tokens.expires_in
         store.put(Record(1, tokens, login="before", expires_at_unix=expires))
+
+    def _remade(self, store: Store) -> None:
+        tokens = self.server.sign_in(None)
+        assert tokens.expires_in is not None
+        expires = self.weather.wall() + tokens.expires_in
+        name = f"remade at {trio.current_time()}"
+        store.remade.add(self.ledger.by_access[tokens.access_token].login)
+        store.remake(Record(1, tokens, login=name, expires_at_unix=expires))
 
     async def _sudden(self) -> None:
         for trouble in self.weather.sudden():
@@ -126,6 +142,8 @@ class _Stage:
                     self.weather.jump(trouble)
                 case "server":
                     self.server.sudden(trouble)
+                case _ if trouble.what == "remade":
+                    self._remade(self.stores[trouble.times % len(self.stores)])
                 case _:
                     self.stores[trouble.times % len(self.stores)].lose()
 
@@ -146,7 +164,9 @@ class _Stage:
             await trio.sleep_until(self.judge.quiet_until())
         await trio.sleep(1)
         for number, seat in enumerate(self.seats):
-            if seat is None:
+            if seat is None and self.stores[number].mixed:
+                self.ledger.count("kept out by another client's record")
+            elif seat is None:
                 self.ledger.violate("P20", f"program {number} could not open its session")
             else:
                 actor = self._actor(f"final{number}", Step("get", 0, None, 0), *seat)
@@ -154,7 +174,8 @@ class _Stage:
                     await final_request(actor)
                 except Exception as exc:
                     self.ledger.violate("P14", f"a final request raised {exc!r}")
-                if not actor.session.statistics().saved:
+                mixed = self.stores[number].mixed
+                if not (actor.session.statistics().saved or mixed):
                     self.ledger.violate(
                         "P7", f"what {seat[0].name} could not save is not saved yet"
                     )
@@ -211,11 +232,11 @@ class _Stage:
     async def _stay(
         self, stay: Stay, visit: Visit, scope: trio.CancelScope, left: LeaveError
     ) -> None:
-        tokens = self.server.sign_in() if visit.fresh_login else None
+        tokens = self.server.sign_in(stay) if visit.fresh_login else None
         stay.log_ins += visit.fresh_login
         session: Session
         async with open_session(
-            RefreshTokenGrant(f"{ID}/token", client_id="sim", revocation_endpoint=f"{ID}/revoke"),
+            _grant(stay.program),
             tokens=tokens,
             store=Handle(self.stores[stay.number], stay),
             base_url=API,
@@ -242,6 +263,11 @@ class _Stage:
     def _client(self, stay: Stay, session: Session) -> Any:
         match stay.program.client:
             case "own":
+                if stay.program.slots is not None:
+                    # What the session puts in front of a pool of httpx's own.
+                    own: Any = session.http
+                    pool: Any = Pool(own._transport)
+                    own._transport = Limiter(pool, stay.program.slots, own._belonging)
                 return session
             case "httpx":
                 return session.attach(
@@ -284,6 +310,14 @@ class _Stage:
             self.ledger.violate("P8", f"{stay.name} left a refresh running")
         if self.stores[stay.number].owner is stay:
             self.ledger.violate("P8", f"{stay.name} was left with the store's lock")
+
+
+def _grant(program: Program) -> Any:
+    client_id = "stranger" if program.stranger else "sim"
+    grant = RefreshTokenGrant(
+        f"{ID}/token", client_id=client_id, revocation_endpoint=f"{ID}/revoke"
+    )
+    return Stubborn(grant) if program.stubborn else grant
 
 
 def play_range(seeds: range) -> tuple[Counter[str], Failures]:

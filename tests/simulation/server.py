@@ -40,13 +40,15 @@ class Server:
 
     # --- logins ------------------------------------------------------------------------------
 
-    def sign_in(self, *, took: float = 0.0) -> Tokens:
+    def sign_in(self, stay: Stay | None, *, took: float = 0.0) -> Tokens:
         """Let a human log in, elsewhere: the first tokens of a new login.
 
         Args:
+          stay: For whose client; None: for any.
           took: The seconds since the session asked the human to: it counts from there.
         """
         login = Login(f"L{len(self.ledger.logins) + 1}")
+        login.stranger = None if stay is None else stay.program.stranger
         self.ledger.logins.append(login)
         self.ledger.count("logins at the server")
         issue = self.issue(login, 1)
@@ -358,7 +360,7 @@ class Server:
                 return Reply(401, {"WWW-Authenticate": challenge, "x-sim-curable": "no"})
             case "basic":
                 return Reply(401, {"WWW-Authenticate": 'Basic realm="x"'})
-        if not valid or sent.path == "/denied":
+        if not valid or sent.path == "/denied" or sent.path.startswith("/item/"):
             return Reply(401, _INVALID, b"refused", tail=self.spec.api_latency)
         return self._page(sent, request, body)
 

@@ -13,7 +13,7 @@ from trioauth import Record, StoreConflictError, StoreError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from .ledger import Ledger, Stay
+    from .ledger import Ledger, Login, Stay
     from .weather import Weather
     from .world import Trouble
 
@@ -32,6 +32,10 @@ class Store:
     saved: set[str] = attrs.field(factory=set)
     """The access tokens that were ever in it."""
     lost: bool = False
+    mixed: bool = False
+    """Programs with different client ids share it, and can't."""
+    remade: set[Login] = attrs.field(factory=set)
+    """The logins that others have begun in it, with a program that is not in this world."""
     lapsed: bool = False
     troubled: int = 0
     """How often it failed anybody."""
@@ -56,6 +60,11 @@ class Store:
         self.record = None
         self.lost = True
         self.troubled += 1
+
+    def remake(self, record: Record) -> None:
+        """Hold what somebody else has begun anew, from the first generation on."""
+        self.lose()
+        self.put(record)
 
     async def meet(self, who: Stay, operation: str) -> None:
         """Fail, hang or dawdle, if that is due."""

@@ -14,6 +14,12 @@ Leaving: TypeAlias = Literal["return", "raise", "cancel"]
 Where: TypeAlias = Literal["endpoint", "api", "store", "server", "wall"]
 
 REQUESTS: Final = ("get", "post", "once", "form", "stream", "denied", "away", "foreign")
+# Several requests in a row, to what always refuses.
+SERIES: Final = (
+    "poll",  # by a caller who gives up soon
+    "upload",  # with bodies that can't be sent again
+    "items",  # each to a path of its own
+)
 STEPS: Final = (
     *REQUESTS,
     "token",
@@ -24,8 +30,9 @@ STEPS: Final = (
     "wait_logged_out",
     "log_out",
     "log_in",
+    *SERIES,
 )
-_WEIGHTS: Final = (30, 6, 6, 6, 5, 6, 2, 1, 10, 6, 5, 5, 5, 3, 1, 3)
+_WEIGHTS: Final = (30, 6, 6, 6, 5, 6, 2, 1, 10, 6, 5, 5, 5, 3, 1, 3, 1.5, 1.5, 0.7)
 
 TROUBLES: Final[dict[Where, tuple[str, ...]]] = {
     "endpoint": (
@@ -79,6 +86,7 @@ TROUBLES: Final[dict[Where, tuple[str, ...]]] = {
         "saved_in_spite",
         "lapse",  # the lock excludes nobody, as a lease that ran out
         "lose",  # the contents are gone
+        "remade",  # and somebody has logged in anew, from the first generation on
     ),
     "server": ("revoke", "kill"),  # the login; its access tokens
     "wall": ("forward", "back", "suspend"),
@@ -87,7 +95,7 @@ _WHERE_WEIGHTS: Final[dict[Where, int]] = {
     "endpoint": 10, "api": 8, "store": 4, "server": 3, "wall": 2,
 }  # fmt: skip
 # What happens at a moment, rather than to whoever comes by.
-SUDDEN: Final = frozenset({"lose", "revoke", "kill", "forward", "back", "suspend"})
+SUDDEN: Final = frozenset({"lose", "remade", "revoke", "kill", "forward", "back", "suspend"})
 
 
 @attrs.frozen
@@ -143,6 +151,12 @@ class Program:
     client: ClientKind
     policy: RefreshPolicy
     visits: tuple[Visit, ...]
+    slots: int | None = None
+    """How many connections the session's own client has; None: no limit."""
+    stranger: bool = False
+    """It has another client id, so that no record of the others is any of its business."""
+    stubborn: bool = False
+    """Its grant can't be cancelled."""
 
 
 @attrs.frozen
@@ -228,7 +242,15 @@ def _draw_program(r: random.Random, horizon: float) -> Program:
         for number in range(count)
     )
     clients: tuple[ClientKind, ...] = ("own", "httpx", "httpx2")
-    return Program(r.choice(clients), policy, visits)
+    client = r.choice(clients)
+    return Program(
+        client,
+        policy,
+        visits,
+        slots=r.choice((None, 1, 1, 2)) if client == "own" else None,
+        stranger=r.random() < 0.05,
+        stubborn=r.random() < 0.08,
+    )
 
 
 def _draw_task(r: random.Random, programs: int, moments: list[float], horizon: float) -> Task:
