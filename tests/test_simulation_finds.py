@@ -18,10 +18,11 @@ from trioauth import (
     StoreError,
     TokenEndpoint,
     Tokens,
+    events,
 )
 
 from .fakes import FakeGrant, FakeStore
-from .sessions import opened
+from .sessions import only, opened
 
 
 class SlowToRevoke(FakeGrant):
@@ -184,3 +185,19 @@ async def test_a_person_is_not_asked_if_the_store_raises_and_the_error_is_a_stor
         with pytest.raises(StoreError):
             await session.log_in(person)
         assert trio.current_time() == 0
+
+
+async def test_tokens_that_are_being_saved_at_the_deadline_are_stored_all_the_same_and_told_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, told = FakeStore(), list[events.Event]()
+    policy = RefreshPolicy(timeout=1)
+    grant = FakeGrant(latency=0.92)
+    async with opened(grant, store=store, policy=policy, observers=[told.append]) as session:
+        store.latency = 0.05  # To look takes so long, and to save.
+        await session.refresh()
+        assert trio.current_time() == 1
+        await trio.sleep(1)
+        assert store.record is not None
+        assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+    assert len(only(events.RefreshLanded, told)) == 1

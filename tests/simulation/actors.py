@@ -80,6 +80,11 @@ class Actor:
                 await self._do(what)
             except Exception as exc:
                 failure = exc
+            except BaseException as exc:
+                if not self.judge.is_interrupt(exc):
+                    raise
+                self.ledger.count(f"interrupted: {what}")
+                return
                 self._failed(what, exc, started)
         took = trio.current_time() - started
         self.ledger.note(
@@ -354,4 +359,7 @@ async def final_request(actor: Actor) -> None:
                 await session.refresh()
             except LoggedOutError:
                 continue
+    if actor.judge.stores[actor.stay.name].mixed:
+        ledger.count("kept out by another client's record")
+        return
     ledger.violate("P14", f"{actor.stay.name} does not work although the weather is fair")

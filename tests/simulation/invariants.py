@@ -472,6 +472,13 @@ class Judge:
                 return bool(self.stores[stay.name].ended_by - {stay.name})
         return False
 
+    @staticmethod
+    def is_interrupt(exc: BaseException) -> bool:
+        """Say whether this is nothing but what an observer has raised."""
+        if isinstance(exc, BaseExceptionGroup):
+            return all(map(Judge.is_interrupt, exc.exceptions))
+        return type(exc).__name__ == "Interrupt"
+
     # --- what tasks see -------------------------------------------------------------------------
 
     def raised(self, stay: Stay, what: str, exc: BaseException, allowed: tuple[type, ...]) -> None:

@@ -55,6 +55,10 @@ class Result:
         return self.ledger.text()
 
 
+class Interrupt(BaseException):
+    """What an observer raises, as Control-C would in it."""
+
+
 class LeaveError(Exception):
     """What a body raises to leave its session."""
 
@@ -211,7 +215,7 @@ class _Stage:
     async def _visit(self, stay: Stay, visit: Visit) -> bool:
         self.ledger.stays.append(stay)
         self.judge.stores[stay.name] = self.stores[stay.number]
-        left = LeaveError()
+        left, interrupted = LeaveError(), False
         try:
             with trio.CancelScope() as scope:
                 await self._stay(stay, visit, scope, left)
@@ -224,10 +228,13 @@ class _Stage:
             self.ledger.count("sessions that could not be opened")
         except Exception as exc:
             self.ledger.violate("P19", f"{stay.name} ends with {exc!r}")
+        except Interrupt:
+            self.ledger.count("sessions interrupted")
+            interrupted = True
         stay.over = True
         self.seats[stay.number] = None
         self._left(stay)
-        return stay.session is not None
+        return stay.session is not None and not interrupted
 
     async def _stay(
         self, stay: Stay, visit: Visit, scope: trio.CancelScope, left: LeaveError
@@ -249,9 +256,11 @@ class _Stage:
             self.ledger.note_held(stay)
             self.ledger.count("sessions opened")
             self.seats[stay.number] = (stay, self._client(stay, session))
-            with trio.move_on_after(visit.stay or _LONGEST):
-                await (self.end if visit.stay is None else self.weather.cleared).wait()
-            self._leave(stay)
+            try:
+                with trio.move_on_after(visit.stay or _LONGEST):
+                    await (self.end if visit.stay is None else self.weather.cleared).wait()
+            finally:
+                self._leave(stay)
             if visit.stay is None or visit.leave == "return":
                 return
             self.ledger.count(f"left by {visit.leave}")
@@ -292,6 +301,10 @@ class _Stage:
         except Exception as exc:
             # The library only logs what an observer raises.
             self.ledger.violate("simulation", f"the judge raised {exc!r} about {event!r}")
+        if self.weather.strike("observer") is not None:
+            self.ledger.count("observer:interrupt")
+            self.ledger.note(stay.name, "is interrupted")
+            raise Interrupt
 
     def _leave(self, stay: Stay) -> None:
         stay.closing_at = trio.current_time()

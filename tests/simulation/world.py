@@ -11,7 +11,7 @@ from trioauth import RefreshPolicy
 
 ClientKind: TypeAlias = Literal["own", "httpx", "httpx2"]
 Leaving: TypeAlias = Literal["return", "raise", "cancel"]
-Where: TypeAlias = Literal["endpoint", "api", "store", "server", "wall"]
+Where: TypeAlias = Literal["endpoint", "api", "store", "server", "wall", "observer"]
 
 REQUESTS: Final = ("get", "post", "once", "form", "stream", "denied", "away", "foreign")
 # Several requests in a row, to what always refuses.
@@ -90,9 +90,10 @@ TROUBLES: Final[dict[Where, tuple[str, ...]]] = {
     ),
     "server": ("revoke", "kill"),  # the login; its access tokens
     "wall": ("forward", "back", "suspend"),
+    "observer": ("interrupt",),  # it raises what nobody catches, as Control-C in it does
 }
 _WHERE_WEIGHTS: Final[dict[Where, int]] = {
-    "endpoint": 10, "api": 8, "store": 4, "server": 3, "wall": 2,
+    "endpoint": 10, "api": 8, "store": 4, "server": 3, "wall": 2, "observer": 1,
 }  # fmt: skip
 # What happens at a moment, rather than to whoever comes by.
 SUDDEN: Final = frozenset({"lose", "remade", "revoke", "kill", "forward", "back", "suspend"})
