@@ -81,7 +81,7 @@ class Actor:
             except Exception as exc:
                 failure = exc
             except BaseException as exc:
-                if not self.judge.is_interrupt(exc):
+                if self.judge.without_interrupts(exc) is not None:
                     raise
                 self.ledger.count(f"interrupted: {what}")
                 return

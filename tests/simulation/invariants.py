@@ -364,7 +364,9 @@ class Judge:
                 stay.not_saved += 1
                 self.ledger.count("not saved")
                 store = self.stores[stay.name]
-                if event.error != "Cancelled" and not (store.troubled or store.mixed):
+                if event.error not in ("Cancelled", "Interrupt") and not (
+                    store.troubled or store.mixed
+                ):
                     self.ledger.violate(
                         "P7", f"{stay.name}: not saved, {event.error}, for no reason"
                     )
@@ -473,11 +475,16 @@ class Judge:
         return False
 
     @staticmethod
-    def is_interrupt(exc: BaseException) -> bool:
-        """Say whether this is nothing but what an observer has raised."""
-        if isinstance(exc, BaseExceptionGroup):
-            return all(map(Judge.is_interrupt, exc.exceptions))
-        return type(exc).__name__ == "Interrupt"
+    def without_interrupts(exc: BaseException) -> BaseException | None:
+        """Return what is left of an exception besides what observers have raised."""
+        if not isinstance(exc, BaseExceptionGroup):
+            return None if type(exc).__name__ == "Interrupt" else exc
+        left = [
+            each
+            for each in map(Judge.without_interrupts, exc.exceptions)
+            if each is not None and not isinstance(each, LoggedOutError)
+        ]
+        return exc if len(left) > 1 else next(iter(left), None)
 
     # --- what tasks see -------------------------------------------------------------------------
 

@@ -228,7 +228,9 @@ class _Stage:
             self.ledger.count("sessions that could not be opened")
         except Exception as exc:
             self.ledger.violate("P19", f"{stay.name} ends with {exc!r}")
-        except Interrupt:
+        except BaseException as exc:
+            if self.judge.without_interrupts(exc) not in (None, left):
+                raise
             self.ledger.count("sessions interrupted")
             interrupted = True
         stay.over = True
