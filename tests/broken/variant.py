@@ -1,0 +1,33 @@
+"""What a variant is, and where the tests are that catch them."""
+
+from __future__ import annotations
+
+import attrs
+
+CANCELLATION = "tests/test_promises_cancellation.py::"
+LOGGED_OUT = "tests/test_promises_logged_out.py::"
+MANNERS = "tests/test_promises_manners.py::"
+REFRESH = "tests/test_promises_refresh.py::"
+STATE = "tests/test_state.py::"
+STORE = "tests/test_session_store.py::"
+
+
+@attrs.frozen
+class Edit:
+    """A place in a file of the package, and what to put there instead."""
+
+    file: str
+    old: str
+    new: str
+
+
+@attrs.frozen
+class Variant:
+    """A plausible mistake."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    caught_by: str
+    """The test whose name says what is broken."""
+    seen_by_simulation: bool = True
+    """Whether a simulated world can show it, within so many worlds as are tried."""
