@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .variant import LOGGED_OUT, REFRESH, Edit, Variant
+from .variant import AMENDED_TESTS, FINDS, LOGGED_OUT, PROVE, REFRESH, Edit, Variant
 
 AMENDED: Final = (
     Variant(
@@ -26,9 +26,14 @@ AMENDED: Final = (
                 "            self._check(request)\n            response = await",
                 "            response = await",
             ),
-            Edit("_limiter.py", "            ends.append(login.scopes)\n", "            pass\n"),
+            Edit(
+                "_limiter.py",
+                "            ends.append(login.scopes)\n",
+                "            pass\n",
+            ),
         ),
-        "tests/test_limiter.py::test_p13_a_slot_that_comes_free_as_the_login_ends_is_not_used_for_it",
+        "tests/test_limiter.py::test_p13_a_slot_that_comes_free_as_the_login_ends_is_not_"
+        "used_for_it",
     ),
     Variant(
         "late cookies of an ended login are taken in",
@@ -47,16 +52,21 @@ AMENDED: Final = (
         (
             Edit(
                 "_signing.py",
-                "            course.charged = self.evidence.charge(place, generation.number, now=now)\n            if course.charged is None:\n",
-                "            account = self.evidence.accounts.get(place)\n            if account is not None and account.forbids(now):\n",
+                "            course.charged = self.evidence.charge(place, "
+                "generation.number, now=now)\n"
+                "            if course.charged is None:\n",
+                "            account = self.evidence.accounts.get(place)\n"
+                "            if account is not None and account.forbids(now):\n",
             ),
             Edit(
                 "_signing.py",
                 '        if renewed:\n            return "again"\n',
-                '        if renewed:\n            self.evidence.charge(place, generation.number, now=now)\n            return "again"\n',
+                "        if renewed:\n"
+                "            self.evidence.charge(place, generation.number, now=now)\n"
+                '            return "again"\n',
             ),
         ),
-        "tests/test_what_401s_prove.py::test_p04_a_hundred_one_shot_bodies_that_are_refused_cause_few_refreshes",
+        PROVE + "test_p04_a_hundred_one_shot_bodies_that_are_refused_cause_few_refreshes",
     ),
     Variant(
         "the evidence is that of the whole session",
@@ -67,7 +77,7 @@ AMENDED: Final = (
                 '    return origin_of(url), "/"\n',
             ),
         ),
-        "tests/test_what_401s_prove.py::test_p04_one_path_that_refuses_for_an_hour_is_refreshed_for_once_per_pause",
+        PROVE + "test_p04_one_path_that_refuses_for_an_hour_is_refreshed_for_once_per_pause",
     ),
     Variant(
         "a lost answer is not marked in the store",
@@ -78,29 +88,32 @@ AMENDED: Final = (
                 "            await trio.lowlevel.checkpoint()\n",
             ),
         ),
-        "tests/test_amended_promises.py::test_p05_a_lost_answer_is_marked_in_the_store_for_all_who_share_it",
+        AMENDED_TESTS + "test_p05_a_lost_answer_is_marked_in_the_store_for_all_who_share_it",
     ),
     Variant(
         "whose record it is is not looked at",
         (
             Edit(
                 "_vault.py",
-                '        if record is not None and self.owner and record.owner not in ("", self.owner):\n',
+                '        if record is not None and self.owner and record.owner not in ("", '
+                "self.owner):\n",
                 '        if record is not None and record.owner == "nobody":\n',
             ),
         ),
-        "tests/test_amended_promises.py::test_p15_the_record_of_another_client_is_used_for_nothing",
+        AMENDED_TESTS + "test_p15_the_record_of_another_client_is_used_for_nothing",
     ),
     Variant(
         "only its own task lands a flight",
         (
             Edit(
                 "_flights.py",
-                "        flight.late = True\n        self.land(flight, self._best_of(flight, None))\n",
+                "        flight.late = True\n"
+                "        self.land(flight, self._best_of(flight, None))\n",
                 "        await flight.over.wait()\n",
             ),
         ),
-        "tests/test_amended_promises.py::test_p20_who_waits_for_a_grant_that_cant_be_cancelled_is_told_at_the_deadline",
+        AMENDED_TESTS
+        + "test_p20_who_waits_for_a_grant_that_cant_be_cancelled_is_told_at_the_deadline",
     ),
     Variant(
         "a deadline counts the time for which the process was stopped",
@@ -111,7 +124,7 @@ AMENDED: Final = (
                 "        if False:\n",
             ),
         ),
-        "tests/test_amended_promises.py::test_p20_a_process_that_was_stopped_takes_the_answer_that_arrived",
+        AMENDED_TESTS + "test_p20_a_process_that_was_stopped_takes_the_answer_that_arrived",
         seen_by_simulation=False,
     ),
     Variant(
@@ -123,7 +136,8 @@ AMENDED: Final = (
                 "            raise\n\n    def _log_raised",
             ),
         ),
-        "tests/test_session_events.py::test_control_c_in_an_observer_ends_the_session_and_hangs_nobody",
+        "tests/test_session_events.py::test_control_c_in_an_observer_ends_the_session_and"
+        "_hangs_nobody",
     ),
     Variant(
         "a flight does not carry what it was started for",
@@ -134,7 +148,7 @@ AMENDED: Final = (
                 '"renewal", machine.refreshes, cause)',
             ),
         ),
-        "tests/test_amended_promises.py::test_p08_a_flight_has_what_it_was_started_for_when_the_session_is_left",
+        AMENDED_TESTS + "test_p08_a_flight_has_what_it_was_started_for_when_the_session_is_left",
     ),
     Variant(
         "the record of a log-out does not say why",
@@ -145,7 +159,7 @@ AMENDED: Final = (
                 "                ended=None,\n",
             ),
         ),
-        "tests/test_amended_promises.py::test_the_record_of_a_log_out_says_why_and_the_next_run_says_it",
+        AMENDED_TESTS + "test_the_record_of_a_log_out_says_why_and_the_next_run_says_it",
         seen_by_simulation=False,
     ),
     Variant(
@@ -157,7 +171,7 @@ AMENDED: Final = (
                 "            record.generation > self.synced\n",
             ),
         ),
-        "tests/test_amended_promises.py::test_a_file_that_was_deleted_and_made_anew_is_news_whatever_its_number",
+        AMENDED_TESTS + "test_a_file_that_was_deleted_and_made_anew_is_news_whatever_its_number",
     ),
     Variant(
         "proving that a login can be saved takes the news away",
@@ -168,7 +182,7 @@ AMENDED: Final = (
                 "                        await self.vault.look()\n",
             ),
         ),
-        "tests/test_simulation_finds.py::test_proving_that_a_login_can_be_saved_does_not_hide_what_others_have_saved",
+        FINDS + "test_proving_that_a_login_can_be_saved_does_not_hide_what_others_have_saved",
     ),
     Variant(
         "a mark on older tokens replaces newer ones in memory",
@@ -179,6 +193,6 @@ AMENDED: Final = (
                 "            pass\n",
             ),
         ),
-        "tests/test_simulation_finds.py::test_a_mark_on_the_old_tokens_does_not_replace_newer_ones_that_could_not_be_saved",
+        FINDS + "test_a_mark_on_the_old_tokens_does_not_replace_newer_ones_that_could_not_be_saved",
     ),
 )

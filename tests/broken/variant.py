@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import attrs
 
+AMENDED_TESTS = "tests/test_amended_promises.py::"
 CANCELLATION = "tests/test_promises_cancellation.py::"
+FINDS = "tests/test_simulation_finds.py::"
 LOGGED_OUT = "tests/test_promises_logged_out.py::"
 MANNERS = "tests/test_promises_manners.py::"
+PROVE = "tests/test_what_401s_prove.py::"
 REFRESH = "tests/test_promises_refresh.py::"
 STATE = "tests/test_state.py::"
 STORE = "tests/test_session_store.py::"

@@ -21,10 +21,15 @@ VARIANTS: Final = (
             Edit(
                 "_flights.py",
                 "        self.launch(self.renewal.renew, flight)\n",
-                "        flight.began = trio.current_time()\n        flight.deadline = flight.began + self.machine.policy.timeout\n        self.aloft.add(flight)\n        waiting_to_fly[flight] = self.renewal.renew\n",
+                "        flight.began = trio.current_time()\n"
+                "        flight.deadline = flight.began + self.machine.policy.timeout\n"
+                "        self.aloft.add(flight)\n"
+                "        waiting_to_fly[flight] = self.renewal.renew\n",
             ),
             Edit(
-                "_flight.py", "NO_LOSS = Loss()\n", "NO_LOSS = Loss()\nwaiting_to_fly: dict = {}\n"
+                "_flight.py",
+                "NO_LOSS = Loss()\n",
+                "NO_LOSS = Loss()\nwaiting_to_fly: dict = {}\n",
             ),
             Edit(
                 "_flights.py",
@@ -39,10 +44,22 @@ VARIANTS: Final = (
             Edit(
                 "_source.py",
                 "            landing = await self._wait(flight)\n            cancelled = False\n",
-                "            procedure = waiting_to_fly.pop(flight, None)\n            if procedure is not None:\n                await self.flights._fly(procedure, flight)\n            landing = await self._wait(flight)\n            cancelled = False\n",
+                "            procedure = waiting_to_fly.pop(flight, None)\n"
+                "            if procedure is not None:\n"
+                "                await self.flights._fly(procedure, flight)\n"
+                "            landing = await self._wait(flight)\n"
+                "            cancelled = False\n",
             ),
-            Edit("_flights.py", "        flying.set(flight)\n", ""),
-            Edit("_flight.py", "trio.CancelScope(shield=True)", "trio.CancelScope()"),
+            Edit(
+                "_flights.py",
+                "        flying.set(flight)\n",
+                "",
+            ),
+            Edit(
+                "_flight.py",
+                "trio.CancelScope(shield=True)",
+                "trio.CancelScope()",
+            ),
         ),
         CANCELLATION
         + "test_p06_the_task_that_started_the_refresh_leaves_at_once_and_the_refresh_lands",
@@ -58,10 +75,15 @@ VARIANTS: Final = (
             Edit(
                 "_flights.py",
                 "        self.launch(self.renewal.renew, flight)\n",
-                "        flight.began = trio.current_time()\n        flight.deadline = flight.began + self.machine.policy.timeout\n        self.aloft.add(flight)\n        waiting_to_fly[flight] = self.renewal.renew\n",
+                "        flight.began = trio.current_time()\n"
+                "        flight.deadline = flight.began + self.machine.policy.timeout\n"
+                "        self.aloft.add(flight)\n"
+                "        waiting_to_fly[flight] = self.renewal.renew\n",
             ),
             Edit(
-                "_flight.py", "NO_LOSS = Loss()\n", "NO_LOSS = Loss()\nwaiting_to_fly: dict = {}\n"
+                "_flight.py",
+                "NO_LOSS = Loss()\n",
+                "NO_LOSS = Loss()\nwaiting_to_fly: dict = {}\n",
             ),
             Edit(
                 "_flights.py",
@@ -76,7 +98,14 @@ VARIANTS: Final = (
             Edit(
                 "_source.py",
                 "            landing = await self._wait(flight)\n            cancelled = False\n",
-                "            procedure = waiting_to_fly.pop(flight, None)\n            if procedure is not None:\n                async def job(*, task_status):\n                    await self.flights._fly(procedure, flight)\n                    task_status.started()\n                await self.flights.nursery.start(job)\n            landing = await self._wait(flight)\n            cancelled = False\n",
+                "            procedure = waiting_to_fly.pop(flight, None)\n"
+                "            if procedure is not None:\n"
+                "                async def job(*, task_status):\n"
+                "                    await self.flights._fly(procedure, flight)\n"
+                "                    task_status.started()\n"
+                "                await self.flights.nursery.start(job)\n"
+                "            landing = await self._wait(flight)\n"
+                "            cancelled = False\n",
             ),
         ),
         CANCELLATION
@@ -93,7 +122,9 @@ VARIANTS: Final = (
             Edit(
                 "_source.py",
                 "            tell(events.WaitEnded(",
-                '            if cancelled:\n                flight.ground("nobody waits")\n            tell(events.WaitEnded(',
+                "            if cancelled:\n"
+                '                flight.ground("nobody waits")\n'
+                "            tell(events.WaitEnded(",
             ),
         ),
         CANCELLATION
@@ -101,7 +132,13 @@ VARIANTS: Final = (
     ),
     Variant(
         "the flight is not shielded from those who cancel the session",
-        (Edit("_flight.py", "trio.CancelScope(shield=True)", "trio.CancelScope()"),),
+        (
+            Edit(
+                "_flight.py",
+                "trio.CancelScope(shield=True)",
+                "trio.CancelScope()",
+            ),
+        ),
         CANCELLATION
         + "test_p08_a_refresh_in_the_air_lands_and_is_stored_however_the_session_is_left",
     ),
@@ -123,7 +160,10 @@ VARIANTS: Final = (
             Edit(
                 "_renewal.py",
                 "            flight.brought = generation\n            try:\n",
-                "            flight.brought = generation\n            after = on_landing(self.machine.state, flight, generation)\n            self.machine.become(after, landing=generation)\n            try:\n",
+                "            flight.brought = generation\n"
+                "            after = on_landing(self.machine.state, flight, generation)\n"
+                "            self.machine.become(after, landing=generation)\n"
+                "            try:\n",
             ),
             Edit(
                 "_renewal.py",
@@ -150,7 +190,8 @@ VARIANTS: Final = (
             Edit(
                 "_signing.py",
                 "        news = self._is_news(generation.number)\n",
-                "        read = tokens.fresh() or generation\n        news = self._is_news(read.number)\n",
+                "        read = tokens.fresh() or generation\n"
+                "        news = self._is_news(read.number)\n",
             ),
             Edit(
                 "_signing.py",
@@ -176,7 +217,9 @@ VARIANTS: Final = (
         "what is sent again after a redirect is the original request",
         (
             Edit(
-                "_auth.py", "            sent = response.request\n", "            sent = request\n"
+                "_auth.py",
+                "            sent = response.request\n",
+                "            sent = request\n",
             ),
         ),
         REFRESH + "test_p04_what_is_sent_again_after_a_redirect_is_the_request_that_was_refused",
@@ -211,8 +254,16 @@ VARIANTS: Final = (
     Variant(
         "a lost answer is asked for as often as any other",
         (
-            Edit("_retry.py", "MOST_REPEATS = 2", "MOST_REPEATS = 10**9"),
-            Edit("_retry.py", "REPEAT_WITHIN = 10.0", "REPEAT_WITHIN = 1e9"),
+            Edit(
+                "_retry.py",
+                "MOST_REPEATS = 2",
+                "MOST_REPEATS = 10**9",
+            ),
+            Edit(
+                "_retry.py",
+                "REPEAT_WITHIN = 10.0",
+                "REPEAT_WITHIN = 1e9",
+            ),
         ),
         REFRESH + "test_p05_after_a_lost_answer_it_is_presented_twice_more_within_ten_seconds",
     ),
@@ -241,12 +292,24 @@ VARIANTS: Final = (
     ),
     Variant(
         "a 401 is closed instead of read",
-        (Edit("_auth.py", "await read_refusal(response, library)", "await response.aclose()"),),
+        (
+            Edit(
+                "_auth.py",
+                "await read_refusal(response, library)",
+                "await response.aclose()",
+            ),
+        ),
         CANCELLATION + "test_p10_a_401_that_is_acted_on_is_read_before_its_request_waits",
     ),
     Variant(
         "a 401 is neither read nor closed while its request waits",
-        (Edit("_auth.py", "            await read_refusal(response, library)\n", ""),),
+        (
+            Edit(
+                "_auth.py",
+                "            await read_refusal(response, library)\n",
+                "",
+            ),
+        ),
         CANCELLATION + "test_p10_waiting_requests_do_not_starve_the_refresh_of_connections",
         seen_by_simulation=False,
     ),
@@ -255,8 +318,13 @@ VARIANTS: Final = (
         (
             Edit(
                 "_machine.py",
-                '                raise LoggedOutError(\n                    f"{REASONS[reason]}; {remedy}{more}", reason, at_unix=at_unix\n                ) from cause\n',
-                "                error = LoggedOutError(REASONS[reason], reason, at_unix=at_unix)\n                raise _raised.setdefault(id(why), error) from cause\n",
+                "                raise LoggedOutError(\n"
+                '                    f"{REASONS[reason]}; {remedy}{more}", reason, '
+                "at_unix=at_unix\n"
+                "                ) from cause\n",
+                "                error = LoggedOutError(REASONS[reason], reason, "
+                "at_unix=at_unix)\n"
+                "                raise _raised.setdefault(id(why), error) from cause\n",
             ),
             Edit(
                 "_machine.py",
@@ -271,13 +339,29 @@ VARIANTS: Final = (
         (
             Edit(
                 "_machine.py",
-                "        self.forget_cookies()\n        self.tell(\n            events.LoggedOut(\n                time=trio.current_time(), reason=outcome.reason, words=careful(outcome.cause)\n            )\n        )\n        login.end(outcome)\n",
-                "        login.end(outcome)\n        self.forget_cookies()\n        event = events.LoggedOut(time=trio.current_time(), reason=outcome.reason)\n        trio.lowlevel.spawn_system_task(_later, self.tell, event)\n",
+                "        self.forget_cookies()\n"
+                "        self.tell(\n"
+                "            events.LoggedOut(\n"
+                "                time=trio.current_time(), reason=outcome.reason, "
+                "words=careful(outcome.cause)\n"
+                "            )\n"
+                "        )\n"
+                "        login.end(outcome)\n",
+                "        login.end(outcome)\n"
+                "        self.forget_cookies()\n"
+                "        event = events.LoggedOut(time=trio.current_time(), "
+                "reason=outcome.reason)\n"
+                "        trio.lowlevel.spawn_system_task(_later, self.tell, event)\n",
             ),
             Edit(
                 "_machine.py",
                 '_logger = logging.getLogger("trioauth")\n',
-                '_logger = logging.getLogger("trioauth")\n\n\nasync def _later(tell, event):\n    await trio.lowlevel.checkpoint()\n    tell(event)\n',
+                '_logger = logging.getLogger("trioauth")\n'
+                "\n"
+                "\n"
+                "async def _later(tell, event):\n"
+                "    await trio.lowlevel.checkpoint()\n"
+                "    tell(event)\n",
             ),
         ),
         LOGGED_OUT + "test_p11_observers_are_told_before_any_waiter_wakes_and_see_the_new_state",
@@ -320,15 +404,25 @@ VARIANTS: Final = (
         (
             Edit(
                 "_renewal.py",
-                '        asked_at = self.machine.clock.now()\n        flight.doing = "waiting for the authorization server"\n',
-                '        asked_at = self.machine.clock.now()\n        flight.deadline = trio.current_time() + self.machine.policy.timeout\n        flight.doing = "waiting for the authorization server"\n',
+                "        asked_at = self.machine.clock.now()\n"
+                '        flight.doing = "waiting for the authorization server"\n',
+                "        asked_at = self.machine.clock.now()\n"
+                "        flight.deadline = trio.current_time() + "
+                "self.machine.policy.timeout\n"
+                '        flight.doing = "waiting for the authorization server"\n',
             ),
         ),
         MANNERS + "test_p20_the_deadline_bounds_the_retries_too",
     ),
     Variant(
         "the leeway is not capped, and a short-lived token is stale at birth",
-        (Edit("_flight.py", "min(policy.leeway, lifetime / 10)", "policy.leeway"),),
+        (
+            Edit(
+                "_flight.py",
+                "min(policy.leeway, lifetime / 10)",
+                "policy.leeway",
+            ),
+        ),
         STATE + "test_the_windows_are_capped_at_a_share_of_the_lifetime",
     ),
     Variant(
@@ -337,7 +431,9 @@ VARIANTS: Final = (
             Edit(
                 "_vault.py",
                 "            await ask(self._store.save, record, expected=self.synced)\n",
-                "            there = await self._store.load()\n            at = 0 if there is None else there.generation\n            await ask(self._store.save, record, expected=at)\n",
+                "            there = await self._store.load()\n"
+                "            at = 0 if there is None else there.generation\n"
+                "            await ask(self._store.save, record, expected=at)\n",
             ),
         ),
         STORE + "test_a_loser_adopts_what_the_winner_saved_and_overwrites_nothing",
@@ -347,8 +443,11 @@ VARIANTS: Final = (
         (
             Edit(
                 "_records.py",
-                "            self._not_saved(generation, login, outcome, exc)\n        except BaseException as exc:\n",
-                "            self._not_saved(generation, login, outcome, exc)\n            raise\n        except BaseException as exc:\n",
+                "            self._not_saved(generation, login, outcome, exc)\n"
+                "        except BaseException as exc:\n",
+                "            self._not_saved(generation, login, outcome, exc)\n"
+                "            raise\n"
+                "        except BaseException as exc:\n",
             ),
             Edit(
                 "_renewal.py",
@@ -395,7 +494,13 @@ VARIANTS: Final = (
     ),
     Variant(
         "the token endpoint's client follows redirects",
-        (Edit("_endpoint.py", "follow_redirects=False", "follow_redirects=True"),),
+        (
+            Edit(
+                "_endpoint.py",
+                "follow_redirects=False",
+                "follow_redirects=True",
+            ),
+        ),
         MANNERS + "test_p16_a_redirect_of_the_token_endpoint_is_never_followed",
     ),
     *AMENDED,

@@ -96,14 +96,15 @@ class Actor:
         )
         if scope.cancelled_caught:
             self.ledger.count(f"cancelled: {what}")
-        if patience is not None and took > patience + _TINY:
+        stopped = self.judge.weather.stopped_since(started)
+        if patience is not None and took > patience + _TINY and not stopped:
             self.ledger.violate("P6", f"{self.id} ({what}) left {took - patience:.3f} s late")
         if out and what in _AT_ONCE and not scope.cancelled_caught and begun == self.stay.begun:
             if not isinstance(failure, LoggedOutError | trio.ClosedResourceError):
                 self.ledger.violate("P11", f"{self.id} ({what}) on a session that is logged out")
             store = self.judge.stores[self.stay.name]
             looked = store.dawdling > 0 or store.dawdled_at > started
-            if took > (self.stay.program.policy.timeout + _TINY if looked else 0):
+            if not stopped and took > (self.stay.program.policy.timeout + _TINY if looked else 0):
                 self.ledger.violate("P11", f"{self.id} ({what}) learns late that it is logged out")
 
     async def _do(self, what: str) -> None:
@@ -171,6 +172,9 @@ class Actor:
             case _:
                 response = await self.client.get("/ok", headers=headers)
         self._answered(what, response)
+
+    def _is_late(self, ended: float) -> bool:
+        return trio.current_time() > ended and not self.judge.weather.stopped_since(ended)
 
     def _ask(self, number: str) -> None:
         """Take note that a request is asked for, or whatever else begins."""
@@ -275,14 +279,14 @@ class Actor:
             ended = self.judge.ended_at(self.stay, entered) if entered else None
             if running:
                 self.ledger.violate("P12", f"{self.id}: tasks outlive the nursery")
-            if ended is not None and trio.current_time() > ended:
+            if ended is not None and self._is_late(ended):
                 self.ledger.violate("P12", f"{self.id}: the nursery outlives the login")
 
     async def _wait_logged_out(self) -> None:
         began = self.ledger.order()
         out = await self.session.wait_logged_out()
         ended = self.judge.ended_at(self.stay, began)
-        if ended is not None and trio.current_time() != ended:
+        if ended is not None and self._is_late(ended):
             self.ledger.violate("P11", f"{self.id} learns late that the login is over")
         if not isinstance(out, LoggedOut):
             self.ledger.violate("P11", f"{self.id} was told {out}")

@@ -143,10 +143,15 @@ class Judge:
                 self.ledger.violate(
                     "P1", f"{shown.stay.name} has seen the successor of {shown.issue.name}"
                 )
-            elif not store.troubled and not each.stay.over:
+            elif not store.troubled and not each.stay.over and self._goes_on(each):
                 self.ledger.violate(
                     "P7", f"the successor of {shown.issue.name} never got into the store"
                 )
+
+    def _goes_on(self, shown: Presentation) -> bool:
+        """Say whether the login is still that of the session that has presented its token."""
+        held = self.ledger.issue_held_by(shown.stay)
+        return held is not None and held.login is shown.issue.login
 
     def _has_reason(self, shown: Presentation) -> bool:
         """P2: a 401 for this very generation, its age, or somebody's wish; no late 401."""
@@ -171,13 +176,17 @@ class Judge:
         """P6: only the deadline, a log-in, a log-out or leaving ends a refresh in the air."""
         now, stay, policy = trio.current_time(), shown.stay, shown.stay.program.policy
         due = any(
-            not flight.over and now + _TINY >= flight.at + policy.timeout
+            not flight.over and now + _TINY >= self._deadline(flight, policy.timeout)
             for flight in stay.flights.values()
         )
         closed = stay.closing_at is not None and now + _TINY >= stay.closing_at + policy.close_grace
         if not (due or closed or stay.changing or now <= stay.changed_at + policy.timeout):
             self.ledger.violate("P6", f"a refresh of {stay.name} was cancelled with a task")
         self.ledger.count("refreshes cut short")
+
+    def _deadline(self, flight: FlightSeen, timeout: float) -> float:
+        """P20: deadlines count the time awake."""
+        return flight.at + timeout + self.weather.stopped - flight.stopped
 
     def delivered(self, shown: Presentation) -> None:
         """Take in that an answer was read to its end."""
@@ -196,7 +205,11 @@ class Judge:
             each.issue is shown.issue and each.fate in ("tokens", "lost") and not each.delivered
             for each in self.ledger.presentations
         )
-        if not lost and not store.troubled:
+        replaced = any(
+            each.issue is shown.issue and each.delivered and not self._goes_on(each)
+            for each in self.ledger.presentations
+        )
+        if not (lost or replaced or store.troubled):
             self.ledger.violate(
                 "P5", f"{shown.stay.name} reuses {shown.issue.name}, spent and answered"
             )
@@ -381,7 +394,12 @@ class Judge:
         if event.flight in stay.flights:
             self.ledger.violate("P1", f"{stay.name}: flight {event.flight} started twice")
         stay.flights[event.flight] = FlightSeen(
-            event.flight, event.cause, event.generation, event.time
+            event.flight,
+            event.cause,
+            event.generation,
+            event.time,
+            self.weather.stopped,
+            self.weather.stops,
         )
         self.ledger.count("flights")
         self.ledger.count(f"flights: {event.cause}")
@@ -394,12 +412,18 @@ class Judge:
 
     def _ended(self, stay: Stay, number: int) -> None:
         flight = stay.flights[number]
+        if flight.over and stay.program.stubborn and not stay.flights[number].superseded:
+            # It was landed at its deadline, and has brought something all the same.
+            self.ledger.count("late landings")
+            return
         if flight.over:
             self.ledger.violate("P1", f"{stay.name}: flight {number} ended twice")
         flight.over = True
-        if trio.current_time() > flight.at + stay.program.policy.timeout + _TINY:
+        # Where it was stopped, a slice of the time is waited for once more.
+        end = self._deadline(flight, stay.program.policy.timeout)
+        if trio.current_time() > end + self.weather.stops - flight.stops + _TINY:
             self.ledger.violate("P20", f"{stay.name}: flight {number} took too long")
-        elif trio.current_time() >= flight.at + stay.program.policy.timeout - _TINY:
+        elif trio.current_time() >= end - _TINY:
             self.ledger.count("deadlines hit")
 
     def _newer(self, stay: Stay, generation: int) -> None:
@@ -417,10 +441,11 @@ class Judge:
     def _wait_ended(self, stay: Stay, event: events.WaitEnded) -> None:
         since, order = self._waits[stay, event.flight, event.task].pop()
         now = trio.current_time()
-        if now > since + stay.program.policy.timeout + _TINY:
+        stopped = self.weather.stopped + self.weather.stops
+        if now > since + stay.program.policy.timeout + stopped + _TINY:
             self.ledger.violate("P20", f"{event.task} waited {now - since:.2f} s")
         out_at, out_order = self._outs.get(stay, (0.0, 0))
-        if order < out_order and now > out_at:
+        if order < out_order and now > out_at and not self.weather.stopped_since(out_at):
             self.ledger.violate(
                 "P11", f"{event.task} was told {now - out_at:.2f} s after the log-out"
             )

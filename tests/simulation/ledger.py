@@ -113,6 +113,9 @@ class FlightSeen:
     cause: str
     generation: int
     at: float
+    stopped: float = 0.0
+    """For how long the processes had been stopped when it began."""
+    stops: int = 0
     over: bool = False
     superseded: bool = False
     """The login that it was for has ended; nobody waits for it any more."""

@@ -36,8 +36,10 @@ _LONGEST = 1000.0
 _TINY = 1e-6
 # What leaving may take beyond `close_grace`, to close connections.
 _GOODBYE = 1.0
+# What the first tries after the weather has cleared may take.
+_SETTLED = 6.0
 # The longest pause before what could not be saved is saved again.
-_SAVED_AGAIN = 6.0
+_SAVED_AGAIN = 301.0
 
 
 @attrs.frozen
@@ -144,6 +146,10 @@ class _Stage:
             match trouble.where:
                 case "wall":
                     self.weather.jump(trouble)
+                case "process":
+                    clock = trio.lowlevel.current_clock()
+                    assert isinstance(clock, trio.testing.MockClock)
+                    self.weather.stop(trouble, clock)
                 case "server":
                     self.server.sudden(trouble)
                 case _ if trouble.what == "remade":
@@ -156,9 +162,8 @@ class _Stage:
         self.weather.cleared.set()
         self.ledger.note("world", "the weather clears")
         self.server.spec = attrs.evolve(self.server.spec, latency=0.0, api_latency=0.0)
-        await trio.sleep(
-            _SAVED_AGAIN + max(program.policy.timeout for program in self.world.programs)
-        )
+        longest = max(program.policy.timeout for program in self.world.programs)
+        await trio.sleep(_SETTLED + longest)
         for _ in range(60):
             if None not in self.seats:
                 break
@@ -178,11 +183,16 @@ class _Stage:
                     await final_request(actor)
                 except Exception as exc:
                     self.ledger.violate("P14", f"a final request raised {exc!r}")
-                mixed = self.stores[number].mixed
-                if not (actor.session.statistics().saved or mixed):
+                if not await self._saved(actor) and not self.stores[number].mixed:
                     self.ledger.violate(
                         "P7", f"what {seat[0].name} could not save is not saved yet"
                     )
+
+    async def _saved(self, actor: Actor) -> bool:
+        """Say whether all is saved, after the longest pause at the latest."""
+        if not actor.session.statistics().saved:
+            await trio.sleep(_SAVED_AGAIN)
+        return actor.session.statistics().saved
 
     # --- tasks -----------------------------------------------------------------------------------
 
@@ -319,7 +329,7 @@ class _Stage:
         if stay.closing_at is None:
             return
         took = trio.current_time() - stay.closing_at
-        if took > stay.program.policy.close_grace + _GOODBYE + _TINY:
+        if self.weather.stops == 0 and took > stay.program.policy.close_grace + _GOODBYE + _TINY:
             self.ledger.violate("P8", f"leaving {stay.name} took {took:.2f} s")
         if any(each.ended is None for each in self.ledger.presentations if each.stay is stay):
             self.ledger.violate("P8", f"{stay.name} left a refresh running")

@@ -11,7 +11,7 @@ from trioauth import RefreshPolicy
 
 ClientKind: TypeAlias = Literal["own", "httpx", "httpx2"]
 Leaving: TypeAlias = Literal["return", "raise", "cancel"]
-Where: TypeAlias = Literal["endpoint", "api", "store", "server", "wall", "observer"]
+Where: TypeAlias = Literal["endpoint", "api", "store", "server", "wall", "process", "observer"]
 
 REQUESTS: Final = ("get", "post", "once", "form", "stream", "denied", "away", "foreign")
 # Several requests in a row, to what always refuses.
@@ -90,13 +90,16 @@ TROUBLES: Final[dict[Where, tuple[str, ...]]] = {
     ),
     "server": ("revoke", "kill"),  # the login; its access tokens
     "wall": ("forward", "back", "suspend"),
+    "process": ("stop",),  # it is stopped, while the rest of the world goes on
     "observer": ("interrupt",),  # it raises what nobody catches, as Control-C in it does
 }
 _WHERE_WEIGHTS: Final[dict[Where, int]] = {
-    "endpoint": 10, "api": 8, "store": 4, "server": 3, "wall": 2, "observer": 1,
+    "endpoint": 10, "api": 8, "store": 4, "server": 3, "wall": 2, "process": 1, "observer": 1,
 }  # fmt: skip
 # What happens at a moment, rather than to whoever comes by.
-SUDDEN: Final = frozenset({"lose", "remade", "revoke", "kill", "forward", "back", "suspend"})
+SUDDEN: Final = frozenset(
+    {"lose", "remade", "revoke", "kill", "forward", "back", "suspend", "stop"}
+)
 
 
 @attrs.frozen
