@@ -217,8 +217,10 @@ class Flights:
     def _land_renewal(self, flight: Flight[Landing], landing: Landing) -> None:
         machine = self.machine
         if flight.late and flight.landed and isinstance(landing, Generation):
-            # `Renewal` has put it into the state already, as far as its login goes on.
-            machine.tell(self._report(flight, landing))
+            # `Renewal` has put it into the state already, as far as its login goes on. Or it was
+            # in hand at the deadline, and has been told.
+            if landing is not flight.brought:
+                machine.tell(self._report(flight, landing))
             return
         if isinstance(landing, Generation) and flight.landed:
             # The login ended while the flight was in the air: discard the new tokens.

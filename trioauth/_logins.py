@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from . import events
-from ._errors import StoreError, careful
+from ._errors import Error, StoreError, careful
 from ._flight import Flight, Login
 from ._machine import ask
 from ._state import Landing, LoggedOut, held
@@ -52,20 +52,24 @@ class Logins:
         timeout = self.machine.policy.timeout
         try:
             with trio.fail_after(timeout):
-                async with self.lock, self.vault.lock():
-                    # Nothing is adopted here, so it stays news for the next refresh.
-                    await self.vault.peek()
-                    await self.vault.probe()
+                async with self.lock:
+                    # The session may have been closed while this task waited.
+                    self.machine.check_open()
+                    async with self.vault.lock():
+                        # Nothing is adopted here, so it stays news for the next renewal.
+                        await self.vault.peek()
+                        await self.vault.probe()
         except trio.TooSlowError:
             raise StoreError(
                 f"the token store gave no answer within {timeout} seconds (RefreshPolicy.timeout), "
                 "so no login was begun; another process may hold its lock, or the disk hangs"
             ) from None
-        except StoreError:
+        except (Error, trio.ClosedResourceError):
             raise
         except Exception as exc:
+            # A store of the program's own may raise anything.
             raise StoreError(
-                f"a login could not be kept ({careful(exc)}), so none was begun; mend the store"
+                f"the token store can't take a login now ({careful(exc)}), so none was begun"
             ) from exc
 
     async def obtain_first(self, flight: Flight[Landing]) -> Landing:
@@ -137,6 +141,10 @@ class Logins:
           Safe. Nothing is changed.
         """
         flight.doing = "waiting for the token store"
+        if self.lock.locked():
+            # A log-in or a log-out is under way. What it leads to is told in its time, and who asks
+            # now need not wait until the server has revoked a token.
+            return None
         async with self.lock:
             record = await self.vault.peek()
             if record is None or record.tokens is None or held(self.machine.state) is not None:

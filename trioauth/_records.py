@@ -23,7 +23,7 @@ from . import events
 from ._errors import StoreConflictError, careful
 from ._flight import NO_LOSS, Generation, Login, Loss
 from ._retry import one_more_loss
-from ._state import LoggedOut, Refreshing, Rejected, held, on_adoption
+from ._state import Closed, LoggedOut, Refreshing, Rejected, held, on_adoption
 from ._store import Record
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ class Records:
     """Whether the grant can only refuse without a refresh token."""
     save_later: Callable[[], None] = attrs.field(default=lambda: None)
     """Starts saving again what could not be saved; set by what has the timers."""
+    _unheeded: Record | None = attrs.field(default=None, init=False, repr=False)
+    """News that came when the session was closed, and no state could take it in: the renewal that
+    still waits for the lock needs it."""
 
     # --- generations -----------------------------------------------------------------------
 
@@ -123,7 +126,10 @@ class Records:
         Cancellation:
           Safe. What was adopted is adopted.
         """
-        record = await self.vault.news(self.machine.over)
+        news = await self.vault.news(self.machine.over)
+        record, unheeded, self._unheeded = news, self._unheeded, None
+        if record is None and unheeded is not None and unheeded.generation == self.vault.synced:
+            record = unheeded
         if record is None:
             return None
         if record.tokens is None:
@@ -186,7 +192,12 @@ class Records:
         with self.kept_in_memory(generation, base.login, outcome):
             for _ in range(_SAVE_ATTEMPTS):
                 try:
-                    await self.save(self.record(generation, base.login, outcome))
+                    record = self.record(generation, base.login, outcome)
+                    if record.generation <= self.vault.synced:
+                        # Others have only marked the tokens that we have renewed. They adopt
+                        # higher numbers only.
+                        record = attrs.evolve(record, generation=self._next_number())
+                    await self.save(record)
                 except StoreConflictError:
                     news = await self.news(has_login=True)
                     if news is not None:
@@ -284,7 +295,10 @@ class Records:
         if pending.tokens is None and login is not None and pending.login == login.id:
             await self.tell_ended(login)
             return None
+        before = self.vault.synced
         news = await self.news(has_login=held(self.machine.state) is not None)
+        if isinstance(self.machine.state, Closed) and self.vault.synced != before:
+            self._unheeded = self.vault.stored
         pending = self.vault.pending
         if pending is not None:
             if pending.generation <= self.vault.synced:

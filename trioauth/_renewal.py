@@ -243,7 +243,14 @@ class Renewal:
         generation = self.records.next_generation(tokens, login, asked_at)
         if not flight.late:
             flight.brought = generation
-            return await self.records.secure(generation, generation)
+            try:
+                return await self.records.secure(generation, generation)
+            except BaseException:
+                # Cancelled in the moment in which the answer came. Once more, and for a moment
+                # only: others would present what is spent.
+                with trio.CancelScope(deadline=trio.current_time() + _LAST_WORD, shield=True):
+                    flight.brought = await self.records.secure(generation, generation)
+                raise
         # The flight was landed at its deadline, and the grant could not be cancelled. What it
         # brought all the same is the newest refresh token.
         self.machine.become(on_adoption(self.machine.state, generation))

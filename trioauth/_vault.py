@@ -122,17 +122,20 @@ class Vault:
 
         News is a record with a higher generation, or of a login never seen here, whatever its
         number: the file was deleted, and another login begun. A store that lost its contents, or
-        was put back to an older state, has no news: what we hold in memory is newer.
+        was put back to an older state, has no news: what we hold in memory is newer. Neither is it
+        news if others have only marked the tokens that ours, still to be saved, were made from.
 
         Args:
           over: Logins that have ended here: what others still save about them is no news.
         """
-        before, record = self.synced, await self.peek()
+        before, record = self.stored, await self.peek()
         newer = (
             record is not None
-            and (record.generation > before or record.login not in self._seen)
+            and (record.generation > self.synced or record.login not in self._seen)
             and record.login not in over
         )
+        if self.pending is not None and self.pending.tokens is not None:
+            newer = newer and not _same_tokens(record, before)
         self.note(record)
         if not newer:
             return None
@@ -170,6 +173,14 @@ class Vault:
             raise
         self.note(record)
         self.pending = None
+
+
+def _same_tokens(record: Record | None, before: Record | None) -> bool:
+    return (
+        record is not None
+        and before is not None
+        and (record.login, record.tokens) == (before.login, before.tokens)
+    )
 
 
 def _same(record: Record | None, tried: Record | None) -> bool:

@@ -10,17 +10,21 @@ import httpx2
 import trio
 
 from trioauth import (
+    Error,
     GrantMisconfiguredError,
     LoggedOut,
     LoggedOutError,
     OriginError,
     RefreshUnavailableError,
+    StoreError,
     TokenEndpoint,
     Tokens,
 )
+from trioauth._limiter import PATIENCE
+from trioauth._state import on_rejection
 
 from .server import FOREIGN
-from .world import REQUESTS, Step
+from .world import REQUESTS, SERIES, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from .server import Server
 
 _TINY: Final = 1e-6
+_LONGEST_PAUSE: Final = 300.0
 _OURS: Final = (
     LoggedOutError,
     RefreshUnavailableError,
@@ -56,14 +61,13 @@ class Actor:
     ledger: Ledger
     judge: Judge
     server: Server
+    asking: str = ""
+    """The name of the request that is under way."""
 
     async def act(self) -> None:
         """Do the step, and check how it ends."""
         what, patience, started = self.step.what, self.step.patience, trio.current_time()
-        held = self.ledger.issue_held_by(self.stay)
-        if held is not None:
-            self.judge.born[self.id] = held.login
-        self.judge.reading.pop(self.id.partition(".")[0], None)
+        self._ask(self.id)
         out = isinstance(self.session.state, LoggedOut)
         begun = self.stay.begun
         self.ledger.count(f"did: {what}")
@@ -76,7 +80,12 @@ class Actor:
                 await self._do(what)
             except Exception as exc:
                 failure = exc
-                self._failed(what, exc)
+            except BaseException as exc:
+                if self.judge.without_interrupts(exc) is not None:
+                    raise
+                self.ledger.count(f"interrupted: {what}")
+                return
+                self._failed(what, exc, started)
         took = trio.current_time() - started
         self.ledger.note(
             self.stay.name,
@@ -87,12 +96,15 @@ class Actor:
         )
         if scope.cancelled_caught:
             self.ledger.count(f"cancelled: {what}")
-        if patience is not None and took > patience + _TINY:
+        stopped = self.judge.weather.stopped_since(started)
+        if patience is not None and took > patience + _TINY and not stopped:
             self.ledger.violate("P6", f"{self.id} ({what}) left {took - patience:.3f} s late")
         if out and what in _AT_ONCE and not scope.cancelled_caught and begun == self.stay.begun:
             if not isinstance(failure, LoggedOutError | trio.ClosedResourceError):
                 self.ledger.violate("P11", f"{self.id} ({what}) on a session that is logged out")
-            if took > 0:
+            store = self.judge.stores[self.stay.name]
+            looked = store.dawdling > 0 or store.dawdled_at > started
+            if not stopped and took > (self.stay.program.policy.timeout + _TINY if looked else 0):
                 self.ledger.violate("P11", f"{self.id} ({what}) learns late that it is logged out")
 
     async def _do(self, what: str) -> None:
@@ -101,11 +113,19 @@ class Actor:
         else:
             await getattr(self, f"_{what}")()
 
-    def _failed(self, what: str, exc: Exception) -> None:
+    def _store_may_fail(self, started: float) -> bool:
+        """Say whether the store has failed, or was busy for as long as one waits for it."""
+        late = trio.current_time() + _TINY >= started + self.stay.program.policy.timeout
+        store = self.judge.stores[self.stay.name]
+        return late or store.mixed or store.troubled > 0
+
+    def _failed(self, what: str, exc: Exception, started: float) -> None:
         allowed: tuple[type, ...] = _OURS
-        if what in REQUESTS:
+        if what in REQUESTS or what in SERIES:
             allowed = (*_OURS, *_BROKEN)
-            last = self.judge.last.get(self.id)
+            if self.stay.program.slots and trio.current_time() >= started + PATIENCE:
+                allowed = (*allowed, httpx.PoolTimeout)
+            last = self.judge.last.get(self.asking)
             if last is not None and isinstance(exc, _OURS):
                 last.kept = False
         if what == "foreign":
@@ -114,10 +134,19 @@ class Actor:
             allowed = (*_OURS, trio.WouldBlock)
         if what in ("log_in", "log_out"):
             allowed = (LoggedOutError, trio.ClosedResourceError)
+        if what == "log_in" and self._store_may_fail(started):
+            allowed = (*allowed, StoreError)
+        if what == "log_in" and isinstance(exc.__cause__, allowed):
+            # Another task's log-in, which this one has waited for, failed so.
+            allowed = (*allowed, Error)
         if what == "wait_logged_out":
             allowed = (trio.ClosedResourceError,)
         self.judge.raised(self.stay, f"{self.id} ({what})", exc, allowed)
-        if isinstance(exc, RefreshUnavailableError) and what in (*REQUESTS, "token_nowait"):
+        if isinstance(exc, RefreshUnavailableError) and what in (
+            *REQUESTS,
+            *SERIES,
+            "token_nowait",
+        ):
             self.judge.unavailable_although_good(self.stay, self.id)
 
     # --- requests ------------------------------------------------------------------------------
@@ -144,11 +173,45 @@ class Actor:
                 response = await self.client.get("/ok", headers=headers)
         self._answered(what, response)
 
+    def _is_late(self, ended: float) -> bool:
+        return trio.current_time() > ended and not self.judge.weather.stopped_since(ended)
+
+    def _ask(self, number: str) -> None:
+        """Take note that a request is asked for, or whatever else begins."""
+        self.asking = number
+        self.judge.reading.pop(self.id.partition(".")[0], None)
+        held = self.ledger.issue_held_by(self.stay)
+        if held is not None:
+            self.judge.born[number] = held.login
+
+    async def _poll(self) -> None:
+        for number in range(6):
+            with trio.move_on_after(0.02 + self.step.amount / 50):
+                await self._one_of_many("poll", number, "/denied", None)
+            await trio.sleep(0.2)
+
+    async def _upload(self) -> None:
+        for number in range(5):
+            await self._one_of_many("upload", number, "/denied", _once())
+
+    async def _items(self) -> None:
+        for number in range(24):
+            await self._one_of_many("items", number, f"/item/{self.id}.{number}", None)
+
+    async def _one_of_many(self, what: str, number: int, path: str, content: Any) -> None:
+        self._ask(f"{self.id}.{number}")
+        headers = {"x-sim-id": self.asking}
+        try:
+            response = await self.client.request("POST", path, headers=headers, content=content)
+        except _BROKEN:
+            return
+        self._answered(what, response)
+
     async def _send(self, path: str, headers: dict[str, str], content: Any) -> Any:
         return await self.client.post(path, headers=headers, content=content)
 
     def _answered(self, what: str, response: Any) -> None:
-        last = self.judge.last[self.id]
+        last = self.judge.last[self.asking]
         said = response.extensions.get("trioauth")
         if said is None:
             self.ledger.violate("P4", f"{self.id} does not say how it was authenticated")
@@ -157,9 +220,11 @@ class Actor:
             return
         last.kept = said.not_resent in ("futile", "again")
         self.ledger.count(f"handed back: {said.not_resent}")
+        if said.not_resent == "futile":
+            self.judge.futility.handed_back(last)
         if said.not_resent is None:
             self.ledger.violate("P4", f"{self.id} got a 401 back for no reason")
-        if said.not_resent == "body" and what != "once":
+        if said.not_resent == "body" and what not in ("once", "upload"):
             self.ledger.violate("P4", f"{self.id} ({what}) could have been sent again")
 
     # --- tokens --------------------------------------------------------------------------------
@@ -178,11 +243,16 @@ class Actor:
         await self.session.refresh()
 
     async def _reject(self) -> None:
-        held = self.ledger.issue_held_by(self.stay)
-        generation = self.session.generation
-        if held is not None:
-            self.stay.rejected[held.name] = self.ledger.order()
+        held, stay = self.ledger.issue_held_by(self.stay), self.stay
+        generation, before = self.session.generation, self.session.statistics().rejections
+        order, state = self.ledger.order(), self.session._machine.state
+        news = on_rejection(state, generation) is not state
         self.session.reject(generation)
+        heeded = self.session.statistics().rejections > before
+        if news:
+            self.judge.futility.reported(stay, heeded=heeded)
+        if held is not None and heeded:
+            stay.rejected[held.name] = order
         self.session.reject(generation - 1)
 
     # --- logins --------------------------------------------------------------------------------
@@ -209,14 +279,14 @@ class Actor:
             ended = self.judge.ended_at(self.stay, entered) if entered else None
             if running:
                 self.ledger.violate("P12", f"{self.id}: tasks outlive the nursery")
-            if ended is not None and trio.current_time() > ended:
+            if ended is not None and self._is_late(ended):
                 self.ledger.violate("P12", f"{self.id}: the nursery outlives the login")
 
     async def _wait_logged_out(self) -> None:
         began = self.ledger.order()
         out = await self.session.wait_logged_out()
         ended = self.judge.ended_at(self.stay, began)
-        if ended is not None and trio.current_time() != ended:
+        if ended is not None and self._is_late(ended):
             self.ledger.violate("P11", f"{self.id} learns late that the login is over")
         if not isinstance(out, LoggedOut):
             self.ledger.violate("P11", f"{self.id} was told {out}")
@@ -236,10 +306,12 @@ class Actor:
 
         async def human(_: TokenEndpoint) -> Tokens:
             await trio.sleep(0.3)
-            return self.server.sign_in(took=0.3)
+            return self.server.sign_in(self.stay, took=0.3)
 
         try:
-            await self.session.log_in(human if self.step.amount > 1 else self.server.sign_in())
+            await self.session.log_in(
+                human if self.step.amount > 1 else self.server.sign_in(self.stay)
+            )
         finally:
             self._changing(-1)
         if self.stay.begun == begun:
@@ -262,11 +334,23 @@ async def final_request(actor: Actor) -> None:
     for number in range(4):
         if isinstance(session.state, LoggedOut):
             actor.stay.log_ins += 1
-            await session.log_in(actor.server.sign_in())
+            try:
+                await session.log_in(actor.server.sign_in(actor.stay))
+            except StoreError:
+                if not actor.judge.stores[actor.stay.name].mixed:
+                    raise
         headers = {"x-sim-id": f"{actor.id}.{number}"}
         try:
             response = await actor.client.get("/ok", headers=headers)
         except LoggedOutError:
+            continue
+        except RefreshUnavailableError as exc:
+            # Another session's answer was lost, and its pause, up to five minutes, holds for all.
+            pause = exc.retry_at - trio.current_time()
+            if not -_TINY < pause <= _LONGEST_PAUSE + _TINY:
+                ledger.violate("P20", f"{actor.stay.name} asks for a pause of {pause} s")
+            ledger.count("final: quiet")
+            await trio.sleep(max(pause, 0.0) + _TINY)
             continue
         if response.status_code == 200:
             ledger.count("final requests")
@@ -279,4 +363,7 @@ async def final_request(actor: Actor) -> None:
                 await session.refresh()
             except LoggedOutError:
                 continue
+    if actor.judge.stores[actor.stay.name].mixed:
+        ledger.count("kept out by another client's record")
+        return
     ledger.violate("P14", f"{actor.stay.name} does not work although the weather is fair")

@@ -15,7 +15,9 @@ import trio
 
 from trioauth import LoggedIn, LoggedOut, LoggedOutError, events
 
+from .futility import Futility
 from .ledger import FlightSeen, Issue, Ledger, Login, Presentation, Sent, Stay
+from .quiet import Quiet
 from .weather import EPOCH
 
 if TYPE_CHECKING:
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
 
 CANARY: Final = "t-canary-"
 _TINY: Final = 1e-6
-# P5: how often, and for how long, a refresh token of unknown fate is presented again.
-_REPEATS: Final = 2
-_REPEAT_WITHIN: Final = 10.0
+# P4: once, again after a refresh, and once more if that had only adopted.
+_MOST_SENDINGS: Final = 3
 
 
 @attrs.define(eq=False)
@@ -49,6 +50,12 @@ class Judge:
     _failures: dict[Stay, tuple[float, float, int]] = attrs.field(factory=dict)
     _forward_at: dict[Presentation, float] = attrs.field(factory=dict)
     _outs: dict[Stay, tuple[float, int]] = attrs.field(factory=dict)
+    futility: Futility = attrs.field(init=False)
+    _quiet: Quiet = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.futility = Futility(self.ledger, self.weather)
+        self._quiet = Quiet(self.ledger, self.weather)
 
     # --- the token endpoint --------------------------------------------------------------------
 
@@ -70,7 +77,7 @@ class Judge:
         """Take in that a stranger answered, whatever it said: a redirect of the API ends there."""
         sent = self.last.get(request.headers["x-sim-id"])
         if sent is not None and sent.status == 302:
-            self._judge_use(sent)
+            self.futility.answered(sent)
 
     def presented(self, shown: Presentation) -> None:
         """Check everything about presenting a refresh token, at the moment it arrives."""
@@ -84,13 +91,20 @@ class Judge:
         if any(each.ended is None for each in before) and not store.lapsed:
             self.ledger.violate("P1", f"two presentations of {shown.issue.login.name} at once")
         self._looked(shown, store)
+        self._ours(shown.stay, shown.issue)
         again = [each for each in before if each.issue is shown.issue]
-        self._repeated(shown, [each for each in again if each.stay is shown.stay])
+        self._honours_retry_after(shown, again)
+        self._quiet.presented(shown, store)
         self._known_used(shown, again, store)
         if not self._has_reason(shown):
             self.ledger.violate(
                 "P2", f"{shown.stay.name} refreshes {shown.issue.name} for no reason"
             )
+
+    def _ours(self, stay: Stay, issue: Issue) -> None:
+        """P15: what belongs to another client is never used."""
+        if issue.login.stranger not in (None, stay.program.stranger):
+            self.ledger.violate("P15", f"{stay.name} uses {issue.name}, of another client")
 
     def _looked(self, shown: Presentation, store: Store) -> None:
         record, stay, issue = store.record, shown.stay, shown.issue
@@ -106,30 +120,17 @@ class Judge:
             has = "a log-out" if stored is None else stored.name
             self.ledger.violate("P5", f"{stay.name} presents {issue.name}; the store has {has}")
 
-    def _repeated(self, shown: Presentation, again: list[Presentation]) -> None:
-        """P5: at most twice more within 10 seconds of the loss; later, only after a long pause."""
-        now, since, repeats = trio.current_time(), None, 0
+    def _honours_retry_after(self, shown: Presentation, again: list[Presentation]) -> None:
+        now = trio.current_time()
         for each in again:
-            if since is not None and each.at <= since + _REPEAT_WITHIN + _TINY:
-                repeats += 1
-            elif not _known(each):
-                since, repeats = each.ended or each.at, 0
-            if each.not_before > now + self._forward_since(each) + _TINY:
+            early = each.not_before > now + self._forward_since(each) + _TINY
+            if each.stay is shown.stay and early:
                 self.ledger.violate("P20", f"{shown.stay.name} does not honour Retry-After")
-        if since is None:
-            return
-        self.ledger.count("refresh tokens presented again")
-        quiet = since + _REPEAT_WITHIN + shown.stay.program.policy.backoff
-        forward = self.weather.forward
-        if now <= since + _REPEAT_WITHIN + _TINY:
-            if repeats >= _REPEATS and forward == 0:
-                self.ledger.violate(
-                    "P5", f"{shown.issue.name} presented {repeats + 2} times in 10 s"
-                )
-        elif now + forward + _TINY < quiet:
-            self.ledger.violate(
-                "P5", f"{shown.issue.name} presented again {now - since:.2f} s later"
-            )
+
+    def ended(self, shown: Presentation) -> None:
+        """Take in that a presentation has an end, as far as the server can tell."""
+        if shown.fate == "lost":
+            self._quiet.lost(shown, self.stores[shown.stay.name])
 
     def _forward_since(self, each: Presentation) -> float:
         return self.weather.forward - self._forward_at[each]
@@ -142,10 +143,15 @@ class Judge:
                 self.ledger.violate(
                     "P1", f"{shown.stay.name} has seen the successor of {shown.issue.name}"
                 )
-            elif not store.troubled and not each.stay.over:
+            elif not store.troubled and not each.stay.over and self._goes_on(each):
                 self.ledger.violate(
                     "P7", f"the successor of {shown.issue.name} never got into the store"
                 )
+
+    def _goes_on(self, shown: Presentation) -> bool:
+        """Say whether the login is still that of the session that has presented its token."""
+        held = self.ledger.issue_held_by(shown.stay)
+        return held is not None and held.login is shown.issue.login
 
     def _has_reason(self, shown: Presentation) -> bool:
         """P2: a 401 for this very generation, its age, or somebody's wish; no late 401."""
@@ -170,13 +176,17 @@ class Judge:
         """P6: only the deadline, a log-in, a log-out or leaving ends a refresh in the air."""
         now, stay, policy = trio.current_time(), shown.stay, shown.stay.program.policy
         due = any(
-            not flight.over and now + _TINY >= flight.at + policy.timeout
+            not flight.over and now + _TINY >= self._deadline(flight, policy.timeout)
             for flight in stay.flights.values()
         )
         closed = stay.closing_at is not None and now + _TINY >= stay.closing_at + policy.close_grace
         if not (due or closed or stay.changing or now <= stay.changed_at + policy.timeout):
             self.ledger.violate("P6", f"a refresh of {stay.name} was cancelled with a task")
         self.ledger.count("refreshes cut short")
+
+    def _deadline(self, flight: FlightSeen, timeout: float) -> float:
+        """P20: deadlines count the time awake."""
+        return flight.at + timeout + self.weather.stopped - flight.stopped
 
     def delivered(self, shown: Presentation) -> None:
         """Take in that an answer was read to its end."""
@@ -195,7 +205,11 @@ class Judge:
             each.issue is shown.issue and each.fate in ("tokens", "lost") and not each.delivered
             for each in self.ledger.presentations
         )
-        if not lost and not store.troubled:
+        replaced = any(
+            each.issue is shown.issue and each.delivered and not self._goes_on(each)
+            for each in self.ledger.presentations
+        )
+        if not (lost or replaced or store.troubled):
             self.ledger.violate(
                 "P5", f"{shown.stay.name} reuses {shown.issue.name}, spent and answered"
             )
@@ -207,6 +221,8 @@ class Judge:
         stay, issue, before = sent.stay, sent.issue, self.last.get(sent.id)
         sent.hop = before is not None and before.status == 303
         sent.again = sent.hop and before is not None and before.again
+        if sent.hop and before is not None:
+            sent.after = (*before.after, before.path)
         self.last[sent.id] = self.reading[sent.id.partition(".")[0]] = sent
         if len(authorizations) != 1 or issue is None:
             self.ledger.violate("P15", f"{stay.name} sends {len(authorizations)} tokens")
@@ -217,17 +233,28 @@ class Judge:
             if before.curable and not sent.hop:
                 before.kept = False
                 sent.again = True
+        self._ours(stay, issue)
         if sent.hop:
             return
         if sent.born is not None and sent.born is not issue.login:
             self.ledger.violate("P13", f"{sent.id} began in {sent.born.name}, sent as {issue.name}")
-        if sum(each.id == sent.id and not each.hop for each in self.ledger.sent) >= 2:
-            self.ledger.violate("P4", f"{sent.id} sent a third time")
+        self._not_too_often(sent)
         if not stay.logged_in:
             self.ledger.violate("P11", f"{sent.id} sent although {stay.name} is logged out")
         if stay.over or (stay.closing_at is not None and sent.at > stay.closing_at):
             self.ledger.violate("P8", f"{sent.id} sent although {stay.name} was left")
         self._usable(sent, issue)
+
+    def _not_too_often(self, sent: Sent) -> None:
+        """P4: twice; a third time only if the second token was adopted."""
+        earlier = [each for each in self.ledger.sent if each.id == sent.id and not each.hop]
+        if len(earlier) >= _MOST_SENDINGS:
+            self.ledger.violate("P4", f"{sent.id} sent {len(earlier) + 1} times")
+        if len(earlier) == _MOST_SENDINGS - 1:
+            self.ledger.count("requests sent three times")
+            second = earlier[1].issue
+            if second is not None and second not in sent.stay.adopted:
+                self.ledger.violate("P4", f"{sent.id} sent a third time")
 
     def _usable(self, sent: Sent, issue: Issue) -> None:
         stay = sent.stay
@@ -266,39 +293,25 @@ class Judge:
         """Take in what the API said."""
         self.ledger.count(f"status {sent.status}")
         if sent.status not in (302, 303):  # Of a redirect, what counts is how it ends.
-            self._judge_use(sent)
+            self.futility.answered(sent)
         if sent.curable and sent.stay.session is not None:
             held = self.ledger.issue_held_by(sent.stay)
             if held is not None and held is not sent.issue:
                 self.ledger.count("late 401s")
 
-    def _judge_use(self, sent: Sent) -> None:
-        """P4: note whether refreshing was of any use, and whether it is still worth trying."""
-        stay, policy = sent.stay, sent.stay.program.policy
-        if sent.again and not sent.curable:
-            stay.in_vain.clear()
-        elif sent.again and sent.issue is not None and sent.issue not in stay.counted:
-            stay.counted.add(sent.issue)
-            stay.in_vain.append(sent.issue)
-            stay.in_vain_at, stay.works = trio.current_time(), False
-        elif not sent.again and not sent.curable:
-            stay.works = True
-        elif not sent.again:
-            now = trio.current_time() + self.weather.forward
-            long = 60 * 2 ** (len(stay.in_vain) - policy.max_futile)
-            pause = policy.cooldown if stay.works else long
-            over = now >= stay.in_vain_at + pause - _TINY
-            sent.futile = len(stay.in_vain) >= policy.max_futile and not over
-
-    def _started_in_vain(self, stay: Stay) -> bool:
+    def _caused_by(self, stay: Stay) -> Sent | None:
+        """Return the request whose 401 has caused the flight that starts now, if that is clear."""
+        sent = self.reading.get(trio.lowlevel.current_task().name)
         issue = self.ledger.issue_held_by(stay)
-        refusals = [
+        if sent is None or issue is None or issue.name in stay.rejected:
+            return None
+        refused = [
             each
             for each in self.ledger.sent
-            if each.stay is stay and each.issue is issue and each.curable and not each.again
+            if each.stay is stay and each.issue is issue and each.curable
         ]
-        wished = issue is None or issue.name in stay.rejected
-        return bool(refusals) and not wished and all(each.futile for each in refusals)
+        clear = {each.path for each in refused} == {sent.path} and sent.issue is issue
+        return sent if clear and sent.curable and sent.stay is stay else None
 
     def accepted(self, sent: Sent, request: Any, body: bytes) -> None:
         """P4: nothing is done twice, and no body arrives cut short."""
@@ -329,6 +342,8 @@ class Judge:
                 self._failures.pop(stay, None)
                 self._newer(stay, event.generation)
                 self.ledger.count("adoptions" if event.adopted else "landings")
+                if event.adopted and (adopted := self.ledger.issue_held_by(stay)) is not None:
+                    stay.adopted.add(adopted)
             case events.RefreshFailed():
                 self._ended(stay, event.flight)
                 self.ledger.count("failed flights")
@@ -350,7 +365,7 @@ class Judge:
                     self.ledger.violate(
                         "P13", f"{stay.name}: a login began before the last one ended"
                     )
-                stay.logged_in = True
+                stay.logged_in, stay.refused_here = True, False
                 stay.begun += 1
                 self.ledger.note_held(stay)
                 self._failures.pop(stay, None)
@@ -361,7 +376,10 @@ class Judge:
             case events.NotSaved():
                 stay.not_saved += 1
                 self.ledger.count("not saved")
-                if event.error != "Cancelled" and not self.stores[stay.name].troubled:
+                store = self.stores[stay.name]
+                if event.error not in ("Cancelled", "Interrupt") and not (
+                    store.troubled or store.mixed
+                ):
                     self.ledger.violate(
                         "P7", f"{stay.name}: not saved, {event.error}, for no reason"
                     )
@@ -376,12 +394,17 @@ class Judge:
         if event.flight in stay.flights:
             self.ledger.violate("P1", f"{stay.name}: flight {event.flight} started twice")
         stay.flights[event.flight] = FlightSeen(
-            event.flight, event.cause, event.generation, event.time
+            event.flight,
+            event.cause,
+            event.generation,
+            event.time,
+            self.weather.stopped,
+            self.weather.stops,
         )
         self.ledger.count("flights")
         self.ledger.count(f"flights: {event.cause}")
-        if event.cause == "rejected" and self._started_in_vain(stay):
-            self.ledger.violate("P4", f"{stay.name} refreshes once more, in vain")
+        if event.cause == "rejected" and (sent := self._caused_by(stay)) is not None:
+            self.futility.refreshed(sent)
         retry_at, forward, writes = self._failures.pop(stay, (0.0, 0.0, -1))
         early = event.time + (self.weather.forward - forward) + _TINY < retry_at
         if early and writes == self.stores[stay.name].writes:
@@ -389,12 +412,18 @@ class Judge:
 
     def _ended(self, stay: Stay, number: int) -> None:
         flight = stay.flights[number]
+        if flight.over and stay.program.stubborn and not stay.flights[number].superseded:
+            # It was landed at its deadline, and has brought something all the same.
+            self.ledger.count("late landings")
+            return
         if flight.over:
             self.ledger.violate("P1", f"{stay.name}: flight {number} ended twice")
         flight.over = True
-        if trio.current_time() > flight.at + stay.program.policy.timeout + _TINY:
+        # Where it was stopped, a slice of the time is waited for once more.
+        end = self._deadline(flight, stay.program.policy.timeout)
+        if trio.current_time() > end + self.weather.stops - flight.stops + _TINY:
             self.ledger.violate("P20", f"{stay.name}: flight {number} took too long")
-        elif trio.current_time() >= flight.at + stay.program.policy.timeout - _TINY:
+        elif trio.current_time() >= end - _TINY:
             self.ledger.count("deadlines hit")
 
     def _newer(self, stay: Stay, generation: int) -> None:
@@ -412,10 +441,11 @@ class Judge:
     def _wait_ended(self, stay: Stay, event: events.WaitEnded) -> None:
         since, order = self._waits[stay, event.flight, event.task].pop()
         now = trio.current_time()
-        if now > since + stay.program.policy.timeout + _TINY:
+        stopped = self.weather.stopped + self.weather.stops
+        if now > since + stay.program.policy.timeout + stopped + _TINY:
             self.ledger.violate("P20", f"{event.task} waited {now - since:.2f} s")
         out_at, out_order = self._outs.get(stay, (0.0, 0))
-        if order < out_order and now > out_at:
+        if order < out_order and now > out_at and not self.weather.stopped_since(out_at):
             self.ledger.violate(
                 "P11", f"{event.task} was told {now - out_at:.2f} s after the log-out"
             )
@@ -427,7 +457,7 @@ class Judge:
             self.ledger.count("cancelled: waiting for a flight")
 
     def _logged_out(self, stay: Stay, event: events.LoggedOut) -> None:
-        stay.logged_in = False
+        stay.logged_in, stay.refused_here = False, event.reason == "refused"
         for flight in stay.flights.values():
             flight.superseded = True
         self._outs[stay] = (event.time, self.ledger.order())
@@ -463,10 +493,23 @@ class Judge:
             case "unavailable":
                 return stay.program.policy.when_unavailable == "log_out"
             case "replaced":
-                return stay.log_ins > 0 or any(each.log_ins for each in others)
+                began = stay.log_ins > 0 or any(each.log_ins for each in others)
+                return began or bool(self.stores[stay.name].remade)
             case "elsewhere":
                 return bool(self.stores[stay.name].ended_by - {stay.name})
         return False
+
+    @staticmethod
+    def without_interrupts(exc: BaseException) -> BaseException | None:
+        """Return what is left of an exception besides what observers have raised."""
+        if not isinstance(exc, BaseExceptionGroup):
+            return None if type(exc).__name__ == "Interrupt" else exc
+        left = [
+            each
+            for each in map(Judge.without_interrupts, exc.exceptions)
+            if each is not None and not isinstance(each, LoggedOutError)
+        ]
+        return exc if len(left) > 1 else next(iter(left), None)
 
     # --- what tasks see -------------------------------------------------------------------------
 
@@ -487,7 +530,7 @@ class Judge:
         if isinstance(exc, LoggedOutError) and stay.session is not None:
             state = stay.session.state
             same = isinstance(state, LoggedOut) and state.reason == exc.reason == "refused"
-            if same and exc.__cause__ is None:
+            if same and stay.refused_here and exc.__cause__ is None:
                 self.ledger.violate("P11", f"{what}: a LoggedOutError without its cause")
 
     def unavailable_although_good(self, stay: Stay, what: str) -> None:

@@ -20,6 +20,8 @@ class Login:
 
     name: str
     alive: bool = True
+    stranger: bool | None = None
+    """Which of the two clients it was made for; None: either."""
     revoked_by: set[str] = attrs.field(factory=set)
     """The names of the sessions that logged out, and said so."""
 
@@ -97,8 +99,8 @@ class Sent:
     told_order: int = 0
     again: bool = False
     """It was refused before, and is sent with a newer token."""
-    futile: bool = False
-    """Refreshing had been of no use so often that its 401 should be handed back."""
+    after: tuple[str, ...] = ()
+    """The paths that redirects led here from."""
     kept: bool = True
     """Its 401 was handed to the caller rather than held against the token."""
 
@@ -111,6 +113,9 @@ class FlightSeen:
     cause: str
     generation: int
     at: float
+    stopped: float = 0.0
+    """For how long the processes had been stopped when it began."""
+    stops: int = 0
     over: bool = False
     superseded: bool = False
     """The login that it was for has ended; nobody waits for it any more."""
@@ -142,14 +147,11 @@ class Stay:
     not_saved: int = 0
     held: set[Login] = attrs.field(factory=set)
     """What it was logged in with."""
-    in_vain: list[Issue] = attrs.field(factory=list)
-    """What was refused again, just renewed, since that last helped."""
-    counted: set[Issue] = attrs.field(factory=set)
-    """What was ever among them: each counts once."""
-    in_vain_at: float = 0.0
-    works: bool = False
-    """Other requests were not refused since."""
+    adopted: set[Issue] = attrs.field(factory=set)
+    """What it found in the store, rather than had from the server."""
     logged_in: bool = False
+    refused_here: bool = False
+    """The last login ended because the server refused this very session."""
     last_landed_at: float = -1.0
     begun: int = 0
     """Logins that observers were told of."""

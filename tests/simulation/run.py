@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from trioauth import Record, RefreshTokenGrant, StoreError, open_session
+from trioauth._limiter import Limiter
 from trioauth.testing._scheduler import seeded
 
 from .actors import Actor, final_request
@@ -19,9 +20,10 @@ from .invariants import Judge
 from .ledger import Ledger, Stay
 from .server import API, ID, Server
 from .store import Handle, Store
+from .stubborn import Pool, Stubborn
 from .weather import Weather, clocks_of
 from .wire import Httpx2Transport, HttpxTransport
-from .world import Step, Task, Visit, World, draw
+from .world import Program, Step, Task, Visit, World, draw
 
 if TYPE_CHECKING:
     from trioauth import Session
@@ -34,8 +36,10 @@ _LONGEST = 1000.0
 _TINY = 1e-6
 # What leaving may take beyond `close_grace`, to close connections.
 _GOODBYE = 1.0
+# What the first tries after the weather has cleared may take.
+_SETTLED = 6.0
 # The longest pause before what could not be saved is saved again.
-_SAVED_AGAIN = 6.0
+_SAVED_AGAIN = 301.0
 
 
 @attrs.frozen
@@ -51,6 +55,10 @@ class Result:
     def log(self) -> str:
         """All that happened, line by line."""
         return self.ledger.text()
+
+
+class Interrupt(BaseException):
+    """What an observer raises, as Control-C would in it."""
 
 
 class LeaveError(Exception):
@@ -90,6 +98,12 @@ class _Stage:
         self.stores = [
             shared if world.shared else Store(self.ledger, self.weather) for _ in world.programs
         ]
+        for number, store in enumerate(self.stores):
+            stranger = world.programs[number].stranger
+            store.mixed |= any(
+                other is store and program.stranger != stranger
+                for other, program in zip(self.stores, world.programs, strict=True)
+            )
         self.seats = [None] * len(world.programs)
         if world.prefilled:
             for store in dict.fromkeys(self.stores):
@@ -109,10 +123,18 @@ class _Stage:
         self.judge.at_end()
 
     def _prefill(self, store: Store) -> None:
-        tokens = self.server.sign_in()
+        tokens = self.server.sign_in(None)
         assert tokens.expires_in is not None
         expires = self.weather.wall() + tokens.expires_in
         store.put(Record(1, tokens, login="before", expires_at_unix=expires))
+
+    def _remade(self, store: Store) -> None:
+        tokens = self.server.sign_in(None)
+        assert tokens.expires_in is not None
+        expires = self.weather.wall() + tokens.expires_in
+        name = f"remade at {trio.current_time()}"
+        store.remade.add(self.ledger.by_access[tokens.access_token].login)
+        store.remake(Record(1, tokens, login=name, expires_at_unix=expires))
 
     async def _sudden(self) -> None:
         for trouble in self.weather.sudden():
@@ -124,8 +146,14 @@ class _Stage:
             match trouble.where:
                 case "wall":
                     self.weather.jump(trouble)
+                case "process":
+                    clock = trio.lowlevel.current_clock()
+                    assert isinstance(clock, trio.testing.MockClock)
+                    self.weather.stop(trouble, clock)
                 case "server":
                     self.server.sudden(trouble)
+                case _ if trouble.what == "remade":
+                    self._remade(self.stores[trouble.times % len(self.stores)])
                 case _:
                     self.stores[trouble.times % len(self.stores)].lose()
 
@@ -134,9 +162,8 @@ class _Stage:
         self.weather.cleared.set()
         self.ledger.note("world", "the weather clears")
         self.server.spec = attrs.evolve(self.server.spec, latency=0.0, api_latency=0.0)
-        await trio.sleep(
-            _SAVED_AGAIN + max(program.policy.timeout for program in self.world.programs)
-        )
+        longest = max(program.policy.timeout for program in self.world.programs)
+        await trio.sleep(_SETTLED + longest)
         for _ in range(60):
             if None not in self.seats:
                 break
@@ -146,7 +173,9 @@ class _Stage:
             await trio.sleep_until(self.judge.quiet_until())
         await trio.sleep(1)
         for number, seat in enumerate(self.seats):
-            if seat is None:
+            if seat is None and self.stores[number].mixed:
+                self.ledger.count("kept out by another client's record")
+            elif seat is None:
                 self.ledger.violate("P20", f"program {number} could not open its session")
             else:
                 actor = self._actor(f"final{number}", Step("get", 0, None, 0), *seat)
@@ -154,10 +183,16 @@ class _Stage:
                     await final_request(actor)
                 except Exception as exc:
                     self.ledger.violate("P14", f"a final request raised {exc!r}")
-                if not actor.session.statistics().saved:
+                if not await self._saved(actor) and not self.stores[number].mixed:
                     self.ledger.violate(
                         "P7", f"what {seat[0].name} could not save is not saved yet"
                     )
+
+    async def _saved(self, actor: Actor) -> bool:
+        """Say whether all is saved, after the longest pause at the latest."""
+        if not actor.session.statistics().saved:
+            await trio.sleep(_SAVED_AGAIN)
+        return actor.session.statistics().saved
 
     # --- tasks -----------------------------------------------------------------------------------
 
@@ -190,7 +225,7 @@ class _Stage:
     async def _visit(self, stay: Stay, visit: Visit) -> bool:
         self.ledger.stays.append(stay)
         self.judge.stores[stay.name] = self.stores[stay.number]
-        left = LeaveError()
+        left, interrupted = LeaveError(), False
         try:
             with trio.CancelScope() as scope:
                 await self._stay(stay, visit, scope, left)
@@ -203,19 +238,24 @@ class _Stage:
             self.ledger.count("sessions that could not be opened")
         except Exception as exc:
             self.ledger.violate("P19", f"{stay.name} ends with {exc!r}")
+        except BaseException as exc:
+            if self.judge.without_interrupts(exc) not in (None, left):
+                raise
+            self.ledger.count("sessions interrupted")
+            interrupted = True
         stay.over = True
         self.seats[stay.number] = None
         self._left(stay)
-        return stay.session is not None
+        return stay.session is not None and not interrupted
 
     async def _stay(
         self, stay: Stay, visit: Visit, scope: trio.CancelScope, left: LeaveError
     ) -> None:
-        tokens = self.server.sign_in() if visit.fresh_login else None
+        tokens = self.server.sign_in(stay) if visit.fresh_login else None
         stay.log_ins += visit.fresh_login
         session: Session
         async with open_session(
-            RefreshTokenGrant(f"{ID}/token", client_id="sim", revocation_endpoint=f"{ID}/revoke"),
+            _grant(stay.program),
             tokens=tokens,
             store=Handle(self.stores[stay.number], stay),
             base_url=API,
@@ -228,9 +268,11 @@ class _Stage:
             self.ledger.note_held(stay)
             self.ledger.count("sessions opened")
             self.seats[stay.number] = (stay, self._client(stay, session))
-            with trio.move_on_after(visit.stay or _LONGEST):
-                await (self.end if visit.stay is None else self.weather.cleared).wait()
-            self._leave(stay)
+            try:
+                with trio.move_on_after(visit.stay or _LONGEST):
+                    await (self.end if visit.stay is None else self.weather.cleared).wait()
+            finally:
+                self._leave(stay)
             if visit.stay is None or visit.leave == "return":
                 return
             self.ledger.count(f"left by {visit.leave}")
@@ -242,6 +284,11 @@ class _Stage:
     def _client(self, stay: Stay, session: Session) -> Any:
         match stay.program.client:
             case "own":
+                if stay.program.slots is not None:
+                    # What the session puts in front of a pool of httpx's own.
+                    own: Any = session.http
+                    pool: Any = Pool(own._transport)
+                    own._transport = Limiter(pool, stay.program.slots, own._belonging)
                 return session
             case "httpx":
                 return session.attach(
@@ -266,6 +313,10 @@ class _Stage:
         except Exception as exc:
             # The library only logs what an observer raises.
             self.ledger.violate("simulation", f"the judge raised {exc!r} about {event!r}")
+        if self.weather.strike("observer") is not None:
+            self.ledger.count("observer:interrupt")
+            self.ledger.note(stay.name, "is interrupted")
+            raise Interrupt
 
     def _leave(self, stay: Stay) -> None:
         stay.closing_at = trio.current_time()
@@ -278,12 +329,20 @@ class _Stage:
         if stay.closing_at is None:
             return
         took = trio.current_time() - stay.closing_at
-        if took > stay.program.policy.close_grace + _GOODBYE + _TINY:
+        if self.weather.stops == 0 and took > stay.program.policy.close_grace + _GOODBYE + _TINY:
             self.ledger.violate("P8", f"leaving {stay.name} took {took:.2f} s")
         if any(each.ended is None for each in self.ledger.presentations if each.stay is stay):
             self.ledger.violate("P8", f"{stay.name} left a refresh running")
         if self.stores[stay.number].owner is stay:
             self.ledger.violate("P8", f"{stay.name} was left with the store's lock")
+
+
+def _grant(program: Program) -> Any:
+    client_id = "stranger" if program.stranger else "sim"
+    grant = RefreshTokenGrant(
+        f"{ID}/token", client_id=client_id, revocation_endpoint=f"{ID}/revoke"
+    )
+    return Stubborn(grant) if program.stubborn else grant
 
 
 def play_range(seeds: range) -> tuple[Counter[str], Failures]:

@@ -40,13 +40,15 @@ class Server:
 
     # --- logins ------------------------------------------------------------------------------
 
-    def sign_in(self, *, took: float = 0.0) -> Tokens:
+    def sign_in(self, stay: Stay | None, *, took: float = 0.0) -> Tokens:
         """Let a human log in, elsewhere: the first tokens of a new login.
 
         Args:
+          stay: For whose client; None: for any.
           took: The seconds since the session asked the human to: it counts from there.
         """
         login = Login(f"L{len(self.ledger.logins) + 1}")
+        login.stranger = None if stay is None else stay.program.stranger
         self.ledger.logins.append(login)
         self.ledger.count("logins at the server")
         issue = self.issue(login, 1)
@@ -164,7 +166,10 @@ class Server:
         return reply
 
     def _end(self, shown: Presentation, fate: str) -> None:
+        known = shown.fate in ("lost", fate)
         shown.fate, shown.ended = fate, trio.current_time()
+        if not known:
+            self.judge.ended(shown)
         if fate == "lost":
             self.ledger.count("lost answers")
         self.ledger.note(shown.stay.name, "->", fate, shown.brought and shown.brought.name)
@@ -213,6 +218,8 @@ class Server:
                 # The way some servers say no: the login is over for them, too.
                 shown.issue.login.alive = False
                 return self._refuse(shown, 200, b'{"error": "bad_refresh_token"}')
+            case "no_sense":
+                return Reply(200, _JSON, b'{"message": "down for maintenance"}')
             case "invalid_client":
                 self._end(shown, "misconfigured")
                 return Reply(401, _JSON, b'{"error": "invalid_client"}')
@@ -352,8 +359,8 @@ class Server:
                 challenge = 'Bearer error="insufficient_user_authentication", acr_values="gold"'
                 return Reply(401, {"WWW-Authenticate": challenge, "x-sim-curable": "no"})
             case "basic":
-                return Reply(401, {"WWW-Authenticate": 'Basic realm="x"', "x-sim-curable": "no"})
-        if not valid or sent.path == "/denied":
+                return Reply(401, {"WWW-Authenticate": 'Basic realm="x"'})
+        if not valid or sent.path == "/denied" or sent.path.startswith("/item/"):
             return Reply(401, _INVALID, b"refused", tail=self.spec.api_latency)
         return self._page(sent, request, body)
 

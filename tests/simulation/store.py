@@ -13,8 +13,9 @@ from trioauth import Record, StoreConflictError, StoreError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from .ledger import Ledger, Stay
+    from .ledger import Ledger, Login, Stay
     from .weather import Weather
+    from .world import Trouble
 
 # What each operation takes of a store whose lock has lapsed.
 _SLOW = 0.3
@@ -31,9 +32,17 @@ class Store:
     saved: set[str] = attrs.field(factory=set)
     """The access tokens that were ever in it."""
     lost: bool = False
+    mixed: bool = False
+    """Programs with different client ids share it, and can't."""
+    remade: set[Login] = attrs.field(factory=set)
+    """The logins that others have begun in it, with a program that is not in this world."""
     lapsed: bool = False
     troubled: int = 0
     """How often it failed anybody."""
+    dawdling: int = 0
+    """How many operations take their time."""
+    dawdled_at: float = -1.0
+    """When the last of them ended."""
     writes: int = 0
     ended_by: set[str] = attrs.field(factory=set)
     """The names of those who saved that they are logged out."""
@@ -52,10 +61,26 @@ class Store:
         self.lost = True
         self.troubled += 1
 
+    def remake(self, record: Record) -> None:
+        """Hold what somebody else has begun anew, from the first generation on."""
+        self.lose()
+        self.put(record)
+
     async def meet(self, who: Stay, operation: str) -> None:
         """Fail, hang or dawdle, if that is due."""
         kinds = (f"{operation}_raises", f"{operation}_slow", f"{operation}_hangs")
         trouble = self.weather.strike("store", kinds)
+        if trouble is None and not self.lapsed:
+            await trio.lowlevel.checkpoint()
+            return
+        self.dawdling += 1
+        try:
+            await self._dawdle(who, trouble)
+        finally:
+            self.dawdling -= 1
+            self.dawdled_at = trio.current_time()
+
+    async def _dawdle(self, who: Stay, trouble: Trouble | None) -> None:
         if self.lapsed and not self.weather.cleared.is_set():
             # Time for another one to come in between.
             await trio.sleep(_SLOW)

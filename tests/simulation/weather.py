@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trio
+import trio.testing
 
 from trioauth._clock import Clock
 
@@ -35,6 +36,10 @@ class Weather:
     """Seconds that its wall clock was set forward, or back."""
     forward: float = 0.0
     """Seconds that the wall clock has gone forward by a jump or a nap, in all."""
+    stopped: float = 0.0
+    """Seconds for which the processes were stopped, in all."""
+    stops: int = 0
+    stopped_at: list[float] = attrs.field(factory=list)
     jumps: int = 0
     doubtful: bool = False
     """There was a jump that a session does not believe, or is too small to be one."""
@@ -65,6 +70,20 @@ class Weather:
                 self.forward += trouble.amount
             case _:
                 self.set_by -= trouble.amount
+
+    def stop(self, trouble: Trouble, clock: trio.testing.MockClock) -> None:
+        """Stop the processes for a while."""
+        # Shorter ones are those of any busy event loop.
+        seconds = min(max(trouble.amount, 2.0), 60.0)
+        self.stopped_at.append(trio.current_time())
+        self.doubtful = True
+        self.stopped += seconds
+        self.stops += 1
+        clock.jump(seconds)
+
+    def stopped_since(self, moment: float) -> bool:
+        """Say whether the processes were stopped at this moment, or later."""
+        return any(at >= moment for at in self.stopped_at)
 
     def sudden(self) -> list[Trouble]:
         """Return what happens at a moment of its own, in order."""

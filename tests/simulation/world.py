@@ -11,9 +11,15 @@ from trioauth import RefreshPolicy
 
 ClientKind: TypeAlias = Literal["own", "httpx", "httpx2"]
 Leaving: TypeAlias = Literal["return", "raise", "cancel"]
-Where: TypeAlias = Literal["endpoint", "api", "store", "server", "wall"]
+Where: TypeAlias = Literal["endpoint", "api", "store", "server", "wall", "process", "observer"]
 
 REQUESTS: Final = ("get", "post", "once", "form", "stream", "denied", "away", "foreign")
+# Several requests in a row, to what always refuses.
+SERIES: Final = (
+    "poll",  # by a caller who gives up soon
+    "upload",  # with bodies that can't be sent again
+    "items",  # each to a path of its own
+)
 STEPS: Final = (
     *REQUESTS,
     "token",
@@ -24,8 +30,9 @@ STEPS: Final = (
     "wait_logged_out",
     "log_out",
     "log_in",
+    *SERIES,
 )
-_WEIGHTS: Final = (30, 6, 6, 6, 5, 6, 2, 1, 10, 6, 5, 5, 5, 3, 1, 3)
+_WEIGHTS: Final = (30, 6, 6, 6, 5, 6, 2, 1, 10, 6, 5, 5, 5, 3, 1, 3, 1.5, 1.5, 0.7)
 
 TROUBLES: Final[dict[Where, tuple[str, ...]]] = {
     "endpoint": (
@@ -46,6 +53,7 @@ TROUBLES: Final[dict[Where, tuple[str, ...]]] = {
         "garbage",
         "odd",  # tokens, with odd members
         "no_tokens",  # 200 with JSON that says no
+        "no_sense",  # 200 with JSON that says nothing
         "invalid_client",
         "temporarily_unavailable",
         "empty_400",
@@ -78,15 +86,20 @@ TROUBLES: Final[dict[Where, tuple[str, ...]]] = {
         "saved_in_spite",
         "lapse",  # the lock excludes nobody, as a lease that ran out
         "lose",  # the contents are gone
+        "remade",  # and somebody has logged in anew, from the first generation on
     ),
     "server": ("revoke", "kill"),  # the login; its access tokens
     "wall": ("forward", "back", "suspend"),
+    "process": ("stop",),  # it is stopped, while the rest of the world goes on
+    "observer": ("interrupt",),  # it raises what nobody catches, as Control-C in it does
 }
 _WHERE_WEIGHTS: Final[dict[Where, int]] = {
-    "endpoint": 10, "api": 8, "store": 4, "server": 3, "wall": 2,
+    "endpoint": 10, "api": 8, "store": 4, "server": 3, "wall": 2, "process": 1, "observer": 1,
 }  # fmt: skip
 # What happens at a moment, rather than to whoever comes by.
-SUDDEN: Final = frozenset({"lose", "revoke", "kill", "forward", "back", "suspend"})
+SUDDEN: Final = frozenset(
+    {"lose", "remade", "revoke", "kill", "forward", "back", "suspend", "stop"}
+)
 
 
 @attrs.frozen
@@ -142,6 +155,12 @@ class Program:
     client: ClientKind
     policy: RefreshPolicy
     visits: tuple[Visit, ...]
+    slots: int | None = None
+    """How many connections the session's own client has; None: no limit."""
+    stranger: bool = False
+    """It has another client id, so that no record of the others is any of its business."""
+    stubborn: bool = False
+    """Its grant can't be cancelled."""
 
 
 @attrs.frozen
@@ -227,7 +246,15 @@ def _draw_program(r: random.Random, horizon: float) -> Program:
         for number in range(count)
     )
     clients: tuple[ClientKind, ...] = ("own", "httpx", "httpx2")
-    return Program(r.choice(clients), policy, visits)
+    client = r.choice(clients)
+    return Program(
+        client,
+        policy,
+        visits,
+        slots=r.choice((None, 1, 1, 2)) if client == "own" else None,
+        stranger=r.random() < 0.05,
+        stubborn=r.random() < 0.08,
+    )
 
 
 def _draw_task(r: random.Random, programs: int, moments: list[float], horizon: float) -> Task:

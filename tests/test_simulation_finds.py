@@ -1,0 +1,203 @@
+"""What the simulation has found, each as small as it can be made."""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from trioauth import (
+    LoggedOutError,
+    Record,
+    RefreshPolicy,
+    RefreshUnavailableError,
+    StoreConflictError,
+    StoreError,
+    TokenEndpoint,
+    Tokens,
+    events,
+)
+
+from .fakes import FakeGrant, FakeStore
+from .sessions import only, opened
+
+
+class SlowToRevoke(FakeGrant):
+    async def revoke(self, _tokens: Tokens, _endpoint: TokenEndpoint) -> bool:
+        await trio.sleep(2)
+        return True
+
+
+async def person(_: TokenEndpoint) -> Tokens:
+    await trio.sleep(5)
+    return Tokens("mine", "mine-too", 3600)
+
+
+async def test_proving_that_a_login_can_be_saved_does_not_hide_what_others_have_saved(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, store = FakeGrant(), FakeStore()
+    async with opened(grant, store=store) as session, trio.open_nursery() as nursery:
+        assert store.record is not None
+        ended = Record(9, None, login=store.record.login, ended="asked")
+        async with store.lock():
+            nursery.start_soon(session.log_in, person)
+            await trio.testing.wait_all_tasks_blocked()
+            session.reject(1)
+            with pytest.raises(trio.WouldBlock):
+                session.token_nowait()
+            store.record = ended
+        await trio.sleep(1)
+        assert grant.presented == []
+        assert not session.logged_in
+
+
+async def test_who_asks_after_a_log_out_is_told_at_once_while_the_server_revokes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        opened(SlowToRevoke(), store=FakeStore()) as session,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(session.log_out)
+        await trio.sleep(1)
+        began = trio.current_time()
+        with pytest.raises(LoggedOutError):
+            await session.get("/notes")
+        assert trio.current_time() == began
+
+
+async def test_news_that_comes_while_the_session_closes_reaches_the_refresh_that_is_waiting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, store = FakeGrant(), FakeStore()
+
+    async def save_elsewhere(login: str) -> None:
+        async with store.lock():
+            await trio.sleep(2)
+            store.record = Record(5, Tokens("theirs", "theirs-too", 3600), login=login)
+
+    async with (
+        trio.open_nursery() as nursery,
+        opened(grant, store=store, policy=RefreshPolicy(cooldown=0)) as session,
+    ):
+        store.fail_save = OSError("no space")
+        await session.refresh()
+        store.fail_save = None
+        assert store.record is not None
+        nursery.start_soon(save_elsewhere, store.record.login)
+        await trio.sleep(0.6)  # What could not be saved waits for the store's lock,
+        session.reject(2)
+        with pytest.raises(trio.WouldBlock):
+            session.token_nowait()  # and behind it a refresh.
+    assert grant.presented == ["refresh-0"]
+
+
+async def test_a_pause_in_a_record_is_no_longer_than_five_minutes_whatever_the_clocks_say(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, now = FakeGrant(), time.time()
+    record = Record(
+        1,
+        Tokens("a", "r", 60),
+        login="login",
+        expires_at_unix=now - 1,
+        unanswered=1,
+        quiet_until_unix=now + 86400,
+    )
+    async with opened(grant, tokens=None, store=FakeStore(record)) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.token()
+        assert grant.presented == []
+        await trio.sleep(301)
+        await session.token()
+        assert grant.presented == ["r"]
+
+
+async def test_a_mark_on_the_old_tokens_does_not_replace_newer_ones_that_could_not_be_saved(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("no space")
+        await session.refresh()
+        assert store.record is not None
+        store.record = attrs.evolve(
+            store.record, generation=2, unanswered=1, quiet_until_unix=time.time() + 10
+        )
+        store.fail_save = None
+        await trio.sleep(6)
+        assert session.token_nowait() == "access-1"
+        assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+        assert store.record.generation == 3
+
+
+async def test_tokens_that_a_mark_came_before_are_saved_under_a_higher_number(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    grant = FakeGrant()
+    async with opened(grant, store=store) as session, trio.open_nursery() as nursery:
+        nursery.start_soon(session.refresh)
+        await trio.sleep(0.7)
+        # In spite of the lock: a lease that ran out.
+        assert store.record is not None
+        store.record = attrs.evolve(
+            store.record, generation=2, unanswered=1, quiet_until_unix=time.time() + 10
+        )
+        await trio.sleep(1)
+        assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+        assert store.record.generation == 3
+
+
+async def test_a_log_in_that_waits_for_the_lock_leaves_the_store_alone_once_the_session_is_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with trio.open_nursery() as nursery:
+        async with opened(FakeGrant(latency=3), store=store) as session:
+
+            async def log_in() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await session.log_in(person)
+
+            session.reject(1)
+            with pytest.raises(trio.WouldBlock):
+                session.token_nowait()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(log_in)
+            await trio.testing.wait_all_tasks_blocked()
+        locked = store.locked
+    assert not locked
+    assert trio.current_time() == 3
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), StoreConflictError("changed")])
+async def test_a_person_is_not_asked_if_the_store_raises_and_the_error_is_a_store_error(
+    error: Exception, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        store.fail_load = error
+        with pytest.raises(StoreError):
+            await session.log_in(person)
+        assert trio.current_time() == 0
+
+
+async def test_tokens_that_are_being_saved_at_the_deadline_are_stored_all_the_same_and_told_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, told = FakeStore(), list[events.Event]()
+    policy = RefreshPolicy(timeout=1)
+    grant = FakeGrant(latency=0.92)
+    async with opened(grant, store=store, policy=policy, observers=[told.append]) as session:
+        store.latency = 0.05  # To look takes so long, and to save.
+        await session.refresh()
+        assert trio.current_time() == 1
+        await trio.sleep(1)
+        assert store.record is not None
+        assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+    assert len(only(events.RefreshLanded, told)) == 1
