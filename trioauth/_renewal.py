@@ -242,14 +242,15 @@ class Renewal:
             return LoggedOut("asked")
         generation = self.records.next_generation(tokens, login, asked_at)
         if not flight.late:
-            flight.brought = generation
+            flight.brought, last_word = generation, trio.current_time() + _LAST_WORD
             try:
                 return await self.records.secure(generation, generation)
             except BaseException:
-                # Cancelled in the moment in which the answer came. Once more, and for a moment
-                # only: others would present what is spent.
-                with trio.CancelScope(deadline=trio.current_time() + _LAST_WORD, shield=True):
-                    flight.brought = await self.records.secure(generation, generation)
+                # Cancelled in the moment in which the answer came: once more, as far as that moment
+                # lasts. Others would present what is spent.
+                if trio.current_time() < last_word:
+                    with trio.CancelScope(deadline=last_word, shield=True):
+                        flight.brought = await self.records.secure(generation, generation)
                 raise
         # The flight was landed at its deadline, and the grant could not be cancelled. What it
         # brought all the same is the newest refresh token.
