@@ -199,6 +199,24 @@ async def test_those_who_wait_are_told_if_the_session_is_logged_out_before_the_l
     assert store.record is None or store.record.tokens is None
 
 
+async def test_p20_a_log_in_within_a_log_in_is_one_clear_error(autojump_clock: MockClock) -> None:
+    person = Person()
+    async with opened(tokens=None) as session:
+
+        async def obtain(endpoint: TokenEndpoint) -> Tokens:
+            with pytest.raises(RuntimeError, match="wait for itself"):
+                await session.log_in(person)
+            # Another session's is another matter.
+            async with opened(tokens=None) as other:
+                await other.log_in(person)
+            return first_tokens()
+
+        await session.log_in(obtain)
+        assert session.token_nowait() == "access-0"
+        await session.log_in(person)
+    assert person.asked == 2
+
+
 def test_cancelling_a_log_in_anywhere_leaves_the_old_login_or_the_new_one_and_the_next_works() -> (
     None
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, TypeAlias, final
 
@@ -37,6 +38,10 @@ class _Question:
     error: Exception | None = None
 
 
+# The log-in that this task is a part of: one that began another would wait for itself.
+_within: contextvars.ContextVar[_Question | None] = contextvars.ContextVar("within", default=None)
+
+
 @final
 @attrs.define(eq=False)
 class Asking:
@@ -68,6 +73,11 @@ class Asking:
           task that waits asks instead. From then on the login is completed without you.
         """
         while (question := self._question) is not None:
+            if question is _within.get():
+                raise RuntimeError(
+                    "what obtains the tokens can't call log_in() of the same session, it would "
+                    "wait for itself; return the tokens"
+                )
             await question.done.wait()
             if question.flight is not None:
                 await self._wait(question.flight)
@@ -77,6 +87,7 @@ class Asking:
         # It may have been closed while this task waited.
         self.machine.check_open()
         question = self._question = _Question()
+        token = _within.set(question)
         try:
             if obtain is None:
                 await self._obtain_by_grant(question)
@@ -88,6 +99,7 @@ class Asking:
         finally:
             self._question = None
             question.done.set()
+            _within.reset(token)
 
     async def _obtain_by_grant(self, question: _Question) -> None:
         flights = self.flights

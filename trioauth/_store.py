@@ -176,8 +176,8 @@ class TokenStore(Protocol):
     """Somewhere to keep tokens, perhaps shared with other processes.
 
     Any object with these three methods will do; there is nothing to inherit.
-    `load` and `save` are called with the lock held, but for the one `load` when
-    a session opens.
+    `save` is called with the lock held. So is `load`, but when a session opens, or
+    has no login and looks for one.
 
     A fourth method is optional, ``async def probe(self) -> None``: prove that `save` could write
     now, without changing what is stored, or raise `StoreError` and say why not. A session

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @final
 @attrs.define(eq=False)
 class Vault:
-    """A store, and what this session knows about it. All but `lock` is called with the lock held.
+    """A store, and what this session knows about it.
+
+    All but `lock` and `peek` is called with the lock held.
 
     No method awaits between learning something and noting it here: a task that is
     cancelled in one of them has either learned nothing or noted everything.
