@@ -187,7 +187,7 @@ async def test_p08_what_is_in_hand_at_the_end_of_the_grace_is_told_as_not_saved(
             await session.token()
     assert trio.current_time() == 3.5
     not_saved = [event for event in told if isinstance(event, events.NotSaved)]
-    assert {(event.generation, event.error) for event in not_saved} == {(2, "Cancelled")}
+    assert {(event.generation, event.error) for event in not_saved} == {(2, "TooSlowError")}
     # First that it is kept in memory, and at the end that it is lost.
     assert [event.lost for event in not_saved] == [False, True]
 

@@ -377,7 +377,7 @@ class Judge:
                 stay.not_saved += 1
                 self.ledger.count("not saved")
                 store = self.stores[stay.name]
-                if event.error not in ("Cancelled", "Interrupt") and not (
+                if event.error not in ("TooSlowError", "Interrupt") and not (
                     store.troubled or store.mixed
                 ):
                     self.ledger.violate(
