@@ -183,7 +183,7 @@ async def leave_at_once(scene: Scene, session: Session) -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
-PLAYS = {
+PLAYS: dict[str, tuple[Callable[[Scene, Session], Awaitable[None]], dict[str, Any]]] = {
     "renew": (renew_and_log_out, {"tokens": first_tokens(0)}),
     "log in": (ask_a_person, {"tokens": None}),
     "leave": (leave_at_once, {"tokens": first_tokens(0), "policy": RefreshPolicy(keep_fresh=True)}),
@@ -219,7 +219,8 @@ def test_p21_control_c_on_any_line_leaves_no_flight_without_owner_and_no_waiter_
     quiet.check()
     # Each line the first time that it is run, and the last time.
     lines = counted.lines
-    firsts, lasts = {}, dict(zip(lines, range(len(lines)), strict=True))
+    firsts: dict[str, int] = {}
+    lasts = dict(zip(lines, range(len(lines)), strict=True))
     for at, where in enumerate(lines):
         firsts.setdefault(where, at)
     assert len(firsts) > 50
@@ -377,7 +378,7 @@ async def test_p17_what_an_observer_raises_does_not_drag_along_what_the_session_
     def observer(event: events.Event) -> None:
         if isinstance(event, events.NotSaved):
             try:
-                {}["missing"]
+                vars(observer)["missing"]
             except KeyError:
                 raise RAISES[what]()  # noqa: B904, RSE102  # the observer's own context stays
 

@@ -373,7 +373,9 @@ async def test_a_disk_that_hangs_is_named_as_that_and_not_as_a_cancellation(
         hangs = False
 
         async def save(self, record: Record, *, expected: int) -> None:
-            await (trio.sleep_forever() if self.hangs else super().save(record, expected=expected))
+            if self.hangs:
+                await trio.sleep_forever()
+            await super().save(record, expected=expected)
 
     store, told = Hanging(), list[events.Event]()
     policy = RefreshPolicy(timeout=5, close_grace=2)
