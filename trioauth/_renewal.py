@@ -246,7 +246,8 @@ class Renewal:
                 # Cancelled in the moment in which the answer came. Once more, and for a moment
                 # only: others would present what is spent.
                 with trio.CancelScope(deadline=trio.current_time() + _LAST_WORD, shield=True):
-                    flight.brought = await self.records.secure(generation, generation)
+                    again = self.records.secure(generation, generation)
+                    flight.brought = await again  # noqa: ASYNC102  # shielded, and bounded
                 raise
         # The flight was landed at its deadline, and the grant could not be cancelled. What it
         # brought all the same is the newest refresh token.
