@@ -52,6 +52,12 @@ def test_those_worlds_have_met_everything_there_is_to_meet(
         *(f"cancelled: {what}" for what in STEPS if what not in at_once),
         *(f"flights: {cause}" for cause in ("clock", "rejected", "asked_for")),
         *(f"handed back: {why}" for why in ("again", "body", "futile")),
+        "final: quiet",
+        "interrupted: get",
+        "kept out by another client's record",
+        "reports ignored",
+        "requests sent three times",
+        "sessions interrupted",
         *(
             f"log-outs: {reason}"
             for reason in ("asked", "refused", "unavailable", "replaced", "elsewhere")

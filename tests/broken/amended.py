@@ -77,7 +77,7 @@ AMENDED: Final = (
                 '    return origin_of(url), "/"\n',
             ),
         ),
-        PROVE + "test_p04_one_path_that_refuses_for_an_hour_is_refreshed_for_once_per_pause",
+        "tests/test_evidence.py::test_a_place_is_an_origin_and_a_path_whatever_the_query",
     ),
     Variant(
         "a lost answer is not marked in the store",

@@ -80,11 +80,11 @@ class Actor:
                 await self._do(what)
             except Exception as exc:
                 failure = exc
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: ASYNC103  # but for what observers raise
                 if self.judge.without_interrupts(exc) is not None:
                     raise
                 self.ledger.count(f"interrupted: {what}")
-                return
+                return  # noqa: ASYNC104
                 self._failed(what, exc, started)
         took = trio.current_time() - started
         self.ledger.note(
@@ -346,7 +346,7 @@ async def final_request(actor: Actor) -> None:
             continue
         except RefreshUnavailableError as exc:
             # Another session's answer was lost, and its pause, up to five minutes, holds for all.
-            pause = exc.retry_at - trio.current_time()
+            pause = (exc.retry_at or 0.0) - trio.current_time()
             if not -_TINY < pause <= _LONGEST_PAUSE + _TINY:
                 ledger.violate("P20", f"{actor.stay.name} asks for a pause of {pause} s")
             ledger.count("final: quiet")

@@ -23,7 +23,8 @@ class Stubborn:
     async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
         """Obtain tokens."""
         with trio.CancelScope(shield=True):
-            return await self.grant(tokens, endpoint)
+            brought = await self.grant(tokens, endpoint)
+        return brought  # noqa: RET504  # to mypy, a scope may swallow what is raised in it
 
 
 @attrs.define(eq=False)

@@ -253,7 +253,7 @@ def _draw_program(r: random.Random, horizon: float) -> Program:
         visits,
         slots=r.choice((None, 1, 1, 2)) if client == "own" else None,
         stranger=r.random() < 0.05,
-        stubborn=r.random() < 0.08,
+        stubborn=r.random() < 0.12,
     )
 
 
