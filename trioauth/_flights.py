@@ -338,7 +338,7 @@ class Flights:
                     )
                 try:
                     for flight in list(self.aloft):
-                        await flight.over.wait()
+                        await flight.over.wait()  # noqa: ASYNC102  # a thread can't be cancelled
                 finally:
                     self.renewal.records.tell_lost()
 

@@ -251,7 +251,9 @@ class Records:
           All or nothing.
         """
         vault, login = self.vault, base.login
-        if not vault.shared or login.outcome is not None:
+        ended = login.outcome
+        if not vault.shared or (ended is not None and ended.reason != "unavailable"):
+            # A log-out is told to the store; one for want of an answer is not, and leaves the token.
             return
         if (vault.pending or vault.stored) is None:
             # Others have no record of this token, and are not to get one because it is in doubt.

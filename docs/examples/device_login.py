@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -64,9 +64,9 @@ async def ask(endpoint: trioauth.TokenEndpoint, url: str, **form: str) -> dict[s
     if answer.status == 429 or answer.status >= 500:
         raise trioauth.RefreshUnavailableError(f"{url} answered with status {answer.status}")
     with contextlib.suppress(ValueError):
-        said = json.loads(answer.body)
+        said: Any = json.loads(answer.body)
         if isinstance(said, dict):
-            return said
+            return cast("dict[str, Any]", said)
     raise trioauth.TokenResponseError(
         f"{url} answered with status {answer.status}, and not in JSON: is the URL right?"
     )
