@@ -34,6 +34,7 @@ AMENDED: Final = (
         ),
         "tests/test_limiter.py::test_p13_a_slot_that_comes_free_as_the_login_ends_is_not_"
         "used_for_it",
+        seen_by_simulation=False,
     ),
     Variant(
         "late cookies of an ended login are taken in",
@@ -138,6 +139,7 @@ AMENDED: Final = (
         ),
         "tests/test_session_events.py::test_control_c_in_an_observer_ends_the_session_and"
         "_hangs_nobody",
+        seen_by_simulation=False,
     ),
     Variant(
         "a flight does not carry what it was started for",
@@ -149,6 +151,7 @@ AMENDED: Final = (
             ),
         ),
         AMENDED_TESTS + "test_p08_a_flight_has_what_it_was_started_for_when_the_session_is_left",
+        seen_by_simulation=False,
     ),
     Variant(
         "the record of a log-out does not say why",
@@ -194,5 +197,6 @@ AMENDED: Final = (
             ),
         ),
         FINDS + "test_a_mark_on_the_old_tokens_does_not_replace_newer_ones_that_could_not_be_saved",
+        seen_by_simulation=False,
     ),
 )

@@ -178,10 +178,23 @@ class Handle:
             if self.who.name in issue.login.revoked_by:
                 self.store.ledger.violate("P13", f"{self.who.name} saves {issue.name}, revoked")
 
+    def _check_remade(self, before: Record | None, record: Record) -> None:
+        """P5: a login that somebody has begun in a file made anew is news, whatever its number."""
+        store, ledger, who = self.store, self.store.ledger, self.who
+        if before is None or before.tokens is None or store.lapsed:
+            return
+        there = ledger.by_access[before.tokens.access_token].login
+        if there not in store.remade or record.login == before.login:
+            return
+        asked = who.log_ins > 0 or who.log_outs > 0 or who.not_saved > 0
+        if not asked:
+            ledger.violate("P5", f"{who.name} overwrites {there.name}, begun in a file made anew")
+
     def _check_winner(self, record: Record) -> None:
         """P5: a loser never overwrites a winner: newer tokens, or a login that began later."""
         store, ledger = self.store, self.store.ledger
         before = store.record
+        self._check_remade(before, record)
         if before is None or before.tokens is None or store.lost:
             # After a loss the numbers begin anew, and say nothing any more.
             return
