@@ -253,7 +253,7 @@ class Records:
         vault, login = self.vault, base.login
         ended = login.outcome
         if not vault.shared or (ended is not None and ended.reason != "unavailable"):
-            # Other log-outs are told to the store; one for want of an answer leaves the token there.
+            # The store is told of other ends; one for want of an answer leaves the token there.
             return
         if (vault.pending or vault.stored) is None:
             # Others have no record of this token, and are not to get one because it is in doubt.
