@@ -415,6 +415,23 @@ async def test_a_log_out_that_was_saved_in_spite_of_an_error_does_not_end_the_ne
         assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
 
 
+class SlowToRevoke(FakeGrant):
+    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
+        await trio.sleep(2)
+
+
+async def test_a_log_out_that_is_still_revoking_does_not_end_the_next_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with opened(SlowToRevoke()) as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.log_out)
+            await trio.sleep(1)
+            await session.log_in(SECOND)
+        assert trio.current_time() == 2
+        assert await session.token() == "access-2nd"
+
+
 @pytest.mark.parametrize("then", ["nothing", "log_in"])
 async def test_a_log_in_that_a_log_out_overtook_never_gets_into_the_store(
     then: str, autojump_clock: trio.testing.MockClock

@@ -208,7 +208,9 @@ class Flights:
                 machine = self.machine
                 if isinstance(landing, Generation) and held(machine.state) is None:
                     machine.become(on_log_in(machine.state, landing), landing=landing)
-            case "log_out" | "save":
+            case "log_out":
+                pass  # The state has said so since it took off, and may have a new login by now.
+            case "save":
                 if isinstance(landing, LoggedOut):
                     self.machine.become(on_log_out(self.machine.state, landing), landing=landing)
         # For passengers that the state did not wait for.

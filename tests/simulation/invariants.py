@@ -403,11 +403,14 @@ class Judge:
         )
         self.ledger.count("flights")
         self.ledger.count(f"flights: {event.cause}")
-        if event.cause == "rejected" and (sent := self._caused_by(stay)) is not None:
+        # Where the last refresh has failed, a 401 that comes late tries once more what is due.
+        first = stay not in self._failures
+        if event.cause == "rejected" and first and (sent := self._caused_by(stay)) is not None:
             self.futility.refreshed(sent)
         retry_at, forward, writes = self._failures.pop(stay, (0.0, 0.0, -1))
         early = event.time + (self.weather.forward - forward) + _TINY < retry_at
-        if early and writes == self.stores[stay.name].writes:
+        store = self.stores[stay.name]
+        if early and writes == store.writes and not (store.mixed or store.lapsed):
             self.ledger.violate("P20", f"{stay.name} does not cool down until {retry_at:.2f}")
 
     def _ended(self, stay: Stay, number: int) -> None:

@@ -109,6 +109,8 @@ class Handle:
     who: Stay
     seen: int | None = None
     """The generation that was there when this session last looked."""
+    remade: int = 0
+    """How often the file had been made anew when this session locked it."""
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
@@ -123,7 +125,7 @@ class Handle:
             return
         async with store._lock:
             await store.meet(self.who, "lock")
-            store.owner = self.who
+            store.owner, self.remade = self.who, len(store.remade)
             try:
                 yield
             finally:
@@ -142,6 +144,10 @@ class Handle:
         if store.owner is not self.who and not store.lapsed:
             ledger.violate("P5", f"{self.who.name} saves without the store's lock")
         await store.meet(self.who, "save")
+        if self.remade != len(store.remade) and not store.lapsed:
+            # As a `FileStore` does whose files are not those any more that it has locked.
+            store.troubled += 1
+            raise StoreError("lost the lock")
         found = 0 if store.record is None else store.record.generation
         if store.weather.strike("store", ("conflict",)):
             store.troubled += 1
