@@ -355,7 +355,9 @@ class Judge:
                 wait = trio.current_time(), self.ledger.order()
                 self._waits.setdefault((stay, flight, task), []).append(wait)
                 refused = self.reading.get(task)
-                if refused is not None and refused.curable and not refused.exhausted:
+                unread = refused is not None and refused.curable and not refused.exhausted
+                # While the process was stopped, the patience for reading it ran out.
+                if refused is not None and unread and self.weather.stops == 0:
                     self.ledger.violate("P10", f"{refused.id} waits with its 401 unread")
                 self.ledger.count("waits")
             case events.WaitEnded():
@@ -377,6 +379,7 @@ class Judge:
                 stay.not_saved += 1
                 self.ledger.count("not saved")
                 store = self.stores[stay.name]
+                self._quiet.not_told(store)
                 if event.error not in ("TooSlowError", "Interrupt") and not (
                     store.troubled or store.mixed
                 ):

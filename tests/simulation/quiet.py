@@ -61,6 +61,12 @@ class Quiet:
             for who in (stay, *((store,) if told else ()))
         ]
 
+    def not_told(self, store: Store) -> None:
+        """Take in that the store did not take something: perhaps that an answer was lost."""
+        for who, issue in list(self._losses):
+            if who is store:
+                del self._losses[who, issue]
+
     def presented(self, shown: Presentation, store: Store) -> None:
         """Check that a refresh token may be presented now."""
         for losses in self._known_to(shown.stay, store, shown.issue):
