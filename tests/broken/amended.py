@@ -137,8 +137,7 @@ AMENDED: Final = (
                 "            raise\n\n    def _log_raised",
             ),
         ),
-        "tests/test_session_events.py::test_control_c_in_an_observer_ends_the_session_and"
-        "_hangs_nobody",
+        AMENDED_TESTS + "test_p21_what_an_observer_raises_leaves_no_waiter_asleep",
         seen_by_simulation=False,
     ),
     Variant(

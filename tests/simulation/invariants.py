@@ -355,7 +355,8 @@ class Judge:
                 wait = trio.current_time(), self.ledger.order()
                 self._waits.setdefault((stay, flight, task), []).append(wait)
                 refused = self.reading.get(task)
-                if refused is not None and refused.curable and not refused.exhausted:
+                unread = refused is not None and refused.curable and not refused.exhausted
+                if refused is not None and unread and not self.weather.stops:
                     self.ledger.violate("P10", f"{refused.id} waits with its 401 unread")
                 self.ledger.count("waits")
             case events.WaitEnded():
