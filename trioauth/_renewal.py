@@ -249,7 +249,7 @@ class Renewal:
                 # moment only: others would present what is spent.
                 with trio.CancelScope(deadline=trio.current_time() + _LAST_WORD, shield=True):
                     again = self.records.secure(generation, generation)
-                    flight.brought = await again  # noqa: ASYNC102  # shielded, and bounded
+                    flight.brought = await again
                 raise
         # The flight was landed at its deadline, and the grant could not be cancelled. What it
         # brought all the same is the newest refresh token.
