@@ -243,13 +243,11 @@ class Renewal:
             try:
                 return await self.records.secure(generation, generation)
             except BaseException:
-                if flight.grounded is not None:
-                    raise
-                # Its deadline came in the moment in which the answer did. Once more, and for a
-                # moment only: others would present what is spent.
+                # Cancelled in the moment in which the answer came. Once more, and for a moment
+                # only: others would present what is spent.
                 with trio.CancelScope(deadline=trio.current_time() + _LAST_WORD, shield=True):
                     again = self.records.secure(generation, generation)
-                    flight.brought = await again
+                    flight.brought = await again  # noqa: ASYNC102  # shielded, and bounded
                 raise
         # The flight was landed at its deadline, and the grant could not be cancelled. What it
         # brought all the same is the newest refresh token.
