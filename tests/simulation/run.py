@@ -329,9 +329,7 @@ class _Stage:
         if stay.closing_at is None:
             return
         took = trio.current_time() - stay.closing_at
-        # Leaving has to wait for a grant that can't be cancelled.
-        excused = self.weather.stops > 0 or stay.program.stubborn
-        if not excused and took > stay.program.policy.close_grace + _GOODBYE + _TINY:
+        if self.weather.stops == 0 and took > stay.program.policy.close_grace + _GOODBYE + _TINY:
             self.ledger.violate("P8", f"leaving {stay.name} took {took:.2f} s")
         if any(each.ended is None for each in self.ledger.presentations if each.stay is stay):
             self.ledger.violate("P8", f"{stay.name} left a refresh running")

@@ -109,8 +109,6 @@ class Handle:
     who: Stay
     seen: int | None = None
     """The generation that was there when this session last looked."""
-    seen_login: str | None = None
-    """And its login."""
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
@@ -136,7 +134,6 @@ class Handle:
         await self.store.meet(self.who, "load")
         record = self.store.record
         self.seen = 0 if record is None else record.generation
-        self.seen_login = None if record is None else record.login
         return record
 
     async def save(self, record: Record, *, expected: int) -> None:
@@ -185,9 +182,6 @@ class Handle:
         """P5: a login that somebody has begun in a file made anew is news, whatever its number."""
         store, ledger, who = self.store, self.store.ledger, self.who
         if before is None or before.tokens is None or store.lapsed:
-            return
-        if self.seen_login != before.login:
-            # It was made anew since this session looked, in spite of the lock.
             return
         there = ledger.by_access[before.tokens.access_token].login
         if there not in store.remade or record.login == before.login:
