@@ -14,9 +14,11 @@ from trioauth import (
     Record,
     RefreshPolicy,
     RefreshUnavailableError,
+    Session,
     StoreError,
     TokenEndpoint,
     Tokens,
+    events,
 )
 
 from .fakes import FakeGrant, FakeStore
@@ -124,3 +126,29 @@ async def test_a_file_that_was_deleted_and_made_anew_is_news_whatever_its_number
         await trio.sleep(2)
         assert session.token_nowait() == "theirs"
         assert len(grant.presented) == 3
+
+
+async def test_p21_what_an_observer_raises_leaves_no_waiter_asleep(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def leave(event: events.Event) -> None:
+        if isinstance(event, events.RefreshLanded):
+            raise SystemExit(3)
+
+    told = []
+
+    async def wait(session: Session) -> None:
+        with trio.move_on_after(100):
+            try:
+                told.append(await session.token())
+            except trio.ClosedResourceError:
+                told.append("closed")
+
+    async with trio.open_nursery() as outside:
+        with pytest.raises(SystemExit):
+            async with opened(observers=[leave]) as session:
+                session.reject(1)
+                outside.start_soon(wait, session)  # noqa: ASYNC111  # it outlives it on purpose
+                await trio.sleep_forever()
+    assert told in (["access-1"], ["closed"])
+    assert trio.current_time() < 50

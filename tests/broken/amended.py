@@ -137,8 +137,7 @@ AMENDED: Final = (
                 "            raise\n\n    def _log_raised",
             ),
         ),
-        "tests/test_session_events.py::test_control_c_in_an_observer_ends_the_session_and"
-        "_hangs_nobody",
+        AMENDED_TESTS + "test_p21_what_an_observer_raises_leaves_no_waiter_asleep",
         seen_by_simulation=False,
     ),
     Variant(
@@ -170,8 +169,9 @@ AMENDED: Final = (
         (
             Edit(
                 "_vault.py",
-                "            record.generation > self.synced or record.login not in self._seen\n",
-                "            record.generation > self.synced\n",
+                "            and (record.generation > self.synced "
+                "or record.login not in self._seen)\n",
+                "            and record.generation > self.synced\n",
             ),
         ),
         AMENDED_TESTS + "test_a_file_that_was_deleted_and_made_anew_is_news_whatever_its_number",
@@ -181,7 +181,7 @@ AMENDED: Final = (
         (
             Edit(
                 "_logins.py",
-                "                        await self.vault.check()\n",
+                "                        await self.vault.peek()\n",
                 "                        await self.vault.look()\n",
             ),
         ),

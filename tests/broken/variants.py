@@ -159,11 +159,12 @@ VARIANTS: Final = (
         (
             Edit(
                 "_renewal.py",
-                "            flight.brought = generation\n            try:\n",
-                "            flight.brought = generation\n"
+                "            flight.brought, last_word = generation, "
+                "trio.current_time() + _LAST_WORD\n",
+                "            flight.brought, last_word = generation, "
+                "trio.current_time() + _LAST_WORD\n"
                 "            after = on_landing(self.machine.state, flight, generation)\n"
-                "            self.machine.become(after, landing=generation)\n"
-                "            try:\n",
+                "            self.machine.become(after, landing=generation)\n",
             ),
             Edit(
                 "_renewal.py",
@@ -346,7 +347,9 @@ VARIANTS: Final = (
                 "words=careful(outcome.cause)\n"
                 "            )\n"
                 "        )\n"
+                "        self.over.add(login.id)\n"
                 "        login.end(outcome)\n",
+                "        self.over.add(login.id)\n"
                 "        login.end(outcome)\n"
                 "        self.forget_cookies()\n"
                 "        event = events.LoggedOut(time=trio.current_time(), "
@@ -444,15 +447,16 @@ VARIANTS: Final = (
             Edit(
                 "_records.py",
                 "            self._not_saved(generation, login, outcome, exc)\n"
-                "        except BaseException as exc:\n",
+                "        except BaseException:\n",
                 "            self._not_saved(generation, login, outcome, exc)\n"
                 "            raise\n"
-                "        except BaseException as exc:\n",
+                "        except BaseException:\n",
             ),
             Edit(
                 "_renewal.py",
-                "            flight.brought = generation\n            try:\n",
-                "            try:\n",
+                "            flight.brought, last_word = generation, "
+                "trio.current_time() + _LAST_WORD\n",
+                "            last_word = trio.current_time()\n",
             ),
         ),
         STORE + "test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_tried_again",

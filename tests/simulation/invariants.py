@@ -83,7 +83,9 @@ class Judge:
         """Check everything about presenting a refresh token, at the moment it arrives."""
         self._forward_at[shown] = self.weather.forward
         store = self.stores[shown.stay.name]
-        if store.owner is not shown.stay and not store.lapsed:
+        # Where there is no record and no lock can be had, there is nothing to share (P32).
+        alone = store.troubled and store.record is None
+        if store.owner is not shown.stay and not (store.lapsed or alone):
             self.ledger.violate("P5", f"{shown.stay.name} presents without the store's lock")
         before = [
             each for each in self.ledger.presentations if each.issue.login is shown.issue.login
