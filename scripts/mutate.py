@@ -59,8 +59,15 @@ EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 
 # fmt: off
 FILES = [
-    "_state", "_retry", "_flight", "_tokens", "_origins", "_challenge", "_clock", "_store",
-    "_vault", "_auth", "_keeper", "_renewal", "_session", "_endpoint", "_client",
+    "_state", "_retry", "_flight", "_evidence", "_tokens", "_origins", "_challenge", "_clock",
+    "_secrets", "_codes", "_store", "_machine", "_vault", "_records", "_renewal", "_logins",
+    "_flights", "_timers", "_source", "_asking", "_session", "_opening", "_signing", "_auth",
+    "_belonging", "_limiter", "_client", "_network", "_lookups", "_refusal", "_endpoint",
+    "_signals",
+    "grants/_answers", "grants/_bearer_refresh", "grants/_client", "grants/_client_credentials",
+    "grants/_refresh_token", "grants/_revocation",
+    "stores/_disk", "stores/_file", "stores/_hold", "stores/_memory", "stores/_mounts",
+    "stores/_pin",
 ]
 
 # Whatever starts processes (they would not be mutated), opens sockets, or takes long.
@@ -270,7 +277,8 @@ class Importer:
 
     def find_spec(self, name: str, *_: object) -> Any:
         """Say how to load it."""
-        if name != f"trioauth.{self.path.stem}":
+        parts = self.path.relative_to(PACKAGE).with_suffix("").parts
+        if name != ".".join(("trioauth", *parts)):
             return None
         code = self.code
 
