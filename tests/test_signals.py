@@ -57,7 +57,10 @@ async def stopped_in_mid_refresh(path: Path, kind: str) -> tuple[AuthServer, int
             partial(run, [*command, server.token_url, server.url], stdout=subprocess.PIPE)
         )
         with trio.fail_after(30):
-            assert await child.stdout.receive_some() == b"refreshing\n"
+            said = b""
+            while not said.endswith(b"\n"):
+                said += await child.stdout.receive_some()
+            assert said == b"refreshing\n"
             while server.ledger.in_flight == 0:  # noqa: ASYNC110  # no event tells of it
                 await trio.sleep(0.01)
             child.terminate()
