@@ -500,3 +500,23 @@ async def test_a_log_out_that_could_not_be_saved_is_given_up_when_others_have_lo
         await trio.sleep(100)
         assert session.statistics().saved
     assert store.record == theirs
+
+
+async def test_tokens_that_could_not_be_saved_yet_are_not_replaced_by_those_of_an_earlier_renewal(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with opened(store=store) as session:
+        store.fail_save = OSError("disk full")
+        await session.refresh()
+        await session.refresh()
+        assert session.token_nowait() == "access-2"
+        # A neighbour, whose store failed as well, saves the first renewal, which a server that
+        # forgives has given to both.
+        assert store.record is not None
+        earlier = Tokens("access-1", "refresh-1", 3600)
+        store.record = Record(2, earlier, login=store.record.login)
+        store.fail_save = None
+        await trio.sleep(30)
+        assert session.token_nowait() == "access-2"
+        assert store.record.tokens == Tokens("access-2", "refresh-2", 3600)

@@ -125,7 +125,8 @@ class Vault:
         News is a record with a higher generation, or of a login never seen here, whatever its
         number: the file was deleted, and another login begun. A store that lost its contents, or
         was put back to an older state, has no news: what we hold in memory is newer. Neither is it
-        news if others have only marked the tokens that ours, still to be saved, were made from.
+        news if others have only marked the tokens that ours, still to be saved, were made from, or
+        if they come from an earlier renewal of the same login.
 
         Args:
           over: Logins that have ended here: what others still save about them is no news.
@@ -138,6 +139,7 @@ class Vault:
         )
         if self.pending is not None and self.pending.tokens is not None:
             newer = newer and not _same_tokens(record, before)
+            newer = newer and not _is_behind(record, self.pending)
         self.note(record)
         if not newer:
             return None
@@ -182,6 +184,15 @@ def _same_tokens(record: Record | None, before: Record | None) -> bool:
         record is not None
         and before is not None
         and (record.login, record.tokens) == (before.login, before.tokens)
+    )
+
+
+def _is_behind(record: Record | None, pending: Record) -> bool:
+    return (
+        record is not None
+        and record.login == pending.login
+        and record.generation < pending.generation
+        and record.tokens is not None
     )
 
 
