@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import attrs
 import pytest
 
 from trioauth import RefreshPolicy, RefreshUnavailableError, Tokens
@@ -36,6 +37,7 @@ from trioauth._state import (
     on_log_out,
     on_refresh,
     on_rejection,
+    on_rotation,
     on_take_off,
     seen,
 )
@@ -424,3 +426,10 @@ def test_retry_after_is_honoured_and_capped() -> None:
     assert pauses(RefreshPolicy(), [unsent(after=7)]) == [7]
     assert retry_after(unsent(after=1e9)) == LONGEST_RETRY_AFTER
     assert retry_after(OSError()) == 0
+
+
+def test_a_rotated_refresh_token_of_a_login_that_is_over_changes_nothing() -> None:
+    ended = LoggedOut("asked")
+    assert on_rotation(ended, GEN) is ended
+    state = Current(GEN)
+    assert on_rotation(state, attrs.evolve(GEN, login=Login("another"))) is state

@@ -210,7 +210,7 @@ class Flights:
                     machine.become(on_log_in(machine.state, landing), landing=landing)
             case "log_out":
                 pass  # The state has said so since it took off, and may have a new login by now.
-            case "save":
+            case _:  # "save"
                 if isinstance(landing, LoggedOut):
                     self.machine.become(on_log_out(self.machine.state, landing), landing=landing)
         # For passengers that the state did not wait for.

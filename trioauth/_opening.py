@@ -167,7 +167,7 @@ class _Opening(AbstractAsyncContextManager["Session"]):
     ) -> None:
         await self._block.__aexit__(kind, value, traceback)  # noqa: ASYNC102  # as `_keep_open` says
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch  # it is so whenever this runs
         # Hidden from type checkers, to which it would say that there is every name.
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_") or not hasattr(Session, name):
