@@ -41,7 +41,12 @@ def test_every_case_is_counted_here() -> None:
     assert tuple(sorted(COUNTS)) == tuple(sorted(CASES))
 
 
-@pytest.mark.parametrize("case", CASES)
+# `make bench` alone runs these two: one looks at a pool in the moment after a cancellation, and the
+# other counts TLS contexts in a process in which other tests may have made one.
+ALONE = {"crowds", "growth"}
+
+
+@pytest.mark.parametrize("case", sorted(set(CASES) - ALONE))
 def test_what_a_benchmark_counts_meets_its_aim(case: str) -> None:
     report = Report("count")
     importlib.import_module(f"benchmarks.{case}").run(report)
