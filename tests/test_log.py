@@ -469,3 +469,24 @@ async def test_p5_an_error_that_was_not_initialized_counts_as_an_answer_that_was
         with pytest.raises(RefreshUnavailableError):
             await session.refresh()
         assert len(grant.presented) == 4
+
+
+class _Broken(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ValueError("the log is broken, too")
+
+
+async def test_an_observer_that_raises_into_a_broken_log_does_not_end_the_session(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def observe(event: events.Event) -> None:
+        raise KeyError
+
+    logger, handler = logging.getLogger("trioauth"), _Broken()
+    async with opened(observers=[observe]) as session:
+        logger.addHandler(handler)
+        try:
+            await session.refresh()
+        finally:
+            logger.removeHandler(handler)
+        assert session.generation == 2

@@ -251,8 +251,8 @@ async def test_no_file_stays_open_whether_the_lock_was_had_or_not(
         await check_locked(store)
         # A thread that was left behind closes its file a moment later.
         with trio.fail_after(10):
-            while (len(open_files(path)), len(open_files(lock_path))) != before:
-                await trio.sleep(0.01)  # noqa: ASYNC110  # no event tells of it
+            while (len(open_files(path)), len(open_files(lock_path))) != before:  # noqa: ASYNC110
+                await trio.sleep(0.01)
     assert open_files(path) == open_files(lock_path) == []
 
 
