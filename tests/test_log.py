@@ -490,3 +490,21 @@ async def test_an_observer_that_raises_into_a_broken_log_does_not_end_the_sessio
         finally:
             logger.removeHandler(handler)
         assert session.generation == 2
+
+
+class _Exits(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger("trioauth").removeHandler(self)
+        raise SystemExit
+
+
+async def test_what_a_broken_log_raises_beyond_an_exception_comes_out_of_the_session(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def observe(event: events.Event) -> None:
+        raise KeyError
+
+    with pytest.raises(SystemExit):
+        async with opened(observers=[observe]) as session:
+            logging.getLogger("trioauth").addHandler(_Exits())
+            await session.refresh()
