@@ -123,9 +123,9 @@ async def ask(
 
 
 def _take_from(raised: BaseException, handled: BaseException | None) -> None:
-    """Take what we were handling out of the context of an exception that was raised meanwhile.
+    """Take the exception that the session was handling out of the context of another.
 
-    It is none of its business, and may quote a secret (P17).
+    Python puts it there when an observer raises, and it may quote a secret (P17).
     """
     each: BaseException | None = raised
     for _ in range(_LONGEST_CHAIN):
@@ -148,8 +148,6 @@ class Machine:
 
     login: Login | None = attrs.field(default=None, init=False)
     """The current login, or the last one if it has ended."""
-    logins: int = attrs.field(default=0, init=False)
-    """How many logins have begun."""
     ended_at: float = attrs.field(default=-math.inf, init=False)
     """When the last login ended, on trio's clock."""
     number: int = attrs.field(default=0, init=False)
@@ -196,7 +194,6 @@ class Machine:
         begins = generation is not None and generation.login is not login
         if generation is not None and begins:
             self.login, outcome = generation.login, LoggedOut("replaced", at_unix=self.unix())
-            self.logins += 1
         if login is not None and outcome is not None and login.outcome is None:
             self._end(login, outcome)
         if generation is not None and begins:
