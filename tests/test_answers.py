@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -461,6 +462,6 @@ def test_a_grant_says_whose_tokens_it_renews_without_the_query_of_its_url() -> N
 
 @pytest.mark.parametrize("grant", [RefreshTokenGrant, ClientCredentialsGrant, BearerRefreshGrant])
 def test_help_says_what_each_parameter_of_a_grant_is_for(grant: type[Any]) -> None:
-    arguments = (grant.__doc__ or "").partition("Args:\n")[2].partition("Raises:\n")[0]
+    arguments = (inspect.getdoc(grant) or "").partition("Args:\n")[2].partition("Raises:\n")[0]
     for field in attrs.fields(grant):
-        assert not field.init or f"\n      {field.name}: " in f"\n{arguments}", field.name
+        assert not field.init or f"\n  {field.name}: " in f"\n{arguments}", field.name

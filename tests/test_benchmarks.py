@@ -41,9 +41,8 @@ def test_every_case_is_counted_here() -> None:
     assert tuple(sorted(COUNTS)) == tuple(sorted(CASES))
 
 
-# `make bench` alone runs these two: one looks at a pool in the moment after a cancellation, and the
-# other counts TLS contexts in a process in which other tests may have made one.
-ALONE = {"crowds", "growth"}
+# `make bench` alone runs this one: it counts TLS contexts, of which other tests may have made some.
+ALONE = {"growth"}
 
 
 @pytest.mark.parametrize("case", sorted(set(CASES) - ALONE))

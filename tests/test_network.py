@@ -8,6 +8,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import httpcore
 import httpx
 import pytest
@@ -24,6 +25,7 @@ from trioauth import (
     Tokens,
     open_session,
 )
+from trioauth._connecting import Connecting
 from trioauth._lookups import Lookups
 from trioauth._network import EndpointClient, NetworkClient, Pool, default_tls
 
@@ -482,4 +484,92 @@ async def test_only_pools_of_the_token_endpoint_look_names_up_by_themselves(
         async with kind(proxy=proxy, trust_env=False) as client:
             way: Any = client._transport_for_url(httpx.URL("https://id.test"))
             transport = await getattr(way, "_proxied", way).open()
-            assert isinstance(transport._pool._network_backend, Lookups) == own
+            connecting = transport._pool._network_backend
+            assert isinstance(connecting._backend, Lookups) == own
+
+
+# --- connecting ----------------------------------------------------------------------------
+
+
+@attrs.define
+class SlowBackend(httpcore.AsyncMockBackend):
+    """Each step of connecting ends when the test says so; then the server answers."""
+
+    steps: list[trio.Event] = attrs.field(factory=list)
+    streams: list[SlowStream] = attrs.field(factory=list)
+
+    async def step(self) -> None:
+        self.steps.append(trio.Event())
+        await self.steps[-1].wait()
+
+    async def connect_tcp(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        await self.step()
+        self.streams.append(SlowStream(self))
+        return self.streams[-1]
+
+    async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        return await self.connect_tcp()
+
+
+class SlowStream(httpcore.AsyncMockStream):
+    def __init__(self, backend: SlowBackend) -> None:
+        super().__init__([b"HTTP/1.1 204 No Content\r\n\r\n"])
+        self.backend = backend
+        self.closed = False
+
+    async def start_tls(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        await self.backend.step()
+        return self
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("url", "steps", "options"),
+    [
+        ("http://api.test", 1, {}),
+        ("https://api.test", 2, {}),
+        ("http://api.test", 1, {"uds": "/run/api"}),
+    ],
+    ids=["plain", "tls", "unix-socket"],
+)
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_request_that_is_cancelled_as_it_connects_keeps_no_place_in_the_pool(
+    url: str, steps: int, options: dict[str, Any], cancelled: bool
+) -> None:
+    pool = Pool(limits=httpx.Limits(max_connections=1), **options)
+    inside: Any = await pool.open()
+    connecting = inside._pool._network_backend
+    backend = connecting._backend = SlowBackend([])
+
+    async def connected() -> None:
+        for number in range(steps):
+            await wait_all_tasks_blocked()
+            backend.steps[number].set()
+
+    async with httpx.AsyncClient(transport=pool, base_url=url, timeout=None) as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.get, "/")
+            await connected()
+            if cancelled:
+                # In the same moment, before the task runs again.
+                nursery.cancel_scope.cancel("the test says so")
+        assert backend.streams[0].closed == cancelled
+        if cancelled:
+            backend.steps.clear()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connected)
+                with trio.fail_after(2):
+                    assert (await client.get("/")).status_code == 204
+
+
+async def test_what_else_a_pool_asks_of_its_backend_is_left_to_that(
+    autojump_clock: MockClock,
+) -> None:
+    backend = FakeBackend("id.test")
+    stream = await Connecting(backend).connect_tcp("id.test", 443)
+    assert stream.get_extra_info("socket") is None
+    await Connecting(backend).sleep(5)
+    assert trio.current_time() == 5

@@ -129,11 +129,14 @@ class Pool(httpx.AsyncBaseTransport):
         else:
             # Certificates of the program's own, which httpx reads from files.
             transport = await _in_thread(partial(httpx.AsyncHTTPTransport, **options))
-        if self._own_lookups:
-            from ._lookups import Lookups
+        # Late, because they import httpcore.
+        from ._connecting import Connecting
+        from ._lookups import Lookups
 
-            pool: Any = transport._pool
+        pool: Any = transport._pool
+        if self._own_lookups:
             pool._network_backend = Lookups(pool._network_backend)
+        pool._network_backend = Connecting(pool._network_backend)
         return transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
