@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -23,6 +24,9 @@ from trioauth import (
 
 from .fakes import FakeGrant, FakeStore
 from .sessions import only, opened
+
+if TYPE_CHECKING:
+    from trioauth import Session
 
 
 class SlowToRevoke(FakeGrant):
@@ -201,3 +205,64 @@ async def test_tokens_that_are_being_saved_at_the_deadline_are_stored_all_the_sa
         assert store.record is not None
         assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
     assert len(only(events.RefreshLanded, told)) == 1
+
+
+@attrs.define
+class Revoking(FakeGrant):
+    revoked: list[str] = attrs.field(factory=list)
+
+    async def revoke(self, tokens: Tokens, _endpoint: TokenEndpoint) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.revoked.append(tokens.access_token)
+        return True
+
+
+async def log_in_in_vain(session: Session, name: str) -> None:
+    with pytest.raises(LoggedOutError):
+        await session.log_in(Tokens(name, f"{name}-too", 3600))
+
+
+async def test_a_log_out_spares_a_login_that_others_began_while_several_log_ins_waited(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    theirs = Record(2, Tokens("theirs", "theirs-too", 3600), login="theirs")
+    async with opened(store=store) as session, trio.open_nursery() as nursery:
+        async with store.lock():
+            # These get the generations 2 and 3, and never get as far as the store.
+            nursery.start_soon(log_in_in_vain, session, "one")
+            nursery.start_soon(log_in_in_vain, session, "two")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(session.log_out)
+            await trio.testing.wait_all_tasks_blocked()
+            store.record = theirs
+        await trio.testing.wait_all_tasks_blocked()
+        assert store.record == theirs
+
+
+async def test_a_log_out_ends_the_stored_login_that_one_which_was_never_saved_has_replaced(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    before = Record(1, Tokens("old", "old-too", 3600), login="before")
+    store = FakeStore(before, fail_lock=OSError("no locks"))
+    async with opened(store=store) as session:
+        store.fail_lock = None
+        assert store.record == before
+        await session.log_out()
+        assert store.record.tokens is None
+
+
+async def test_logins_that_end_together_are_revoked_in_the_order_in_which_they_began(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, store = Revoking(), FakeStore()
+    names = [f"access-{number}" for number in range(8)]
+    async with opened(grant, store=store) as session, trio.open_nursery() as nursery:
+        async with store.lock():
+            for name in names[1:]:
+                nursery.start_soon(log_in_in_vain, session, name)
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(session.log_out)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
+        assert grant.revoked == names

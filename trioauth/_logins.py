@@ -94,7 +94,8 @@ class Logins:
         Cancellation:
           All or nothing in the store; the login begins in any case.
         """
-        login = Login(wished=True)
+        before = self.vault.stored
+        login = Login(wished=True, replaces="" if before is None else before.login)
         generation = self.records.next_generation(tokens, login, asked_at)
         flight.brought = generation
         with self.records.kept_in_memory(generation, login, flight=flight):
