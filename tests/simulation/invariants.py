@@ -466,6 +466,7 @@ class Judge:
 
     def _logged_out(self, stay: Stay, event: events.LoggedOut) -> None:
         stay.logged_in, stay.refused_here = False, event.reason == "refused"
+        stay.login = None
         for flight in stay.flights.values():
             flight.superseded = True
         self._outs[stay] = (event.time, self.ledger.order())
@@ -576,10 +577,3 @@ class Judge:
         for shown in self.ledger.presentations:
             if shown.ended is None:
                 self.ledger.violate("P8", f"a refresh of {shown.stay.name} is still in the air")
-
-
-def _known(shown: Presentation) -> bool:
-    """Whether the client learned what became of the refresh token."""
-    if shown.fate in ("safe", "misconfigured"):
-        return True
-    return shown.delivered

@@ -52,10 +52,10 @@ class Quiet:
         return trio.current_time() + self.weather.forward
 
     def _known_to(self, stay: Stay, store: Store, issue: Issue) -> list[_Losses]:
-        held = self.ledger.issue_held_by(stay)
-        replaced = stay.open and (held is None or held.login is not issue.login)
-        # Of a login that has ended here, a session marks nothing any more.
-        told = not (store.troubled or store.mixed or replaced)
+        # Of a login that has ended here, a session marks nothing any more; not even if the answer
+        # is lost when the session has been left, as happens to a grant that can't be cancelled.
+        ended = stay.login is not issue.login
+        told = not (store.troubled or store.mixed or ended)
         return [
             self._losses.setdefault((who, issue), _Losses())
             for who in (stay, *((store,) if told else ()))
