@@ -266,3 +266,20 @@ async def test_logins_that_end_together_are_revoked_in_the_order_in_which_they_b
             await trio.testing.wait_all_tasks_blocked()
         await trio.testing.wait_all_tasks_blocked()
         assert grant.revoked == names
+
+
+async def test_a_log_out_that_could_not_be_saved_spares_the_login_that_was_then_found_in_the_store(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    theirs = Record(2, Tokens("theirs", "theirs-too", 3600), login="theirs")
+    async with opened(store=store) as session:
+        store.fail_save = OSError("no space")
+        await session.log_out()
+        assert not session.statistics().saved
+        store.fail_save, store.record = None, theirs
+        await trio.sleep(1.5)  # It looks once a second at most.
+        assert await session.token() == "theirs"
+        assert session.statistics().saved
+        await trio.sleep(600)
+    assert store.record == theirs

@@ -154,6 +154,8 @@ class Logins:
                 # It has ended here, and its end is not in the store yet.
                 return None
             self.vault.note(record)
+            # Another login has begun: what could not be saved is about one that has ended.
+            self.vault.pending = None
             return self.records.restore(record, record.tokens)
 
     async def save_again(self, flight: Flight[Landing]) -> Landing | None:
