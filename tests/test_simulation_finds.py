@@ -22,8 +22,8 @@ from trioauth import (
     events,
 )
 
-from .fakes import FakeGrant, FakeStore
-from .sessions import only, opened
+from .fakes import FakeGrant, FakeStore, first_tokens
+from .sessions import log_in_unkept, only, opened
 
 if TYPE_CHECKING:
     from trioauth import Session
@@ -283,3 +283,48 @@ async def test_a_log_out_that_could_not_be_saved_spares_the_login_that_was_then_
         assert session.statistics().saved
         await trio.sleep(600)
     assert store.record == theirs
+
+
+class InAThread(FakeGrant):
+    """Can't be cancelled."""
+
+    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        with trio.CancelScope(shield=True):
+            brought = await super().__call__(tokens, endpoint)
+        return brought  # noqa: RET504  # to mypy, a scope may swallow what is raised in it
+
+
+async def test_a_mark_on_the_old_tokens_does_not_replace_those_that_come_after_the_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, grant = FakeStore(), InAThread(latency=4)
+    # Without an end, which two clocks would have to agree on.
+    tokens, policy = first_tokens(None), RefreshPolicy(timeout=1)
+    async with opened(grant, tokens=tokens, store=store, policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.refresh()
+        # In spite of the lock: a lease that ran out.
+        assert store.record is not None
+        store.record = attrs.evolve(
+            store.record, generation=5, unanswered=1, quiet_until_unix=time.time() + 10
+        )
+        await trio.sleep(4)
+        assert session.token_nowait() == "access-1"
+        assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+
+
+async def test_tokens_that_come_after_the_deadline_leave_a_login_alone_that_has_begun_since(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, grant = FakeStore(), InAThread(latency=4)
+    policy = RefreshPolicy(timeout=1, close_grace=5)
+    async with opened(grant, store=store, policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.refresh()
+        await trio.sleep(2.9)
+        store.latency = 2
+        # It ends after a second, in which the store is busy with the tokens that came.
+        await log_in_unkept(session, Tokens("new", "new-too", 3600))
+        await trio.sleep(0.2)
+        assert grant.completed == 1
+        assert session.token_nowait() == "new"
