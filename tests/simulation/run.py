@@ -171,8 +171,10 @@ class _Stage:
         longest = max(program.policy.timeout for program in self.world.programs)
         await trio.sleep(_SETTLED + longest)
         for _ in range(60):
-            # One that is being left may wait for its grant, and is opened anew.
-            if all(seat is not None and seat[0].open for seat in self.seats):
+            # One that is being left may wait for its grant, and is opened anew. A grant that can't
+            # be cancelled holds the lock until its answer comes.
+            seated = all(seat is not None and seat[0].open for seat in self.seats)
+            if seated and all(each.ended is not None for each in self.ledger.presentations):
                 break
             await trio.sleep(1)
         # Who waits may fail once more, and ask for more time.
