@@ -328,3 +328,20 @@ async def test_tokens_that_come_after_the_deadline_leave_a_login_alone_that_has_
         await trio.sleep(0.2)
         assert grant.completed == 1
         assert session.token_nowait() == "new"
+
+
+async def test_late_tokens_of_an_ended_login_do_not_keep_the_next_one_out_of_the_store(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, grant = FakeStore(), InAThread(latency=4)
+    policy = RefreshPolicy(timeout=1, close_grace=0.5)
+    new = Tokens("new", "new-too", 3600)
+    async with opened(grant, store=store, policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.refresh()
+        await log_in_unkept(session, new)  # The grant has the lock.
+        await trio.sleep(3)
+        assert grant.completed == 1
+        assert store.record is not None
+        assert store.record.tokens == new
+        assert session.statistics().saved

@@ -286,7 +286,12 @@ class Records:
             if newer and stored.tokens is not None:
                 # Another process has refreshed this very login.
                 login.newest = stored.tokens
-        await self.save(self.record(None, login, login.outcome))
+        pending = self.vault.pending
+        if pending is None or pending.tokens is None or pending.login in self.machine.over:
+            await self.save(self.record(None, login, login.outcome))
+        else:
+            # A new login waits to be saved: it counts.
+            await self.save(attrs.evolve(pending, generation=self._next_number()))
 
     async def save_again(self, flight: Flight[Landing]) -> Landing | None:
         """Save what could not be saved before, unless others have saved something newer.
