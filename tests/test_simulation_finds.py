@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -21,8 +22,11 @@ from trioauth import (
     events,
 )
 
-from .fakes import FakeGrant, FakeStore
-from .sessions import only, opened
+from .fakes import FakeGrant, FakeStore, first_tokens
+from .sessions import log_in_unkept, only, opened
+
+if TYPE_CHECKING:
+    from trioauth import Session
 
 
 class SlowToRevoke(FakeGrant):
@@ -201,3 +205,143 @@ async def test_tokens_that_are_being_saved_at_the_deadline_are_stored_all_the_sa
         assert store.record is not None
         assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
     assert len(only(events.RefreshLanded, told)) == 1
+
+
+@attrs.define
+class Revoking(FakeGrant):
+    revoked: list[str] = attrs.field(factory=list)
+
+    async def revoke(self, tokens: Tokens, _endpoint: TokenEndpoint) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.revoked.append(tokens.access_token)
+        return True
+
+
+async def log_in_in_vain(session: Session, name: str) -> None:
+    with pytest.raises(LoggedOutError):
+        await session.log_in(Tokens(name, f"{name}-too", 3600))
+
+
+async def test_a_log_out_spares_a_login_that_others_began_while_several_log_ins_waited(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    theirs = Record(2, Tokens("theirs", "theirs-too", 3600), login="theirs")
+    async with opened(store=store) as session, trio.open_nursery() as nursery:
+        async with store.lock():
+            # These get the generations 2 and 3, and never get as far as the store.
+            nursery.start_soon(log_in_in_vain, session, "one")
+            nursery.start_soon(log_in_in_vain, session, "two")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(session.log_out)
+            await trio.testing.wait_all_tasks_blocked()
+            store.record = theirs
+        await trio.testing.wait_all_tasks_blocked()
+        assert store.record == theirs
+
+
+async def test_a_log_out_ends_the_stored_login_that_one_which_was_never_saved_has_replaced(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    before = Record(1, Tokens("old", "old-too", 3600), login="before")
+    store = FakeStore(before, fail_lock=OSError("no locks"))
+    async with opened(store=store) as session:
+        store.fail_lock = None
+        assert store.record == before
+        await session.log_out()
+        assert store.record.tokens is None
+
+
+async def test_logins_that_end_together_are_revoked_in_the_order_in_which_they_began(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, store = Revoking(), FakeStore()
+    names = [f"access-{number}" for number in range(8)]
+    async with opened(grant, store=store) as session, trio.open_nursery() as nursery:
+        async with store.lock():
+            for name in names[1:]:
+                nursery.start_soon(log_in_in_vain, session, name)
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(session.log_out)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
+        assert grant.revoked == names
+
+
+async def test_a_log_out_that_could_not_be_saved_spares_the_login_that_was_then_found_in_the_store(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    theirs = Record(2, Tokens("theirs", "theirs-too", 3600), login="theirs")
+    async with opened(store=store) as session:
+        store.fail_save = OSError("no space")
+        await session.log_out()
+        assert not session.statistics().saved
+        store.fail_save, store.record = None, theirs
+        await trio.sleep(1.5)  # It looks once a second at most.
+        assert await session.token() == "theirs"
+        assert session.statistics().saved
+        await trio.sleep(600)
+    assert store.record == theirs
+
+
+class InAThread(FakeGrant):
+    """Can't be cancelled."""
+
+    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        with trio.CancelScope(shield=True):
+            brought = await super().__call__(tokens, endpoint)
+        return brought  # noqa: RET504  # to mypy, a scope may swallow what is raised in it
+
+
+async def test_a_mark_on_the_old_tokens_does_not_replace_those_that_come_after_the_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, grant = FakeStore(), InAThread(latency=4)
+    # Without an end, which two clocks would have to agree on.
+    tokens, policy = first_tokens(None), RefreshPolicy(timeout=1)
+    async with opened(grant, tokens=tokens, store=store, policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.refresh()
+        # In spite of the lock: a lease that ran out.
+        assert store.record is not None
+        store.record = attrs.evolve(
+            store.record, generation=5, unanswered=1, quiet_until_unix=time.time() + 10
+        )
+        await trio.sleep(4)
+        assert session.token_nowait() == "access-1"
+        assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+
+
+async def test_tokens_that_come_after_the_deadline_leave_a_login_alone_that_has_begun_since(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, grant = FakeStore(), InAThread(latency=4)
+    policy = RefreshPolicy(timeout=1, close_grace=5)
+    async with opened(grant, store=store, policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.refresh()
+        await trio.sleep(2.9)
+        store.latency = 2
+        # It ends after a second, in which the store is busy with the tokens that came.
+        await log_in_unkept(session, Tokens("new", "new-too", 3600))
+        await trio.sleep(0.2)
+        assert grant.completed == 1
+        assert session.token_nowait() == "new"
+
+
+async def test_late_tokens_of_an_ended_login_do_not_keep_the_next_one_out_of_the_store(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, grant = FakeStore(), InAThread(latency=4)
+    policy = RefreshPolicy(timeout=1, close_grace=0.5)
+    new = Tokens("new", "new-too", 3600)
+    async with opened(grant, store=store, policy=policy) as session:
+        with pytest.raises(RefreshUnavailableError):
+            await session.refresh()
+        await log_in_unkept(session, new)  # The grant has the lock.
+        await trio.sleep(3)
+        assert grant.completed == 1
+        assert store.record is not None
+        assert store.record.tokens == new
+        assert session.statistics().saved

@@ -54,6 +54,9 @@ class Login:
     wished: bool = False
     """Whether it began with `Session.log_in`, rather than because a token was asked for."""
 
+    replaces: str = ""
+    """The name of the login that was in the store when this one began, as far as we knew."""
+
     over: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
     scopes: set[trio.CancelScope] = attrs.field(

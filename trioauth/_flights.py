@@ -42,6 +42,7 @@ from ._state import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ._flight import Login
     from ._logins import Logins
     from ._machine import Machine
     from ._outcomes import RefreshCause
@@ -121,14 +122,17 @@ class Flights:
         machine = self.machine
         generation = held(machine.state)
         outcome = LoggedOut("asked", at_unix=machine.unix())
-        ended = [] if generation is None else [generation.login]
+        begun: list[Login] = []
         for flight in self.aloft:
-            begun = flight.kind == "log_in" and not flight.landed
-            if begun and isinstance(flight.brought, Generation):
-                ended.append(flight.brought.login)
+            beginning = flight.kind == "log_in" and not flight.landed
+            if beginning and isinstance(flight.brought, Generation):
+                begun.append(flight.brought.login)
                 machine.over.add(flight.brought.login.id)
                 flight.brought.login.end(outcome)
                 flight.land(outcome)
+        # In the order in which they began: a set has none.
+        begun.sort(key=lambda login: login.generation)
+        ended = begun if generation is None else [generation.login, *begun]
         machine.become(on_log_out(machine.state, outcome))
 
         async def procedure(_: Flight[Landing]) -> Landing:

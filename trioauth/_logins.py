@@ -94,7 +94,8 @@ class Logins:
         Cancellation:
           All or nothing in the store; the login begins in any case.
         """
-        login = Login(wished=True)
+        before = self.vault.stored
+        login = Login(wished=True, replaces="" if before is None else before.login)
         generation = self.records.next_generation(tokens, login, asked_at)
         flight.brought = generation
         with self.records.kept_in_memory(generation, login, flight=flight):
@@ -153,6 +154,8 @@ class Logins:
                 # It has ended here, and its end is not in the store yet.
                 return None
             self.vault.note(record)
+            # Another login has begun: what could not be saved is about one that has ended.
+            self.vault.pending = None
             return self.records.restore(record, record.tokens)
 
     async def save_again(self, flight: Flight[Landing]) -> Landing | None:

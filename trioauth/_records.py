@@ -273,16 +273,25 @@ class Records:
         """
         news = await self.vault.news(self.machine.over)
         stored = self.vault.stored
-        # Another flight of this session may have seen the news first, so compare generations, too.
-        if stored is not None and (news is not None or stored.generation >= login.generation):
-            if stored.login != login.id:
+        if stored is not None:
+            # Another flight of this session may have seen the news first, so compare generations,
+            # too. That is not enough: a login that was never saved may have a higher number than
+            # one that others have begun since. So what it replaces must be known by name.
+            newer = news is not None or stored.generation >= login.generation
+            ours = stored.login in {login.replaces, *self.machine.over}
+            if stored.login != login.id and (newer or not ours):
                 # Another login has begun; about this one nothing is left to save.
                 self.vault.forget(login)
                 return
-            if stored.tokens is not None:
+            if newer and stored.tokens is not None:
                 # Another process has refreshed this very login.
                 login.newest = stored.tokens
-        await self.save(self.record(None, login, login.outcome))
+        pending = self.vault.pending
+        if pending is None or pending.tokens is None or pending.login in self.machine.over:
+            await self.save(self.record(None, login, login.outcome))
+        else:
+            # A new login waits to be saved: it counts.
+            await self.save(attrs.evolve(pending, generation=self._next_number()))
 
     async def save_again(self, flight: Flight[Landing]) -> Landing | None:
         """Save what could not be saved before, unless others have saved something newer.

@@ -255,10 +255,14 @@ class Renewal:
                 raise
         # The flight was landed at its deadline, and the grant could not be cancelled. What it
         # brought all the same is the newest refresh token.
-        self.machine.become(on_adoption(self.machine.state, generation))
+        landing: Landing = generation
         with trio.CancelScope(deadline=trio.current_time() + _LAST_WORD, shield=True):
-            await self.records.secure(generation, generation)
-        return generation
+            # Before the state has it: a mark that others left on the old tokens is known as such
+            # only as long as these are held.
+            landing = await self.records.secure(generation, generation)
+        if landing is generation and not flight.overtaken:
+            self.machine.become(on_adoption(self.machine.state, generation))
+        return landing
 
     async def _save_rotated(
         self, flight: Flight[Landing], failure: Exception, base: Generation | None

@@ -199,4 +199,16 @@ AMENDED: Final = (
         FINDS + "test_a_mark_on_the_old_tokens_does_not_replace_newer_ones_that_could_not_be_saved",
         seen_by_simulation=False,
     ),
+    Variant(
+        "a log-out goes by numbers alone, and overwrites the login that others have begun",
+        (
+            Edit(
+                "_records.py",
+                "            if stored.login != login.id and (newer or not ours):\n",
+                "            if stored.login != login.id and newer:\n",
+            ),
+        ),
+        FINDS + "test_a_log_out_spares_a_login_that_others_began_while_several_log_ins_waited",
+        seen_by_simulation=False,
+    ),
 )

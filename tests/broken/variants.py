@@ -374,8 +374,8 @@ VARIANTS: Final = (
         (
             Edit(
                 "_logins.py",
-                "        login = Login(wished=True)\n",
-                "        login = self.machine.login or Login(wished=True)\n",
+                "        login = Login(wished=True, replaces",
+                "        login = self.machine.login or Login(wished=True, replaces",
             ),
         ),
         LOGGED_OUT + "test_p13_a_request_of_the_old_login_is_never_sent_with_the_new_ones_token",

@@ -293,6 +293,7 @@ class Actor:
 
     async def _log_out(self) -> None:
         self.stay.log_outs += 1
+        self.stay.ended |= self.stay.held | self.stay.given
         self._changing(1)
         try:
             await self.session.log_out(revoke=self.step.amount < 5)

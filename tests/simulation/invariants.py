@@ -427,6 +427,7 @@ class Judge:
         if flight.over:
             self.ledger.violate("P1", f"{stay.name}: flight {number} ended twice")
         flight.over = True
+        self._quiet.landed(stay)
         # Where it was stopped, a slice of the time is waited for once more.
         end = self._deadline(flight, stay.program.policy.timeout)
         if trio.current_time() > end + self.weather.stops - flight.stops + _TINY:
@@ -466,6 +467,8 @@ class Judge:
 
     def _logged_out(self, stay: Stay, event: events.LoggedOut) -> None:
         stay.logged_in, stay.refused_here = False, event.reason == "refused"
+        stay.login = None
+        self._quiet.logged_out(stay)
         for flight in stay.flights.values():
             flight.superseded = True
         self._outs[stay] = (event.time, self.ledger.order())
@@ -576,10 +579,3 @@ class Judge:
         for shown in self.ledger.presentations:
             if shown.ended is None:
                 self.ledger.violate("P8", f"a refresh of {shown.stay.name} is still in the air")
-
-
-def _known(shown: Presentation) -> bool:
-    """Whether the client learned what became of the refresh token."""
-    if shown.fate in ("safe", "misconfigured"):
-        return True
-    return shown.delivered

@@ -72,7 +72,8 @@ class Presentation:
     ended: float | None = None
     cancelled: bool = False
     not_before: float = 0.0
-    """What the server asked for with Retry-After, as a time of trio's clock."""
+    """What the server asked for with Retry-After, as a time of trio's clock; 0 unless the answer
+    was read to the end."""
 
 
 @attrs.define(eq=False)
@@ -145,8 +146,14 @@ class Stay:
     changed_at: float = -1.0
     """When the last of them began or ended."""
     not_saved: int = 0
+    login: Login | None = None
+    """What it is logged in with, or was when it was left."""
     held: set[Login] = attrs.field(factory=set)
     """What it was logged in with."""
+    given: set[Login] = attrs.field(factory=set)
+    """What the server has given it tokens for, whether or not the login ever began."""
+    ended: set[Login] = attrs.field(factory=set)
+    """What its program has ended with `log_out`, those included that had not quite begun."""
     adopted: set[Issue] = attrs.field(factory=set)
     """What it found in the store, rather than had from the server."""
     logged_in: bool = False
@@ -208,6 +215,7 @@ class Ledger:
         """Remember what a session is logged in with."""
         issue = self.issue_held_by(stay)
         if issue is not None:
+            stay.login = issue.login
             stay.held.add(issue.login)
 
     def text(self) -> str:

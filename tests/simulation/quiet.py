@@ -47,15 +47,17 @@ class Quiet:
     ledger: Ledger
     weather: Weather
     _losses: dict[tuple[object, Issue], _Losses] = attrs.field(factory=dict)
+    _unmarked: dict[Stay, list[tuple[Store, Issue, _Losses]]] = attrs.field(factory=dict)
+    """What the flights in the air have not marked yet, with what was known before."""
 
     def _now(self) -> float:
         return trio.current_time() + self.weather.forward
 
     def _known_to(self, stay: Stay, store: Store, issue: Issue) -> list[_Losses]:
-        held = self.ledger.issue_held_by(stay)
-        replaced = stay.open and (held is None or held.login is not issue.login)
-        # Of a login that has ended here, a session marks nothing any more.
-        told = not (store.troubled or store.mixed or replaced)
+        # Of a login that has ended here, a session marks nothing any more; not even if the answer
+        # is lost when the session has been left, as happens to a grant that can't be cancelled.
+        ended = stay.login is not issue.login
+        told = not (store.troubled or store.mixed or ended)
         return [
             self._losses.setdefault((who, issue), _Losses())
             for who in (stay, *((store,) if told else ()))
@@ -66,6 +68,15 @@ class Quiet:
         for who, issue in list(self._losses):
             if who is store:
                 del self._losses[who, issue]
+
+    def landed(self, stay: Stay) -> None:
+        """Take in that a flight is over: what it has lost is marked now."""
+        self._unmarked.pop(stay, None)
+
+    def logged_out(self, stay: Stay) -> None:
+        """Take in that a login has ended: a flight that is in the air marks nothing any more."""
+        for store, issue, before in reversed(self._unmarked.pop(stay, ())):
+            self._losses[store, issue] = before
 
     def presented(self, shown: Presentation, store: Store) -> None:
         """Check that a refresh token may be presented now."""
@@ -92,6 +103,9 @@ class Quiet:
 
     def lost(self, shown: Presentation, store: Store) -> None:
         """Take in that the one who presented a refresh token does not know what became of it."""
+        before = self._losses.get((store, shown.issue), _Losses())
+        unmarked = store, shown.issue, attrs.evolve(before)
+        self._unmarked.setdefault(shown.stay, []).append(unmarked)
         for losses in self._known_to(shown.stay, store, shown.issue):
             if losses.first_at is None:
                 losses.first_at, losses.since = shown.at + self.weather.forward, 0

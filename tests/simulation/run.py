@@ -171,7 +171,10 @@ class _Stage:
         longest = max(program.policy.timeout for program in self.world.programs)
         await trio.sleep(_SETTLED + longest)
         for _ in range(60):
-            if None not in self.seats:
+            # One that is being left may wait for its grant, and is opened anew. A grant that can't
+            # be cancelled holds the lock until its answer comes.
+            seated = all(seat is not None and seat[0].open for seat in self.seats)
+            if seated and all(each.ended is not None for each in self.ledger.presentations):
                 break
             await trio.sleep(1)
         # Who waits may fail once more, and ask for more time.
@@ -192,7 +195,8 @@ class _Stage:
                     pause = isinstance(exc, RefreshUnavailableError) and self.weather.doubtful
                     if not pause:
                         self.ledger.violate("P14", f"a final request raised {exc!r}")
-                if not await self._saved(actor) and not self.stores[number].mixed:
+                # Where another client's record is in the way, nothing is ever saved.
+                if not self.stores[number].mixed and not await self._saved(actor):
                     self.ledger.violate(
                         "P7", f"what {seat[0].name} could not save is not saved yet"
                     )

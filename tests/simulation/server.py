@@ -48,7 +48,9 @@ class Server:
           took: The seconds since the session asked the human to: it counts from there.
         """
         login = Login(f"L{len(self.ledger.logins) + 1}")
-        login.stranger = None if stay is None else stay.program.stranger
+        if stay is not None:
+            login.stranger = stay.program.stranger
+            stay.given.add(login)
         self.ledger.logins.append(login)
         self.ledger.count("logins at the server")
         issue = self.issue(login, 1)
@@ -245,6 +247,7 @@ class Server:
         seconds = max(1, round(trouble.amount))
         now = self.weather.server_time()
         headers = {"Date": formatdate(now, usegmt=True)}
+        not_before = 0.0
         match int(trouble.amount * 1000) % 4:
             case 0:
                 pass
@@ -254,12 +257,17 @@ class Server:
                 headers["Retry-After"] = formatdate(now + seconds, usegmt=True)
                 self.ledger.count("Retry-After: date")
                 # A date has whole seconds.
-                shown.not_before = trio.current_time() + min(seconds, 300) - 1
+                not_before = trio.current_time() + min(seconds, 300) - 1
             case _:
                 headers["Retry-After"] = str(seconds)
                 self.ledger.count("Retry-After: seconds")
-                shown.not_before = trio.current_time() + min(seconds, 300)
-        return Reply(int(trouble.what), headers)
+                not_before = trio.current_time() + min(seconds, 300)
+
+        def on_whole() -> None:
+            # A client that left before the end, at its deadline say, can't know it.
+            shown.not_before = not_before
+
+        return Reply(int(trouble.what), headers, on_whole=on_whole)
 
     def _grant(self, shown: Presentation, *, odd: bool = False) -> Reply:
         """Rotate, and answer with the new tokens; or refuse."""

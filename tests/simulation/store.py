@@ -206,9 +206,8 @@ class Handle:
             return
         winner = ledger.by_access[before.tokens.access_token]
         if record.tokens is None:
-            # One call of log_out() may end two logins, of which one had only just begun.
-            own = winner.login in self.who.held and self.who.log_outs > 0
-            excused = self.who.not_saved or own
+            # One call of log_out() may end several logins, of which some had only just begun.
+            excused = self.who.not_saved or winner.login in self.who.ended
             if record.login != before.login and not excused:
                 ledger.violate("P5", f"{self.who.name} overwrites {winner.name} with a log-out")
             return
