@@ -144,6 +144,24 @@ async def test_the_time_in_which_the_process_was_stopped_does_not_count(
     assert ended == [(True, 100)]
 
 
+async def test_p20_a_stop_before_a_refresh_has_taken_its_first_step_does_not_count(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    answered = trio.Event()
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        await answered.wait()
+        return Tokens("access-1", "refresh-1", 3600)
+
+    async with opened(grant, tokens=first_tokens(0)) as session:
+        with pytest.raises(trio.WouldBlock):
+            session.token_nowait()
+        mock_clock.jump(100)
+        await trio.testing.wait_all_tasks_blocked()
+        answered.set()
+        assert await session.token() == "access-1"
+
+
 async def test_a_process_that_is_stopped_again_and_again_does_not_wait_for_ever(
     mock_clock: trio.testing.MockClock,
 ) -> None:

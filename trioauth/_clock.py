@@ -8,6 +8,7 @@ added, and what is stored is wall time.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, final
 
@@ -69,7 +70,9 @@ class Clock:
         return moment - self._slept
 
 
-async def wait_awake(wait: Callable[[], Awaitable[object]], until: Callable[[], float]) -> bool:
+async def wait_awake(
+    wait: Callable[[], Awaitable[object]], until: Callable[[], float], *, since: float = math.inf
+) -> bool:
     """Wait for something until a moment; return whether it came. Counts only the time awake.
 
     Trio's clock goes on while the process is stopped. A deadline that passed in that time has not
@@ -78,11 +81,14 @@ async def wait_awake(wait: Callable[[], Awaitable[object]], until: Callable[[], 
     Args:
       wait: What to wait for; called anew for each slice of the time, so cancelling it must be safe.
       until: The moment on trio's clock. Asked again each time, because it may be moved.
+      since: When the time began that is counted; the process may have been stopped already since
+          then. By default it begins now.
 
     Cancellation:
       Safe, if ``wait`` is.
     """
-    added, stops = 0.0, 0
+    late = trio.current_time() - since
+    added, stops = (late, 1) if late > _LATE else (0.0, 0)
     while True:
         began, end = trio.current_time(), until() + added
         slice_end = min(began + _SLICE, end)

@@ -165,7 +165,8 @@ class Flights:
     async def _watch(self, flight: Flight[Landing]) -> None:
         """Land a flight at its deadline, whatever its task does."""
         with trio.CancelScope(shield=True):
-            if await wait_awake(flight.over.wait, lambda: flight.deadline):
+            since = flight.began
+            if await wait_awake(flight.over.wait, lambda: flight.deadline, since=since):
                 return
             flight.scope.cancel(reason="trioauth: RefreshPolicy.timeout")
             for _ in range(_STEPS_TO_LAND):
