@@ -8,7 +8,6 @@ added, and what is stored is wall time.
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, final
 
@@ -70,9 +69,7 @@ class Clock:
         return moment - self._slept
 
 
-async def wait_awake(
-    wait: Callable[[], Awaitable[object]], until: Callable[[], float], *, since: float = math.inf
-) -> bool:
+async def wait_awake(wait: Callable[[], Awaitable[object]], until: Callable[[], float]) -> bool:
     """Wait for something until a moment; return whether it came. Counts only the time awake.
 
     Trio's clock goes on while the process is stopped. A deadline that passed in that time has not
@@ -81,14 +78,11 @@ async def wait_awake(
     Args:
       wait: What to wait for; called anew for each slice of the time, so cancelling it must be safe.
       until: The moment on trio's clock. Asked again each time, because it may be moved.
-      since: When the time began that is counted; the process may have been stopped already since
-          then. By default it begins now.
 
     Cancellation:
       Safe, if ``wait`` is.
     """
-    late = trio.current_time() - since
-    added, stops = (late, 1) if late > _LATE else (0.0, 0)
+    added, stops = 0.0, 0
     while True:
         began, end = trio.current_time(), until() + added
         slice_end = min(began + _SLICE, end)

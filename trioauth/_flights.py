@@ -147,6 +147,8 @@ class Flights:
         landing: Landing | None = None
         failure: Exception | None = None
         flying.set(flight)
+        # The process may have been stopped since the launch.
+        flight.deadline += trio.current_time() - flight.began
         self._context.run(self.nursery.start_soon, self._watch, flight)
         try:
             with flight.scope:
@@ -165,8 +167,7 @@ class Flights:
     async def _watch(self, flight: Flight[Landing]) -> None:
         """Land a flight at its deadline, whatever its task does."""
         with trio.CancelScope(shield=True):
-            since = flight.began
-            if await wait_awake(flight.over.wait, lambda: flight.deadline, since=since):
+            if await wait_awake(flight.over.wait, lambda: flight.deadline):
                 return
             flight.scope.cancel(reason="trioauth: RefreshPolicy.timeout")
             for _ in range(_STEPS_TO_LAND):
