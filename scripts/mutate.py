@@ -59,15 +59,15 @@ EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 
 # fmt: off
 FILES = [
-    "_state", "_retry", "_flight", "_evidence", "_tokens", "_origins", "_challenge", "_clock",
-    "_secrets", "_codes", "_store", "_machine", "_vault", "_records", "_renewal", "_logins",
-    "_flights", "_timers", "_source", "_asking", "_session", "_opening", "_signing", "_auth",
-    "_belonging", "_limiter", "_client", "_network", "_lookups", "_refusal", "_endpoint",
-    "_signals",
-    "grants/_answers", "grants/_bearer_refresh", "grants/_client", "grants/_client_credentials",
-    "grants/_refresh_token", "grants/_revocation",
-    "stores/_disk", "stores/_file", "stores/_hold", "stores/_memory", "stores/_mounts",
-    "stores/_pin",
+    "_core/state", "_core/retry", "_core/flight", "_http/evidence", "_tokens", "_origins",
+    "_http/challenge", "_core/clock", "_secrets", "_codes", "stores/_contract", "_core/machine",
+    "_core/vault", "_core/records", "_core/renewal", "_core/logins", "_core/flights",
+    "_core/timers", "_core/source", "_core/asking", "_session", "_opening", "_http/signing",
+    "_http/auth", "_http/belonging", "_http/limiter", "_http/client", "_network/pools",
+    "_network/lookups", "_http/refusal", "oauth/_endpoint", "_signals", "oauth/_answers",
+    "oauth/grants/_bearer_refresh", "oauth/_client_auth", "oauth/grants/_client_credentials",
+    "oauth/grants/_refresh_token", "oauth/_revocation", "stores/_disk", "stores/_file",
+    "stores/_hold", "stores/_memory", "stores/_mounts", "stores/_pin",
 ]
 
 # Whatever starts processes (they would not be mutated), opens sockets, or takes long.

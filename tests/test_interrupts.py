@@ -29,7 +29,7 @@ from trioauth import (
     Tokens,
     events,
 )
-from trioauth._state import Closed
+from trioauth._core.state import Closed
 from trioauth.testing._scheduler import seeded
 
 from .fakes import FakeGrant, FakeStore, first_tokens

@@ -51,9 +51,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import events
-from ._authentication import Authentication
-from ._challenge import Challenge, challenge, challenges
-from ._endpoint import Answer, TokenEndpoint, TokenRequest
+from ._core.authentication import Authentication
+from ._core.policy import RefreshPolicy
+from ._core.state import LoggedIn, LoggedOut
 from ._errors import (
     Error,
     GrantError,
@@ -66,17 +66,17 @@ from ._errors import (
     StoreError,
     TokenResponseError,
 )
-from ._grant import Grant
+from ._http.challenge import Challenge, challenge, challenges
 from ._opening import open_session
 from ._outcomes import LogoutReason
-from ._policy import RefreshPolicy
 from ._session import Session, Statistics
 from ._signals import cancel_on_sigterm
-from ._state import LoggedIn, LoggedOut
-from ._store import Record, TokenStore
 from ._tokens import Tokens
 from ._version import __version__
-from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
+from .oauth._endpoint import Answer, TokenEndpoint, TokenRequest
+from .oauth._grant import Grant
+from .oauth.grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
+from .stores._contract import Record, TokenStore
 
 if TYPE_CHECKING:
     from .stores import FileStore, MemoryStore

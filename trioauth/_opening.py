@@ -11,37 +11,37 @@ import attrs
 import httpx
 import trio
 
-from . import _challenge
-from ._asking import Asking
-from ._belonging import Belonging
-from ._client import SessionClient
-from ._client_options import NETWORK_OPTIONS, ClientOptions
-from ._endpoint import TokenEndpoint
+from ._core.asking import Asking
+from ._core.flights import Flights
+from ._core.logins import Logins
+from ._core.machine import Machine
+from ._core.policy import RefreshPolicy
+from ._core.records import Records
+from ._core.renewal import Renewal
+from ._core.source import TokenSource
+from ._core.state import LoggedOut, Vacant, on_log_in
+from ._core.timers import Timers
+from ._core.vault import Vault
 from ._errors import StoreError
-from ._flights import Flights
-from ._httpx import SessionAuth
-from ._logins import Logins
-from ._machine import Machine
-from ._network import EndpointClient, check_proxy
+from ._http import challenge as _challenge
+from ._http.auth_httpx import SessionAuth
+from ._http.belonging import Belonging
+from ._http.client import SessionClient
+from ._http.signing import Signer
+from ._network.options import NETWORK_OPTIONS, ClientOptions
+from ._network.pools import EndpointClient, check_proxy
 from ._origins import Origins
-from ._policy import RefreshPolicy
-from ._records import Records
-from ._renewal import Renewal
 from ._session import Session
-from ._signing import Signer
-from ._source import TokenSource
-from ._state import LoggedOut, Vacant, on_log_in
-from ._timers import Timers
 from ._tokens import Tokens, no_tokens
-from ._vault import Vault
+from .oauth._endpoint import TokenEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from types import TracebackType
 
-    from ._grant import Grant
-    from ._store import TokenStore
     from .events import Observer
+    from .oauth._grant import Grant
+    from .stores._contract import TokenStore
 
 _DEFAULT_POLICY = RefreshPolicy()
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NoReturn, final
 import attrs
 import trio
 
-from ._asking import check_obtains
-from ._auth import ClientT, attach
-from ._client import ClientMethods
+from ._core.asking import check_obtains
+from ._core.state import LoggedIn, LoggedOut, airborne, held, seen
 from ._errors import LoggedOutError, careful
-from ._state import LoggedIn, LoggedOut, airborne, held, seen
+from ._http.auth import ClientT, attach
+from ._http.client import ClientMethods
 from ._tokens import Tokens
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._asking import Asking
-    from ._client import SessionClient
-    from ._endpoint import TokenEndpoint
-    from ._signing import Signer
-    from ._source import TokenSource
+    from ._core.asking import Asking
+    from ._core.source import TokenSource
+    from ._http.client import SessionClient
+    from ._http.signing import Signer
+    from .oauth._endpoint import TokenEndpoint
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
 _GOODBYE = 1.0
@@ -149,7 +149,7 @@ class Session(ClientMethods, metaclass=Opened):
         Returns:
           Text for `print`, a log or a notebook, where it shows itself line by line.
         """
-        from ._explain import explain, look
+        from ._core.explain import explain, look
 
         futile = self._signer.evidence.forbids(self._machine.clock.now())
         return explain(look(self._source, futile=futile))

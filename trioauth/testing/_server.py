@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from trioauth._opening import open_session
 from trioauth._tokens import Tokens
-from trioauth.grants import RefreshTokenGrant
+from trioauth.oauth.grants import RefreshTokenGrant
 
 from ._api import Api
 from ._authorization import BEARER_REFRESH_PATH, REVOCATION_PATH, TOKEN_PATH, Authorization
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import httpx
     import httpx2
 
-    from trioauth._grant import Grant
     from trioauth._session import Session
+    from trioauth.oauth._grant import Grant
 
 _URL_IN_MEMORY = "https://server.test"
 
