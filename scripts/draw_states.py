@@ -19,12 +19,11 @@ from states_svg import draw
 
 from trioauth import Tokens
 from trioauth._core.flight import Flight, Generation, Login
+from trioauth._core.login_state import LoggedIn, LoggedOut
 from trioauth._core.state import (
     Closed,
     Current,
     Landing,
-    LoggedIn,
-    LoggedOut,
     LoggingIn,
     Refreshing,
     Rejected,

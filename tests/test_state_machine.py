@@ -15,12 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from trioauth import LoggedIn, RefreshPolicy, Tokens
 from trioauth._core.flight import Flight, Generation, Login
+from trioauth._core.login_state import LoggedOut
 from trioauth._core.state import (
     Board,
     Closed,
     Current,
     Landing,
-    LoggedOut,
     LoggingIn,
     Refreshing,
     Rejected,

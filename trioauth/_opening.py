@@ -13,13 +13,14 @@ import trio
 
 from ._core.asking import Asking
 from ._core.flights import Flights
+from ._core.login_state import LoggedOut
 from ._core.logins import Logins
 from ._core.machine import Machine
 from ._core.policy import RefreshPolicy
 from ._core.records import Records
 from ._core.renewal import Renewal
 from ._core.source import TokenSource
-from ._core.state import LoggedOut, Vacant, on_log_in
+from ._core.state import Vacant, on_log_in
 from ._core.timers import Timers
 from ._core.vault import Vault
 from ._errors import StoreError

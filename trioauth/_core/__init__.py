@@ -5,6 +5,7 @@ In reading order, from the pure to what acts:
 ``policy``          `RefreshPolicy`: when to refresh, how often to try, how long to wait
 ``authentication``  `Authentication`: what is said of a response
 ``clock``           the one place where wall time meets trio time
+``login_state``     LoggedIn, LoggedOut: what the world sees
 ``flight``          Login, Generation, Flight: what is held, and what is on its way
 ``state``           states, decisions, transitions (pure)
 ``retry``           when another try makes sense (pure)
@@ -17,7 +18,7 @@ In reading order, from the pure to what acts:
 ``timers``          what a session does without being asked
 ``source``          what tasks ask for a token, and wait for one
 ``asking``          one task asks a person to log in, the others wait
-``explain``         the text of `Session.explain`
+``statistics``      `Statistics`: the figures; ``explain`` is the same for a person
 
 Imports from: the base, ``stores``, ``oauth``, ``watch``.
 """

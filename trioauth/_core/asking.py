@@ -13,9 +13,10 @@ from trioauth._errors import Error, LoggedOutError, StoreError, careful
 from trioauth._tokens import Tokens, no_tokens
 
 from .flight import Flight
+from .login_state import LoggedOut
 from .logins import checked
 from .machine import ask, call
-from .state import LoggedOut, Setback, seen
+from .state import Setback, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,17 +13,8 @@ from trioauth import events
 from trioauth._errors import careful
 from trioauth._outcomes import CAUSES, REASONS
 
-from .state import (
-    Closed,
-    Current,
-    LoggedIn,
-    LoggedOut,
-    LoggingIn,
-    Refreshing,
-    Rejected,
-    Vacant,
-    held,
-)
+from .login_state import LoggedIn, LoggedOut
+from .state import Closed, Current, LoggingIn, Refreshing, Rejected, Vacant, held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

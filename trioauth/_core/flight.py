@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from trioauth._outcomes import RefreshCause
     from trioauth._tokens import Tokens
 
+    from .login_state import LoggedOut
     from .policy import RefreshPolicy
-    from .state import LoggedOut
 
 Freshness: TypeAlias = Literal["fresh", "early", "stale", "expired"]
 

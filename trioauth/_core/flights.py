@@ -24,12 +24,12 @@ from trioauth._outcomes import REASONS
 
 from .clock import wait_awake
 from .flight import Flight, Generation
+from .login_state import LoggedOut
 from .machine import bookkeeping, flying
 from .retry import one_more_loss, retry_after
 from .state import (
     Closed,
     Landing,
-    LoggedOut,
     Setback,
     held,
     on_close,

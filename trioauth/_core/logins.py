@@ -13,8 +13,9 @@ from trioauth._errors import Error, StoreError, careful
 from trioauth._tokens import Tokens, no_tokens
 
 from .flight import Flight, Login
+from .login_state import LoggedOut
 from .machine import ask
-from .state import Landing, LoggedOut, held
+from .state import Landing, held
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

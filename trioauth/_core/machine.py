@@ -53,7 +53,8 @@ from trioauth.watch._journal import PASSING, Journal
 from trioauth.watch._log import Log
 
 from .clock import Clock
-from .state import Closed, LoggedOut, Setback, airborne, held, seen
+from .login_state import LoggedOut
+from .state import Closed, Setback, airborne, held, seen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

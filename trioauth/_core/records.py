@@ -24,8 +24,9 @@ from trioauth._errors import StoreConflictError, careful
 from trioauth.stores._contract import Record
 
 from .flight import NO_LOSS, Generation, Login, Loss
+from .login_state import LoggedOut
 from .retry import one_more_loss
-from .state import Closed, LoggedOut, Refreshing, Rejected, held, on_adoption
+from .state import Closed, Refreshing, Rejected, held, on_adoption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

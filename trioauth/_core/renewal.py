@@ -34,9 +34,10 @@ from trioauth._errors import (
 from trioauth._tokens import Tokens, no_tokens
 
 from .flight import Flight, Generation, Login
+from .login_state import LoggedOut
 from .machine import ask
 from .retry import Attempts, one_more_loss, retry_after
-from .state import Landing, LoggedOut, Refreshing, Setback, held, on_adoption, on_rotation
+from .state import Landing, Refreshing, Setback, held, on_adoption, on_rotation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -203,6 +204,17 @@ class Renewal:
             return self._set_back(
                 flight, TokenResponseError(f"the grant must return trioauth.Tokens, not {kind}")
             )
+        return await self._after_failure(flight, base, attempts, failure, asked_at)
+
+    async def _after_failure(
+        self,
+        flight: Flight[Landing],
+        base: Generation | None,
+        attempts: Attempts,
+        failure: Exception,
+        asked_at: float,
+    ) -> Setback | GrantRefusedError | None:
+        """Say what follows from a failed attempt. None: pause, which is over, and ask again."""
         if (rotated := await self._save_rotated(flight, failure, base)) is not None:
             # The answer has come after all, and its refresh token was never presented.
             base = rotated

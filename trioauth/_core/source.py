@@ -11,12 +11,12 @@ from trioauth import events
 from trioauth.watch._log import wants_waits
 
 from .flight import Flight
+from .login_state import LoggedOut
 from .machine import bookkeeping, flying
 from .state import (
     Board,
     Closed,
     Current,
-    LoggedOut,
     Setback,
     TakeOff,
     Use,
@@ -134,12 +134,9 @@ class TokenSource:
         while True:
             if login is not None and login.outcome is not None:
                 self.fail(login.outcome)
+            state, now = self.state, self.clock.now()
             decision = on_demand(
-                self.state,
-                now=self.clock.now(),
-                valid_for=valid_for,
-                one_shot=one_shot,
-                landed=landed,
+                state, now=now, valid_for=valid_for, one_shot=one_shot, landed=landed
             )
             match decision:
                 case Use(generation):

@@ -1,8 +1,6 @@
 """The auth flow: sign a request, and if it is refused once more. One for httpx and httpx2.
 
-The two libraries share no class, so the flow is generic over small Protocols,
-and `attach` finds out which library a client comes from without importing the
-one that the program does not use.
+The two libraries share no class, so the flow is generic over small Protocols.
 
 What becomes of a request (P2, P4, P13; what a 401 proves is in `trioauth._http.evidence`):
 
@@ -23,12 +21,9 @@ them, on any exception, and what is left to clean up needs no ``await`` (P9).
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import trio
-
-from trioauth._core.state import Closed
 
 from .belonging import signed_anew
 from .refusal import read_refusal
@@ -41,20 +36,6 @@ if TYPE_CHECKING:
     from trioauth._core.flight import Generation
 
     from .signing import RequestLike, RequestT, ResponseLike
-
-
-class ClientLike(Protocol):
-    """What is used of a client."""
-
-    @property
-    def auth(self) -> Any: ...
-    @auth.setter
-    def auth(self, auth: Any) -> None: ...
-    @property
-    def base_url(self) -> Any: ...
-
-
-ClientT = TypeVar("ClientT", bound=ClientLike)
 
 
 # An async generator, because httpx wants one; no scope or nursery is open across its yields, which
@@ -149,51 +130,3 @@ def _rewinds(field: object) -> bool:
         return True
     seekable = getattr(file, "seekable", None)
     return seekable is not None and bool(seekable())
-
-
-def attach(signer: Signer, client: ClientT) -> ClientT:
-    """Sign the requests of a client of either library, and return it."""
-    library = _library(client)
-    _check_is_free(signer, client)
-    if client.base_url.host:
-        signer.origins.check(client.base_url)
-    if library == "httpx2":
-        from .auth_httpx2 import SessionAuth as Auth2
-
-        client.auth = Auth2(signer)
-    else:
-        from .auth_httpx import SessionAuth as Auth
-
-        client.auth = Auth(signer)
-    return client
-
-
-def _check_is_free(signer: Signer, client: ClientLike) -> None:
-    """Refuse a client that another open session signs: requests would change their login (P22)."""
-    other: Signer | None = getattr(client.auth, "signer", None)
-    if (
-        isinstance(other, Signer)
-        and other is not signer
-        and not isinstance(other.tokens.state, Closed)
-    ):
-        raise RuntimeError(
-            "this client is signed by another session, which is still open; "
-            "attach() a client of its own to each session"
-        )
-
-
-def _library(client: object) -> str:
-    for name in ("httpx2", "httpx"):
-        # Whoever has a client of a library has imported it.
-        module = sys.modules.get(name)
-        if module is not None and isinstance(client, module.AsyncClient):
-            return name
-    hint = ""
-    for name in ("httpx2", "httpx"):
-        module = sys.modules.get(name)
-        if module is not None and isinstance(client, module.Client):
-            hint = f"; {name}.Client is for synchronous code"
-    raise TypeError(
-        f"attach() takes an httpx.AsyncClient or an httpx2.AsyncClient, "
-        f"not {type(client).__qualname__}{hint}"
-    )

@@ -14,7 +14,8 @@ import trio
 
 from trioauth import events
 from trioauth._core.authentication import Authentication
-from trioauth._core.state import Closed, Failure, LoggedOut, held, on_demand, on_rejection
+from trioauth._core.login_state import LoggedOut
+from trioauth._core.state import Closed, Failure, held, on_demand, on_rejection
 
 from .belonging import LOGIN
 from .challenge import asks_for_more

@@ -10,9 +10,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from trioauth._core.state import Closed, LoggedIn, LoggedOut
+from trioauth._core.login_state import LoggedIn, LoggedOut
+from trioauth._core.state import Closed
+from trioauth._core.statistics import Statistics
 from trioauth._errors import careful, printable
-from trioauth._session import Session, Statistics
+from trioauth._session import Session
 from trioauth._tokens import Tokens
 
 if TYPE_CHECKING:

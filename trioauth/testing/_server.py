@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from trioauth._opening import open_session
 from trioauth._tokens import Tokens
-from trioauth.oauth.grants import RefreshTokenGrant
+from trioauth.grants import RefreshTokenGrant
 
 from ._api import Api
 from ._authorization import BEARER_REFRESH_PATH, REVOCATION_PATH, TOKEN_PATH, Authorization

@@ -2,7 +2,10 @@
 
 ``_log``            one line an event, in the log
 ``_journal``        what `Session.explain` remembers
-``_timeline``       `trioauth.timeline` records; ``_picture`` makes rows of it, ``_svg`` draws
+``_request``        a request, as a program reports it
+``_picture``        what a timeline shows, before it has a shape (pure)
+``_svg``            draws that (pure); ``_svg_style`` says in which colours
+``_timeline``       `trioauth.timeline`: records events and requests, and has them drawn
 ``_opentelemetry``  `trioauth.opentelemetry`: traces and metrics (an extra)
 
 Imports from: the base.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from trioauth.events import Event, RefreshCause
 
-    from ._timeline import Request, RequestEnd
+    from ._request import Request, RequestEnd
 
 SpanKind: TypeAlias = Literal[
     "wait", "wait-cancelled",

@@ -6,12 +6,12 @@ import math
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
-import attrs
 import trio
 
 from . import _picture, _svg
+from ._request import Request, RequestEnd
 
 if TYPE_CHECKING:
     import os
@@ -34,32 +34,6 @@ def _check_count(name: str, value: object) -> None:
 
 
 ClientT = TypeVar("ClientT")
-
-RequestEnd: TypeAlias = Literal["running", "answered", "failed", "cancelled"]
-
-
-@final
-@attrs.define(eq=False)
-class Request:
-    """One request, as the program reports it."""
-
-    label: str
-    """What the picture calls it, word for word: put no secret into it."""
-
-    task: str
-    """The name of the task: the row that it is drawn in."""
-
-    started: float
-    """When it began, on trio's clock (`trio.current_time`)."""
-
-    ended: float | None = None
-    """When it ended, on trio's clock; None while it runs."""
-
-    outcome: object = None
-    """What came of it, for a person to read, such as ``response.status_code``."""
-
-    end: RequestEnd = "running"
-    """How it ended, so far."""
 
 
 @final

@@ -11,6 +11,7 @@ A show is played on a stage: the server of `trioauth.testing` on this machine, o
 ``yours``         the stage at a person's own server
 ``mishaps``       the script for there: what can go wrong on this side of the network
 ``line``          the line to the token endpoint: counted, slowed, cut
+``rescue``        keeps the tokens that could not be stored
 ``remedies``      why it can't go on, and what to do (pure)
 ``report``        what was seen, the promises that it tests, and how that is told (pure)
 ``here_report``   what can be told only by a server that keeps books (pure)

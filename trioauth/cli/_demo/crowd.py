@@ -10,7 +10,7 @@ import trio
 
 from trioauth import events
 from trioauth._errors import LoggedOutError, RefreshUnavailableError
-from trioauth.watch._timeline import Timeline
+from trioauth.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

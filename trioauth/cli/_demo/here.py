@@ -13,13 +13,13 @@ import trio
 from trioauth._core.policy import RefreshPolicy
 from trioauth._errors import RefreshUnavailableError
 from trioauth._opening import open_session
-from trioauth.oauth.grants import RefreshTokenGrant
+from trioauth.grants import RefreshTokenGrant
 from trioauth.stores import FileStore
 from trioauth.testing import AuthServer
 
 from .client import library, open_client
 from .here_report import Result, report
-from .report import seen
+from .show import seen
 
 if TYPE_CHECKING:
     import random

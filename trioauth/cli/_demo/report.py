@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .show import Show
 
 BROKEN, CAN_NOT_GO_ON, INTERRUPTED = 1, 2, 130
 
@@ -71,36 +70,6 @@ class Seen:
     """Tasks that were still there when everything was closed."""
     explanation: str = ""
     """What the session said of itself at last (`Session.explain`)."""
-
-
-def seen(show: Show, *, unauthorized: int, wait_limit: float) -> dict[str, Any]:
-    """Collect the fields of `Seen` after a show."""
-    crowd, count = show.crowd, show.crowd.count
-    return {
-        "requests": count["requests"],
-        "refused_once": count["refused 1"],
-        "refused_twice": count["refused 2"],
-        "unauthorized": unauthorized,
-        "resent": count["resent"],
-        "most_attempts": crowd.most_attempts,
-        "unavailable": count["unavailable"],
-        "faults": count["faults"],
-        "refreshes": count["refreshes"],
-        "landed": count["landed"],
-        "failed": count["failed"],
-        "generations": count["generations"],
-        "unsaved": count["unsaved"],
-        "cancelled": count["cancelled"],
-        "cancelled_waiting": count["cancelled_waiting"],
-        "slowest_exit": crowd.slowest_exit,
-        "longest_wait": crowd.longest_wait,
-        "wait_limit": wait_limit,
-        "ended": crowd.ended,
-        "tasks": crowd.present,
-        "saw_collapse": count["told"],
-        "left_running": show.left_running,
-        "explanation": show.explanation,
-    }
 
 
 # --- what can be said of every server ----------------------------------------------------------

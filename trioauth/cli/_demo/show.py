@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import attrs
 import trio
@@ -184,6 +184,36 @@ class Show:
         self.problem = self.problem or problem
         if self.nursery is not None:
             self.nursery.cancel_scope.cancel(reason="the demo can't go on")
+
+
+def seen(show: Show, *, unauthorized: int, wait_limit: float) -> dict[str, Any]:
+    """Collect the fields of `report.Seen` after a show."""
+    crowd, count = show.crowd, show.crowd.count
+    return {
+        "requests": count["requests"],
+        "refused_once": count["refused 1"],
+        "refused_twice": count["refused 2"],
+        "unauthorized": unauthorized,
+        "resent": count["resent"],
+        "most_attempts": crowd.most_attempts,
+        "unavailable": count["unavailable"],
+        "faults": count["faults"],
+        "refreshes": count["refreshes"],
+        "landed": count["landed"],
+        "failed": count["failed"],
+        "generations": count["generations"],
+        "unsaved": count["unsaved"],
+        "cancelled": count["cancelled"],
+        "cancelled_waiting": count["cancelled_waiting"],
+        "slowest_exit": crowd.slowest_exit,
+        "longest_wait": crowd.longest_wait,
+        "wait_limit": wait_limit,
+        "ended": crowd.ended,
+        "tasks": crowd.present,
+        "saw_collapse": count["told"],
+        "left_running": show.left_running,
+        "explanation": show.explanation,
+    }
 
 
 async def run(show: Show, watch: Callable[[Show], Awaitable[None]]) -> Report:

@@ -26,8 +26,8 @@ from .remedies import (
     not_saved,
     wrong_answer,
 )
-from .report import seen
 from .rescue import rescue
+from .show import seen
 from .yours_report import Result, report
 
 if TYPE_CHECKING:

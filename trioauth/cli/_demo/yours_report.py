@@ -137,13 +137,17 @@ def check(result: Result) -> Iterator[Check]:
         yield check_end(r, r.ended)
     yield check_nobody_left(r)
     if r.failed:
-        yield Check(
-            "P14",
-            f"While there was no new token to be had nobody was logged out; {r.unavailable}"
-            " requests were told to try later.",
-            r.ended in (None, "asked", "refused"),
-        )
+        yield _check_unavailable(r)
     yield check_waits(r)
+
+
+def _check_unavailable(r: Result) -> Check:
+    return Check(
+        "P14",
+        f"While there was no new token to be had nobody was logged out; {r.unavailable}"
+        " requests were told to try later.",
+        r.ended in (None, "asked", "refused"),
+    )
 
 
 def _presented(r: Result) -> str:
