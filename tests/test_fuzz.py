@@ -34,7 +34,6 @@ from trioauth import (
     RefreshUnavailableError,
     StoreError,
     Tokens,
-    _challenge,
     challenges,
 )
 from trioauth._core.retry import (
@@ -45,6 +44,7 @@ from trioauth._core.retry import (
     retry_after,
 )
 from trioauth._errors import TokenResponseError
+from trioauth._http import challenge as _challenge
 from trioauth._origins import Origins
 from trioauth._tokens import read_json_object
 from trioauth.oauth._answers import read_retry_after

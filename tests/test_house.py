@@ -149,6 +149,28 @@ def test_the_map_of_an_inner_folder_imports_nothing(folder: str) -> None:
     assert imports_of(f"trioauth.{folder}", tree_of(f"trioauth.{folder}")) == set()
 
 
+def defined_in(file: str) -> set[str]:
+    """The functions, classes and methods of a file, methods with their class."""
+    found: set[str] = set()
+    for node in ast.parse((PACKAGE / file).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            inner = [each for each in node.body if hasattr(each, "name")]
+            found |= {f"{node.name}.{each.name}" for each in inner}
+    return found
+
+
+def test_the_walks_in_contributing_name_functions_that_are_where_they_say() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    walks = page.partition("## How a request goes")[2].partition("## What may import")[0]
+    # "`A.b` in `x.py`", and "`A.b` and `A.c` in `x.py`".
+    steps = re.findall(r"((?:`[\w.]+`(?: and |,)?\s?)+)\s*in\s+`([\w/]+\.py)`", walks)
+    named = [(name, file) for names, file in steps for name in re.findall(r"`([\w.]+)`", names)]
+    assert len(named) > 30
+    assert [each for each in named if each[0] not in defined_in(each[1])] == []
+
+
 def test_no_file_is_longer_than_can_be_read_at_once() -> None:
     lengths = {name: len(file.read_text("utf-8").splitlines()) for name, file in FILES.items()}
     assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}

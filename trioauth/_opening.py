@@ -198,7 +198,7 @@ class _Plan:
         """Whether the grant can obtain the first tokens, too."""
         return getattr(self.grant, "unattended", False)
 
-    def build(self, nursery: trio.Nursery) -> tuple[Session, Timers]:
+    def build(self, nursery: trio.Nursery) -> tuple[Session, Records, Timers]:
         """Put the parts together, from the lowest to the highest. Not a checkpoint."""
         machine = Machine(
             self.policy,
@@ -226,10 +226,12 @@ class _Plan:
             unattended=self.unattended,
         )
         machine.forget_cookies = session._forget_cookies
-        return session, timers
+        return session, records, timers
 
 
-async def _start(plan: _Plan, session: Session, timers: Timers, tokens: Tokens | None) -> None:
+async def _start(
+    plan: _Plan, session: Session, records: Records, timers: Timers, tokens: Tokens | None
+) -> None:
     """Start as ``tokens`` say, or else as the store says."""
     machine, vault, policy = session._machine, plan.vault, plan.policy
     asked_at = machine.clock.now()
@@ -244,7 +246,7 @@ async def _start(plan: _Plan, session: Session, timers: Timers, tokens: Tokens |
     if tokens is not None:
         await session._flights.begin(tokens, asked_at=asked_at).wait_landed()
     elif record is not None and record.tokens is not None:
-        generation = session._flights.renewal.records.restore(record, record.tokens)
+        generation = records.restore(record, record.tokens)
         machine.become(on_log_in(machine.state, generation))
     elif record is not None and not plan.unattended:
         # A record of version 0.1.0 does not say why: it has only been seen in a shared store.
@@ -266,10 +268,10 @@ async def _keep_open(plan: _Plan, tokens: Tokens | None) -> AsyncGenerator[Sessi
     try:
         # Outside the nursery: what goes wrong in closing them belongs to no group either.
         async with clients, trio.open_nursery() as nursery:
-            session, timers = plan.build(nursery)
+            session, records, timers = plan.build(nursery)
             clients.push_async_callback(session._close_clients)
             try:
-                await _start(plan, session, timers, tokens)
+                await _start(plan, session, records, timers, tokens)
                 yield session
             except BaseException as exc:
                 crash = exc
