@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(trioauth.__file__).parent
 ROOT = PACKAGE.parent
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 LONGEST_FILE = 400
 LONGEST_BODY = 40
@@ -162,7 +163,7 @@ def defined_in(file: str) -> set[str]:
 
 
 def test_the_walks_in_contributing_name_functions_that_are_where_they_say() -> None:
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    page = CONTRIBUTING.read_text(encoding="utf-8")
     walks = page.partition("## How a request goes")[2].partition("## What may import")[0]
     # "`A.b` in `x.py`", and "`A.b` and `A.c` in `x.py`".
     steps = re.findall(r"((?:`[\w.]+`(?: and |,)?\s?)+)\s*in\s+`([\w/]+\.py)`", walks)
