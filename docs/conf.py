@@ -69,7 +69,7 @@ def _find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: Element
     """Find what a name means that is none in the place where it stands."""
     target = node.get("reftarget", "")
     python = env.domains.python_domain
-    name = re.sub(r"^trioauth\.(_\w+|\w+\._\w+)\.", "", target)
+    name = re.sub(r"^trioauth\.([a-z]\w*\.)*_\w+(\.[a-z]\w*)?\.", "", target)
     for place in PLACES:
         if f"{place}.{name}" in python.objects:
             assert app.builder is not None

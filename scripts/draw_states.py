@@ -1,4 +1,4 @@
-"""Draw docs/states.md and its picture from the functions of trioauth._state.
+"""Draw docs/states.md and its picture from the functions of trioauth._core.state.
 
     python scripts/draw_states.py          write it
     python scripts/draw_states.py --check  exit with 1 if it is stale
@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 from states_svg import draw
 
 from trioauth import Tokens
-from trioauth._flight import Flight, Generation, Login
-from trioauth._state import (
+from trioauth._core.flight import Flight, Generation, Login
+from trioauth._core.login_state import LoggedIn, LoggedOut
+from trioauth._core.state import (
     Closed,
     Current,
     Landing,
-    LoggedIn,
-    LoggedOut,
     LoggingIn,
     Refreshing,
     Rejected,
@@ -151,7 +150,7 @@ def page() -> str:
     """Return the whole page."""
     return f"""# States
 
-<!-- Made by scripts/draw_states.py from trioauth/_state.py; `make check` says when it is stale. -->
+<!-- Made by scripts/draw_states.py from _core/state.py; `make check` says when it is stale. -->
 
 What a session can be, and what leads from one to another. `log_in()` leads to `Current` from
 anywhere, and leaving the block to `Closed`.

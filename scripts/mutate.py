@@ -1,7 +1,7 @@
 """Break the package in many small ways, and see whether the tests notice.
 
 python scripts/mutate.py                     all files
-python scripts/mutate.py _state _retry       some
+python scripts/mutate.py _core/state          some
 python scripts/mutate.py --sample 50         at most so many mutants of each file
 python scripts/mutate.py --only "Vault.news" mutants with this in their name, and what killed them
 python scripts/mutate.py --again             those that survived the last time
@@ -59,13 +59,14 @@ EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 
 # fmt: off
 FILES = [
-    "_state", "_retry", "_flight", "_evidence", "_tokens", "_origins", "_challenge", "_clock",
-    "_secrets", "_codes", "_store", "_machine", "_vault", "_records", "_renewal", "_logins",
-    "_flights", "_timers", "_source", "_asking", "_session", "_opening", "_signing", "_auth",
-    "_belonging", "_limiter", "_client", "_network", "_lookups", "_refusal", "_endpoint",
-    "_signals",
-    "grants/_answers", "grants/_bearer_refresh", "grants/_client", "grants/_client_credentials",
-    "grants/_refresh_token", "grants/_revocation",
+    "_core/login_state", "_core/state", "_core/retry", "_core/flight", "_http/evidence",
+    "_tokens", "_origins", "_http/challenge", "_core/clock", "_secrets", "_codes",
+    "stores/_contract", "_core/machine", "_core/vault", "_core/records", "_core/renewal",
+    "_core/logins", "_core/flights", "_core/timers", "_core/source", "_core/asking", "_session",
+    "_opening", "_http/signing", "_http/attach", "_http/auth", "_http/belonging", "_http/limiter",
+    "_http/client", "_network/pools", "_network/lookups", "_network/connecting", "_http/refusal", "oauth/_endpoint",
+    "_signals", "oauth/_answers", "oauth/grants/_bearer_refresh", "oauth/_client_auth",
+    "oauth/grants/_client_credentials", "oauth/grants/_refresh_token", "oauth/_revocation",
     "stores/_disk", "stores/_file", "stores/_hold", "stores/_memory", "stores/_mounts",
     "stores/_pin",
 ]
@@ -180,7 +181,7 @@ def measure(baseline: Baseline, files: list[str], pipe: Any) -> None:
         cover.stop()
         data = cover.get_data()
         for path in data.measured_files():
-            lines = baseline.touched.setdefault(Path(path).stem, {})
+            lines = baseline.touched.setdefault(_name(path), {})
             for line, names in data.contexts_by_lineno(path).items():
                 quick = {n for n in names if n and baseline.seconds[n] < LONGEST_TEST}
                 lines[line] = lines.get(line, set()) | quick - set(failed)
@@ -241,6 +242,11 @@ def try_tests(
 
 
 # --- what a mutant is put into ----------------------------------------------------------------
+
+
+def _name(path: str) -> str:
+    """Return how FILES calls a file: two folders may have files of one name."""
+    return Path(path).relative_to(PACKAGE).with_suffix("").as_posix()
 
 
 def exchange(path: Path, mutated: CodeType) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from trioauth import Error, Record, Tokens
-from trioauth._machine import Machine
+from trioauth._core.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -39,7 +39,7 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
 
 
 def test_a_variant_that_the_code_has_left_behind_is_an_error_that_says_so() -> None:
-    variant = Variant("stale", (Edit("_auth.py", "no such line", ""),), "")
+    variant = Variant("stale", (Edit("_http/auth.py", "no such line", ""),), "")
     with pytest.raises(LookupError, match="change tests/broken/variants.py"):
         broken_sources(variant)
 

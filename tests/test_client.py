@@ -17,7 +17,7 @@ import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from trioauth import LoggedOutError, OriginError, RefreshTokenGrant, Tokens, open_session
-from trioauth._limiter import Limiter
+from trioauth._http.limiter import Limiter
 
 from .fakes import FakeGrant, first_tokens
 

@@ -13,7 +13,7 @@ import trio.testing
 from trioauth import (
     Record,
 )
-from trioauth._clock import Clock
+from trioauth._core.clock import Clock
 
 from .both import FakeApi
 from .fakes import FakeStore, first_tokens

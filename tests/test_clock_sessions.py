@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from trioauth import Record, RefreshPolicy, RefreshUnavailableError
-from trioauth._state import Current
+from trioauth._core.state import Current
 
 from .both import FakeApi
 from .fakes import FakeGrant, FakeStore

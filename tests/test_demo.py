@@ -19,13 +19,13 @@ import trio
 
 import trioauth
 from trioauth import events
-from trioauth.__main__ import main
-from trioauth._demo import here
-from trioauth._demo.crowd import Crowd
-from trioauth._demo.here import Here
-from trioauth._demo.here_report import Result, check, report
-from trioauth._demo.show import Options, Show, run
-from trioauth._demo.view import _crowd as draw_crowd
+from trioauth.cli._command import main
+from trioauth.cli._demo import here
+from trioauth.cli._demo.crowd import Crowd
+from trioauth.cli._demo.here import Here
+from trioauth.cli._demo.here_report import Result, check, report
+from trioauth.cli._demo.show import Options, Show, run
+from trioauth.cli._demo.view import _crowd as draw_crowd
 from trioauth.testing import AuthServer
 
 SHORT = ["--tasks", "8", "--seconds", "2", "--lifetime", "2"]
@@ -266,7 +266,7 @@ def test_an_interrupt_leaves_no_picture(monkeypatch: pytest.MonkeyPatch, tmp_pat
         await trio.sleep(0.1)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("trioauth._demo.view.watch", interrupt)
+    monkeypatch.setattr("trioauth.cli._demo.view.watch", interrupt)
     picture = tmp_path / "demo.svg"
     assert main(["demo", *SHORT, "--timeline", str(picture)]) == 130
     assert not picture.exists()

@@ -10,11 +10,11 @@ import pytest
 import trio
 
 from trioauth import FileStore, Record, Tokens
-from trioauth.__main__ import main
-from trioauth._demo import visit as visits
-from trioauth._demo.client import Pace
-from trioauth._demo.remedies import SECRET_VARIABLE, TOKEN_VARIABLE
-from trioauth._demo.visit import default_store
+from trioauth.cli._command import main
+from trioauth.cli._demo import visit as visits
+from trioauth.cli._demo.client import Pace
+from trioauth.cli._demo.remedies import SECRET_VARIABLE, TOKEN_VARIABLE
+from trioauth.cli._demo.visit import default_store
 
 from .canary import SECRET
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from trioauth._demo.visit import Visit
-    from trioauth._demo.yours import Yours
+    from trioauth.cli._demo.visit import Visit
+    from trioauth.cli._demo.yours import Yours
 
 # Nobody listens on port 1.
 TOKEN_URL, API = "http://127.0.0.1:1/oauth/token", "http://127.0.0.1:1/me?key=at-canary"
@@ -52,7 +52,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> list[Yours]:
         played.append(stage)
         return 0
 
-    monkeypatch.setattr("trioauth.__main__._play", pretend)
+    monkeypatch.setattr("trioauth.cli._command._play", pretend)
     return played
 
 

@@ -19,13 +19,13 @@ import trio
 
 import trioauth
 from trioauth import MemoryStore, Record, RefreshTokenGrant, StoreError, Tokens
-from trioauth._demo import remedies, yours
-from trioauth._demo.line import Line
-from trioauth._demo.remedies import SECRET_VARIABLE, TOKEN_VARIABLE
-from trioauth._demo.show import Options, Show, run
-from trioauth._demo.visit import Visit
-from trioauth._demo.yours import Yours
-from trioauth._demo.yours_report import Result, check, report
+from trioauth.cli._demo import remedies, yours
+from trioauth.cli._demo.line import Line
+from trioauth.cli._demo.remedies import SECRET_VARIABLE, TOKEN_VARIABLE
+from trioauth.cli._demo.show import Options, Show, run
+from trioauth.cli._demo.visit import Visit
+from trioauth.cli._demo.yours import Yours
+from trioauth.cli._demo.yours_report import Result, check, report
 from trioauth.testing import AuthServer
 
 from .canary import SECRET
@@ -33,7 +33,7 @@ from .canary import SECRET
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trioauth._demo.report import Report
+    from trioauth.cli._demo.report import Report
 
 API = "https://api.example.com/me"
 

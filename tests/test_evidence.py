@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 )
 
 from trioauth import RefreshPolicy
-from trioauth._evidence import (
+from trioauth._http.evidence import (
     LONGEST_PAUSE,
     MOST_PLACES,
     PROBATION,

@@ -25,10 +25,10 @@ from trioauth import (
     Tokens,
     events,
 )
+from trioauth._core.explain import Explanation, Scene, explain
+from trioauth._core.state import Vacant
 from trioauth._errors import careful
-from trioauth._explain import Explanation, Scene, explain
-from trioauth._journal import Journal
-from trioauth._state import Vacant
+from trioauth.watch._journal import Journal
 
 from .both import FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens

@@ -34,15 +34,21 @@ from trioauth import (
     RefreshUnavailableError,
     StoreError,
     Tokens,
-    _challenge,
     challenges,
 )
-from trioauth._endpoint import Answer
+from trioauth._core.retry import (
+    LONGEST_RETRY_AFTER,
+    MOST_REPEATS,
+    REPEAT_WITHIN,
+    Attempts,
+    retry_after,
+)
 from trioauth._errors import TokenResponseError
+from trioauth._http import challenge as _challenge
 from trioauth._origins import Origins
-from trioauth._retry import LONGEST_RETRY_AFTER, MOST_REPEATS, REPEAT_WITHIN, Attempts, retry_after
 from trioauth._tokens import read_json_object
-from trioauth.grants._answers import read_retry_after
+from trioauth.oauth._answers import read_retry_after
+from trioauth.oauth._endpoint import Answer
 
 from .canary import SECRET
 from .fuzzing import examples

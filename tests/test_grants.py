@@ -16,7 +16,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from trioauth._endpoint import Answer, TokenEndpoint, TokenRequest
 from trioauth._errors import (
     GrantError,
     GrantMisconfiguredError,
@@ -26,7 +25,8 @@ from trioauth._errors import (
 )
 from trioauth._tokens import Tokens
 from trioauth.grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
-from trioauth.grants._answers import read_answer, read_retry_after
+from trioauth.oauth._answers import read_answer, read_retry_after
+from trioauth.oauth._endpoint import Answer, TokenEndpoint, TokenRequest
 
 from .test_tokens import CANARY, chain, shown
 

@@ -10,7 +10,8 @@ import pytest
 import trio
 
 import trioauth
-from trioauth import LoggedIn, LoggedOut, Tokens, _html
+from trioauth import LoggedIn, LoggedOut, Tokens
+from trioauth.notebook import _html
 from trioauth.testing import AuthServer
 
 from .canary import SECRET

@@ -37,14 +37,19 @@ def test_import_loads_no_battery_and_no_extra() -> None:
     assert {"trioauth", "trio", "httpx", "attrs"} <= loaded
     assert loaded & HEAVY <= loaded_by("import trio, httpx")
     parts = (
-        "stores",
+        "stores._disk",
+        "stores._file",
+        "stores._memory",
         "testing",
         "timeline",
+        "watch._timeline",
         "notebook",
         "__main__",
-        "_httpx2",
+        "cli",
+        "_http.auth_httpx2",
         "opentelemetry",
-        "_explain",
+        "watch._opentelemetry",
+        "_core.explain",
     )
     assert {
         name for part in parts for name in loaded if name.startswith(f"trioauth.{part}")

@@ -29,7 +29,7 @@ from trioauth import (
     Tokens,
     events,
 )
-from trioauth._state import Closed
+from trioauth._core.state import Closed
 from trioauth.testing._scheduler import seeded
 
 from .fakes import FakeGrant, FakeStore, first_tokens
@@ -43,8 +43,15 @@ if TYPE_CHECKING:
 
 PACKAGE: Final = Path(trioauth.__file__).parent
 # Where state, flights and records are kept together.
-BOOKS: Final = ["_machine", "_flights", "_records", "_source"]
-HANDS: Final = ["_asking", "_logins", "_renewal", "_opening", "_vault", "_timers"]
+BOOKS: Final = ["_core/machine", "_core/flights", "_core/records", "_core/source"]
+HANDS: Final = [
+    "_core/asking",
+    "_core/logins",
+    "_core/renewal",
+    "_opening",
+    "_core/vault",
+    "_core/timers",
+]
 LONG: Final = 200.0
 
 
@@ -192,7 +199,7 @@ PLAYS: dict[str, tuple[Callable[[Scene, Session], Awaitable[None]], dict[str, An
 
 def interrupted(play: str, names: list[str], at: int | None) -> tuple[Scene, Interruption]:
     function, options = PLAYS[play]
-    files = frozenset(str(PACKAGE / f"{name}.py") for name in names)
+    files = frozenset(str((PACKAGE / f"{name}.py").resolve(strict=True)) for name in names)
     scene, interruption = Scene(function, dict(options)), Interruption(files, at)
     scene.keeps = play != "leave"
     try:

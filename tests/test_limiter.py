@@ -12,9 +12,9 @@ import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from trioauth import LoggedOut, LoggedOutError
-from trioauth._belonging import LOGIN, Belonging
-from trioauth._flight import Login
-from trioauth._limiter import Limiter
+from trioauth._core.flight import Login
+from trioauth._http.belonging import LOGIN, Belonging
+from trioauth._http.limiter import Limiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -22,7 +22,7 @@ from trioauth import (
     events,
 )
 from trioauth._errors import careful
-from trioauth._log import Log
+from trioauth.watch._log import Log
 
 from .both import FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens

@@ -36,8 +36,8 @@ from trioauth import (
     Tokens,
     events,
 )
-from trioauth._clock import Clock
-from trioauth._state import held
+from trioauth._core.clock import Clock
+from trioauth._core.state import held
 
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import only, opened
@@ -610,7 +610,7 @@ async def present_for_ever(store: str, log: str) -> None:
 
 
 if __name__ == "__main__":
-    from trioauth import _retry
+    from trioauth._core import retry as _retry
 
     _retry.FIRST_QUIET *= SCALE
     _retry.REPEAT_WITHIN *= SCALE

@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-import trioauth._network
+import trioauth._network.pools
 from trioauth import (
     ClientCredentialsGrant,
     RefreshTokenGrant,
@@ -25,9 +25,9 @@ from trioauth import (
     Tokens,
     open_session,
 )
-from trioauth._connecting import Connecting
-from trioauth._lookups import Lookups
-from trioauth._network import EndpointClient, NetworkClient, Pool, default_tls
+from trioauth._network.connecting import Connecting
+from trioauth._network.lookups import Lookups
+from trioauth._network.pools import EndpointClient, NetworkClient, Pool, default_tls
 
 from .fakes import FakeGrant, first_tokens
 from .test_client import open_api, open_recorder
@@ -67,7 +67,7 @@ def tls(monkeypatch: pytest.MonkeyPatch) -> TLS:
     monkeypatch.setattr(httpx, "create_ssl_context", counting)
     # What httpx itself makes one with.
     monkeypatch.setattr("httpx._transports.default.create_ssl_context", counting)
-    monkeypatch.setattr(trioauth._network, "_contexts", {})
+    monkeypatch.setattr(trioauth._network.pools, "_contexts", {})
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"):
         monkeypatch.delenv(name, raising=False)
     return counting

@@ -20,7 +20,8 @@ from traitlets.config import Config
 
 import trioauth
 from trioauth import notebook
-from trioauth._cells import Cell, Runner, _wait
+from trioauth.notebook._cells import Cell, Runner, _wait
+from trioauth.notebook._extension import _is_cancellation
 from trioauth.testing import AuthServer
 
 if TYPE_CHECKING:
@@ -649,7 +650,7 @@ def test_an_interrupted_cell_shows_an_interrupt_and_the_session_lives(
     cells.shell.user_ns["interrupt"] = interrupt
     with pytest.raises(BaseException) as info:
         cells(wait)
-    assert notebook._is_cancellation(info.value)
+    assert _is_cancellation(info.value)
     shown = re.sub("\x1b[^m]*m", "", capsys.readouterr().out)
     assert "KeyboardInterrupt: the cell was interrupted; nothing else was" in shown
     assert "Cancelled" not in shown

@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioauth import Record, RefreshPolicy, Tokens, events, open_session
-from trioauth._auth import sign
+from trioauth._http.auth import sign
 
 from .api import LIBRARIES, URL, FakeApi, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens

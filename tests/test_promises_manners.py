@@ -31,7 +31,7 @@ from trioauth import (
     events,
     open_session,
 )
-from trioauth._auth import sign
+from trioauth._http.auth import sign
 
 from .both import API, FOREIGN, LIBRARIES, FakeApi, library_of
 from .canary import SECRET, pickled, shows_a_secret

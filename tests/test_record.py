@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioauth import LogoutReason
-from trioauth._store import Record
 from trioauth._tokens import Tokens
+from trioauth.stores._contract import Record
 
 SECRET = "s3cr3t-canary"
 

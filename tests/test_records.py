@@ -26,8 +26,8 @@ from trioauth import (
     Tokens,
     events,
 )
-from trioauth._flight import Login
-from trioauth._vault import Vault
+from trioauth._core.flight import Login
+from trioauth._core.vault import Vault
 
 from .api import URL, FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens

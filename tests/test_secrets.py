@@ -37,16 +37,16 @@ from trioauth import (
     Tokens,
     open_session,
 )
-from trioauth._demo.remedies import no_answer, no_token
-from trioauth._errors import careful, careful_repr, system_words
-from trioauth._retry import (
+from trioauth._core.retry import (
     LONGEST_RETRY_AFTER,
     Attempts,
     is_safe_to_repeat,
     retry_after,
 )
+from trioauth._core.state import Setback
+from trioauth._errors import careful, careful_repr, system_words
 from trioauth._secrets import Hidden, printable
-from trioauth._state import Setback
+from trioauth.cli._demo.remedies import no_answer, no_token
 
 from .test_tokens import CANARY
 

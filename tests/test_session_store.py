@@ -22,7 +22,7 @@ from trioauth import (
     Tokens,
     events,
 )
-from trioauth._vault import Vault
+from trioauth._core.vault import Vault
 
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import log_in_unkept, only, opened

@@ -9,15 +9,14 @@ import attrs
 import pytest
 
 from trioauth import RefreshPolicy, RefreshUnavailableError, Tokens
-from trioauth._flight import NO_LOSS, Flight, Generation, Login
-from trioauth._retry import LONGEST_RETRY_AFTER, Attempts, one_more_loss, retry_after
-from trioauth._state import (
+from trioauth._core.flight import NO_LOSS, Flight, Generation, Login
+from trioauth._core.login_state import LoggedIn, LoggedOut
+from trioauth._core.retry import LONGEST_RETRY_AFTER, Attempts, one_more_loss, retry_after
+from trioauth._core.state import (
     Board,
     Closed,
     Current,
     Landing,
-    LoggedIn,
-    LoggedOut,
     LoggingIn,
     Refreshing,
     Rejected,

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trioauth import LoggedIn, RefreshPolicy, Tokens
-from trioauth._flight import Flight, Generation, Login
-from trioauth._state import (
+from trioauth._core.flight import Flight, Generation, Login
+from trioauth._core.login_state import LoggedOut
+from trioauth._core.state import (
     Board,
     Closed,
     Current,
     Landing,
-    LoggedOut,
     LoggingIn,
     Refreshing,
     Rejected,

@@ -15,8 +15,8 @@ import trio
 import trio.testing
 
 from trioauth import FileStore, MemoryStore, Record, StoreError, Tokens
-from trioauth._store import probe_store
 from trioauth.stores import _disk, _mounts
+from trioauth.stores._contract import probe_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -16,9 +16,9 @@ import pytest
 import trio
 
 import trioauth
-from trioauth._store import Record
 from trioauth._tokens import Tokens
 from trioauth.stores import FileStore
+from trioauth.stores._contract import Record
 from trioauth.testing import AuthServer
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ import trio
 import trio.testing
 
 from trioauth._errors import StoreConflictError, StoreError
-from trioauth._store import Record
 from trioauth._tokens import Tokens
 from trioauth.stores import FileStore, MemoryStore, _disk
+from trioauth.stores._contract import Record
 from trioauth.stores._file import _Desk
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 from trioauth import RefreshPolicy, RefreshUnavailableError, StoreError, Tokens, events
-from trioauth._clock import wait_awake
+from trioauth._core.clock import wait_awake
 
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import down, only, opened

@@ -11,11 +11,11 @@ import trio
 
 import trioauth
 from trioauth import events
-from trioauth._picture import Picture, compose
-from trioauth._svg import _Axis
-from trioauth._svg_style import LEGEND
 from trioauth.testing import AuthServer
 from trioauth.timeline import Timeline
+from trioauth.watch._picture import Picture, compose
+from trioauth.watch._svg import _Axis
+from trioauth.watch._svg_style import LEGEND
 
 from .both import LIBRARIES
 

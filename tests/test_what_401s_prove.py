@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from trioauth import Authentication, Record, RefreshPolicy, Tokens
-from trioauth._refusal import LONGEST_REFUSAL, read_refusal
+from trioauth._http.refusal import LONGEST_REFUSAL, read_refusal
 
 from .api import LIBRARIES, FakeApi, open_api
 from .both import API, FOREIGN, token_of

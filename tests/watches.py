@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from trioauth import Tokens
-from trioauth._clock import Clock
+from trioauth._core.clock import Clock
 
 from .both import FakeApi, token_of
 from .sessions import opened

@@ -1,49 +1,46 @@
 """An HTTP client session for trio programs that stays logged in.
 
-A map of the package, in reading order:
+A map of the package. Each floor imports from those above it in this list, and from no other; each
+folder's docstring is the map of that folder. ``CONTRIBUTING.md`` walks through it with a request.
 
-``_tokens``     `Tokens`; the answer of a token endpoint -> Tokens (pure)
-``_policy``     `RefreshPolicy`: when to refresh, how often to try, how long to wait
-``_errors``     what can go wrong, by what to do next; what may be said of an exception
-``_codes``      what the error codes of servers mean: data, with its sources
+The base:
+
+``_version``    the version, for ``User-Agent``
 ``_secrets``    what keeps secrets out of texts, reprs and pickles
 ``_outcomes``   why a refresh began, why a login ended
-``_flight``     Generation, Login, Flight: what is held, and what is on its way
-``_state``      states, decisions, transitions (pure)
-``_retry``      when another try makes sense (pure)
-``_machine``    the state of a session, the one place where it changes, and who is told
-``_vault``      the store, as one session sees it
-``_records``    from generations to what the store keeps, and back
-``_renewal``    the flight that brings the next generation
-``_logins``     the flights that begin and end logins
-``_flights``    changes of credentials in the air: taking off, landing, closing
-``_timers``     what a session does without being asked
-``_source``     what tasks ask for a token, and wait for one
-``_asking``     one task asks a person to log in, the others wait
+``_errors``     what can go wrong, by what to do next; what may be said of an exception
+``_codes``      what the error codes of servers mean: data, with its sources
+``_tokens``     `Tokens`; the answer of a token endpoint -> Tokens (pure)
+``_origins``    where a token may go (pure)
+``events``      what observers are told
+
+Then, a folder each:
+
+``stores``      where tokens are kept
+``watch``       what a session tells of itself: log, journal, timeline, OpenTelemetry
+``_network``    TLS, pools and proxies
+``oauth``       what is said to an authorization server; ``oauth/grants``: without a human
+``_core``       what a session knows, decides and does about tokens
+``_http``       how a request gets its token, and what a 401 means
+
+The session:
+
 ``_session``    `Session`
 ``_opening``    `open_session`: how it is put together; the only nursery
-``_store``      `Record` and the `TokenStore` protocol
 ``_signals``    `cancel_on_sigterm`: a program that is told to stop loses no login
-``_clock``      the one place where wall time meets trio time
-``_auth``       the auth flow: sign, and on a 401 once more; ``_httpx``, ``_httpx2`` are its ends
-``_signing``    what the flow decides; ``_authentication`` is what it says of a response
-``_evidence``   what 401s have shown about refreshing (pure)
-``_refusal``    reading a 401, but not without end
-``_client``     the session's own httpx client; ``_client_options`` what it takes
-``_limiter``    who waits for a connection; ``_belonging`` which login a request belongs to
-``_network``    TLS, pools and proxies; ``_lookups`` names while all threads are busy
-``_endpoint``   `TokenEndpoint`: the client for authorization servers
-``_origins``    where a token may go (pure)
-``_challenge``  WWW-Authenticate: what a refresh can cure and what not (pure)
-``events``      what observers are told
-``_log``        the same, in the log; ``_journal`` remembers it for `Session.explain` (``_explain``)
-``timeline``    an observer that draws what happened
-``opentelemetry``  one that tells OpenTelemetry (an extra)
-``notebook``    one trio run behind the cells of a notebook; ``_cells`` runs them, ``_html`` draws
-``grants``, ``stores``, ``testing``  batteries
 
-Nothing of ``stores``, ``testing``, ``timeline``, ``opentelemetry`` and ``notebook`` is imported
-before it is used.
+The doors, modules that only give public names to what is in a folder:
+
+``grants``, ``timeline``, ``opentelemetry``
+
+And what uses a session as programs do:
+
+``testing``     what we test with, for everybody
+``notebook``    one trio run behind the cells of a notebook
+``cli``         the command line, which ``__main__`` calls; the demo
+
+Nothing of ``testing``, ``notebook``, ``cli``, ``timeline`` and ``opentelemetry`` and no store is
+imported before it is used.
 """
 
 from __future__ import annotations
@@ -51,9 +48,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import events
-from ._authentication import Authentication
-from ._challenge import Challenge, challenge, challenges
-from ._endpoint import Answer, TokenEndpoint, TokenRequest
+from ._core.authentication import Authentication
+from ._core.login_state import LoggedIn, LoggedOut
+from ._core.policy import RefreshPolicy
+from ._core.statistics import Statistics
 from ._errors import (
     Error,
     GrantError,
@@ -66,17 +64,17 @@ from ._errors import (
     StoreError,
     TokenResponseError,
 )
-from ._grant import Grant
+from ._http.challenge import Challenge, challenge, challenges
 from ._opening import open_session
 from ._outcomes import LogoutReason
-from ._policy import RefreshPolicy
-from ._session import Session, Statistics
+from ._session import Session
 from ._signals import cancel_on_sigterm
-from ._state import LoggedIn, LoggedOut
-from ._store import Record, TokenStore
 from ._tokens import Tokens
 from ._version import __version__
-from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
+from .oauth._endpoint import Answer, TokenEndpoint, TokenRequest
+from .oauth._grant import Grant
+from .oauth.grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
+from .stores._contract import Record, TokenStore
 
 if TYPE_CHECKING:
     from .stores import FileStore, MemoryStore

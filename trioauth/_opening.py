@@ -11,37 +11,38 @@ import attrs
 import httpx
 import trio
 
-from . import _challenge
-from ._asking import Asking
-from ._belonging import Belonging
-from ._client import SessionClient
-from ._client_options import NETWORK_OPTIONS, ClientOptions
-from ._endpoint import TokenEndpoint
+from ._core.asking import Asking
+from ._core.flights import Flights
+from ._core.login_state import LoggedOut
+from ._core.logins import Logins
+from ._core.machine import Machine
+from ._core.policy import RefreshPolicy
+from ._core.records import Records
+from ._core.renewal import Renewal
+from ._core.source import TokenSource
+from ._core.state import Vacant, on_log_in
+from ._core.timers import Timers
+from ._core.vault import Vault
 from ._errors import StoreError
-from ._flights import Flights
-from ._httpx import SessionAuth
-from ._logins import Logins
-from ._machine import Machine
-from ._network import EndpointClient, check_proxy
+from ._http import challenge as _challenge
+from ._http.auth_httpx import SessionAuth
+from ._http.belonging import Belonging
+from ._http.client import SessionClient
+from ._http.signing import Signer
+from ._network.options import NETWORK_OPTIONS, ClientOptions
+from ._network.pools import EndpointClient, check_proxy
 from ._origins import Origins
-from ._policy import RefreshPolicy
-from ._records import Records
-from ._renewal import Renewal
 from ._session import Session
-from ._signing import Signer
-from ._source import TokenSource
-from ._state import LoggedOut, Vacant, on_log_in
-from ._timers import Timers
 from ._tokens import Tokens, no_tokens
-from ._vault import Vault
+from .oauth._endpoint import TokenEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from types import TracebackType
 
-    from ._grant import Grant
-    from ._store import TokenStore
     from .events import Observer
+    from .oauth._grant import Grant
+    from .stores._contract import TokenStore
 
 _DEFAULT_POLICY = RefreshPolicy()
 
@@ -197,7 +198,7 @@ class _Plan:
         """Whether the grant can obtain the first tokens, too."""
         return getattr(self.grant, "unattended", False)
 
-    def build(self, nursery: trio.Nursery) -> tuple[Session, Timers]:
+    def build(self, nursery: trio.Nursery) -> tuple[Session, Records, Timers]:
         """Put the parts together, from the lowest to the highest. Not a checkpoint."""
         machine = Machine(
             self.policy,
@@ -225,10 +226,12 @@ class _Plan:
             unattended=self.unattended,
         )
         machine.forget_cookies = session._forget_cookies
-        return session, timers
+        return session, records, timers
 
 
-async def _start(plan: _Plan, session: Session, timers: Timers, tokens: Tokens | None) -> None:
+async def _start(
+    plan: _Plan, session: Session, records: Records, timers: Timers, tokens: Tokens | None
+) -> None:
     """Start as ``tokens`` say, or else as the store says."""
     machine, vault, policy = session._machine, plan.vault, plan.policy
     asked_at = machine.clock.now()
@@ -243,7 +246,7 @@ async def _start(plan: _Plan, session: Session, timers: Timers, tokens: Tokens |
     if tokens is not None:
         await session._flights.begin(tokens, asked_at=asked_at).wait_landed()
     elif record is not None and record.tokens is not None:
-        generation = session._flights.renewal.records.restore(record, record.tokens)
+        generation = records.restore(record, record.tokens)
         machine.become(on_log_in(machine.state, generation))
     elif record is not None and not plan.unattended:
         # A record of version 0.1.0 does not say why: it has only been seen in a shared store.
@@ -265,10 +268,10 @@ async def _keep_open(plan: _Plan, tokens: Tokens | None) -> AsyncGenerator[Sessi
     try:
         # Outside the nursery: what goes wrong in closing them belongs to no group either.
         async with clients, trio.open_nursery() as nursery:
-            session, timers = plan.build(nursery)
+            session, records, timers = plan.build(nursery)
             clients.push_async_callback(session._close_clients)
             try:
-                await _start(plan, session, timers, tokens)
+                await _start(plan, session, records, timers, tokens)
                 yield session
             except BaseException as exc:
                 crash = exc

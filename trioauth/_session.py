@@ -6,14 +6,15 @@ import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn, final
 
-import attrs
 import trio
 
-from ._asking import check_obtains
-from ._auth import ClientT, attach
-from ._client import ClientMethods
-from ._errors import LoggedOutError, careful
-from ._state import LoggedIn, LoggedOut, airborne, held, seen
+from ._core.asking import check_obtains
+from ._core.login_state import LoggedIn, LoggedOut
+from ._core.state import held, seen
+from ._core.statistics import Statistics, take_statistics
+from ._errors import LoggedOutError
+from ._http.attach import ClientT, attach
+from ._http.client import ClientMethods
 from ._tokens import Tokens
 
 if TYPE_CHECKING:
@@ -21,43 +22,14 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._asking import Asking
-    from ._client import SessionClient
-    from ._endpoint import TokenEndpoint
-    from ._signing import Signer
-    from ._source import TokenSource
+    from ._core.asking import Asking
+    from ._core.source import TokenSource
+    from ._http.client import SessionClient
+    from ._http.signing import Signer
+    from .oauth._endpoint import TokenEndpoint
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
 _GOODBYE = 1.0
-
-
-@final
-@attrs.frozen
-class Statistics:
-    """What a session looks like inside, at one moment. Nothing here is secret."""
-
-    generation: int
-    """The number of the tokens now in use; 0 when logged out."""
-    state: LoggedIn | LoggedOut
-    """As `Session.state`."""
-    tasks_waiting: int
-    """Tasks that wait for the refresh in the air."""
-    refreshes: int
-    """Refreshes that were started."""
-    retries: int
-    """Requests that were sent again after a 401."""
-    rejections: int
-    """Generations that were refused before they expired."""
-    seconds_until_expiry: float | None
-    """Life left in the access token; None if unknown or logged out."""
-    saved: bool
-    """Whether the store has the newest news."""
-    last_failure: str | None
-    """What the last refresh failed with; None if it landed.
-
-    Of an exception that is neither ours nor the operating system's, only its name and the line it
-    came from: what it says may hold a secret.
-    """
 
 
 class Opened(type):
@@ -121,22 +93,7 @@ class Session(ClientMethods, metaclass=Opened):
 
     def statistics(self) -> Statistics:
         """Return what the session looks like inside. Not a checkpoint."""
-        machine = self._machine
-        generation, flight = held(machine.state), airborne(machine.state)
-        expires_in: float | None = None
-        if generation is not None and generation.tokens.expires_in is not None:
-            expires_in = generation.expires_at - machine.clock.now()
-        return Statistics(
-            generation=self.generation,
-            state=self.state,
-            tasks_waiting=0 if flight is None else flight.passengers,
-            refreshes=machine.refreshes,
-            retries=self._signer.resent,
-            rejections=machine.rejections,
-            seconds_until_expiry=expires_in,
-            saved=self._source.vault.pending is None,
-            last_failure=careful(machine.last_failure) or None,
-        )
+        return take_statistics(self._source, resent=self._signer.resent)
 
     def explain(self) -> str:
         """Say for a person what the session is up to, in a few lines. Not a checkpoint.
@@ -149,7 +106,7 @@ class Session(ClientMethods, metaclass=Opened):
         Returns:
           Text for `print`, a log or a notebook, where it shows itself line by line.
         """
-        from ._explain import explain, look
+        from ._core.explain import explain, look
 
         futile = self._signer.evidence.forbids(self._machine.clock.now())
         return explain(look(self._source, futile=futile))

@@ -11,7 +11,7 @@ AMENDED: Final = (
         "a request that has queued for a connection is sent as it was signed",
         (
             Edit(
-                "_limiter.py",
+                "_http/limiter.py",
                 "            if signed_with is None or self._belonging.is_good(signed_with):\n",
                 "            if True:\n",
             ),
@@ -22,12 +22,12 @@ AMENDED: Final = (
         "a request that queues outlives its login, as with a limiter above the auth flow",
         (
             Edit(
-                "_limiter.py",
+                "_http/limiter.py",
                 "            self._check(request)\n            response = await",
                 "            response = await",
             ),
             Edit(
-                "_limiter.py",
+                "_http/limiter.py",
                 "            ends.append(login.scopes)\n",
                 "            pass\n",
             ),
@@ -40,7 +40,7 @@ AMENDED: Final = (
         "late cookies of an ended login are taken in",
         (
             Edit(
-                "_client.py",
+                "_http/client.py",
                 "        if login is None or not login.over.is_set():\n",
                 "        if True:\n",
             ),
@@ -52,7 +52,7 @@ AMENDED: Final = (
         "a refresh counts as futile only when the second sending is refused",
         (
             Edit(
-                "_signing.py",
+                "_http/signing.py",
                 "            course.charged = self.evidence.charge(place, "
                 "generation.number, now=now)\n"
                 "            if course.charged is None:\n",
@@ -60,7 +60,7 @@ AMENDED: Final = (
                 "            if account is not None and account.forbids(now):\n",
             ),
             Edit(
-                "_signing.py",
+                "_http/signing.py",
                 '        if renewed:\n            return "again"\n',
                 "        if renewed:\n"
                 "            self.evidence.charge(place, generation.number, now=now)\n"
@@ -73,7 +73,7 @@ AMENDED: Final = (
         "the evidence is that of the whole session",
         (
             Edit(
-                "_evidence.py",
+                "_http/evidence.py",
                 "    return origin_of(url), url.path\n",
                 '    return origin_of(url), "/"\n',
             ),
@@ -84,7 +84,7 @@ AMENDED: Final = (
         "a lost answer is not marked in the store",
         (
             Edit(
-                "_renewal.py",
+                "_core/renewal.py",
                 "            await self.records.mark_loss(base)\n",
                 "            await trio.lowlevel.checkpoint()\n",
             ),
@@ -95,7 +95,7 @@ AMENDED: Final = (
         "whose record it is is not looked at",
         (
             Edit(
-                "_vault.py",
+                "_core/vault.py",
                 '        if record is not None and self.owner and record.owner not in ("", '
                 "self.owner):\n",
                 '        if record is not None and record.owner == "nobody":\n',
@@ -107,7 +107,7 @@ AMENDED: Final = (
         "only its own task lands a flight",
         (
             Edit(
-                "_flights.py",
+                "_core/flights.py",
                 "        flight.late = True\n"
                 "        self.land(flight, self._best_of(flight, None))\n",
                 "        await flight.over.wait()\n",
@@ -120,7 +120,7 @@ AMENDED: Final = (
         "a deadline counts the time for which the process was stopped",
         (
             Edit(
-                "_clock.py",
+                "_core/clock.py",
                 "        if now - slice_end > _LATE and stops < _MOST_STOPS:\n",
                 "        if False:\n",
             ),
@@ -132,7 +132,7 @@ AMENDED: Final = (
         "what an observer raises breaks into the bookkeeping",
         (
             Edit(
-                "_machine.py",
+                "_core/machine.py",
                 "            self._interrupt = self._interrupt or exc\n\n    def _log_raised",
                 "            raise\n\n    def _log_raised",
             ),
@@ -144,7 +144,7 @@ AMENDED: Final = (
         "a flight does not carry what it was started for",
         (
             Edit(
-                "_flights.py",
+                "_core/flights.py",
                 '"renewal", machine.refreshes, cause, base=base)',
                 '"renewal", machine.refreshes, cause)',
             ),
@@ -156,7 +156,7 @@ AMENDED: Final = (
         "the record of a log-out does not say why",
         (
             Edit(
-                "_records.py",
+                "_core/records.py",
                 "                ended=None if outcome is None else outcome.reason,\n",
                 "                ended=None,\n",
             ),
@@ -168,7 +168,7 @@ AMENDED: Final = (
         "a file that was made anew is no news if its number is lower",
         (
             Edit(
-                "_vault.py",
+                "_core/vault.py",
                 "            and (record.generation > self.synced "
                 "or record.login not in self._seen)\n",
                 "            and record.generation > self.synced\n",
@@ -180,7 +180,7 @@ AMENDED: Final = (
         "proving that a login can be saved takes the news away",
         (
             Edit(
-                "_logins.py",
+                "_core/logins.py",
                 "                        await self.vault.peek()\n",
                 "                        await self.vault.look()\n",
             ),
@@ -191,7 +191,7 @@ AMENDED: Final = (
         "a mark on older tokens replaces newer ones in memory",
         (
             Edit(
-                "_vault.py",
+                "_core/vault.py",
                 "            newer = newer and not _same_tokens(record, before)\n",
                 "            pass\n",
             ),
@@ -203,7 +203,7 @@ AMENDED: Final = (
         "a log-out goes by numbers alone, and overwrites the login that others have begun",
         (
             Edit(
-                "_records.py",
+                "_core/records.py",
                 "            if stored.login != login.id and (newer or not ours):\n",
                 "            if stored.login != login.id and newer:\n",
             ),

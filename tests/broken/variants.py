@@ -14,12 +14,12 @@ VARIANTS: Final = (
         "the refresh runs in the task of whoever asked first",
         (
             Edit(
-                "_source.py",
+                "_core/source.py",
                 "        if not (self.machine.observers or wants_waits()):\n",
                 "        if False:\n",
             ),
             Edit(
-                "_flights.py",
+                "_core/flights.py",
                 "        self.launch(self.renewal.renew, flight)\n",
                 "        flight.began = trio.current_time()\n"
                 "        flight.deadline = flight.began + self.machine.policy.timeout\n"
@@ -27,22 +27,22 @@ VARIANTS: Final = (
                 "        waiting_to_fly[flight] = self.renewal.renew\n",
             ),
             Edit(
-                "_flight.py",
+                "_core/flight.py",
                 "NO_LOSS = Loss()\n",
                 "NO_LOSS = Loss()\nwaiting_to_fly: dict = {}\n",
             ),
             Edit(
-                "_flights.py",
-                "from ._flight import Flight, Generation\n",
-                "from ._flight import Flight, Generation, waiting_to_fly\n",
+                "_core/flights.py",
+                "from .flight import Flight, Generation\n",
+                "from .flight import Flight, Generation, waiting_to_fly\n",
             ),
             Edit(
-                "_source.py",
-                "from ._flight import Flight\n",
-                "from ._flight import Flight, waiting_to_fly\n",
+                "_core/source.py",
+                "from .flight import Flight\n",
+                "from .flight import Flight, waiting_to_fly\n",
             ),
             Edit(
-                "_source.py",
+                "_core/source.py",
                 "            landing = await self._wait(flight)\n            cancelled = False\n",
                 "            procedure = waiting_to_fly.pop(flight, None)\n"
                 "            if procedure is not None:\n"
@@ -51,12 +51,12 @@ VARIANTS: Final = (
                 "            cancelled = False\n",
             ),
             Edit(
-                "_flights.py",
+                "_core/flights.py",
                 "        flying.set(flight)\n",
                 "",
             ),
             Edit(
-                "_flight.py",
+                "_core/flight.py",
                 "trio.CancelScope(shield=True)",
                 "trio.CancelScope()",
             ),
@@ -68,12 +68,12 @@ VARIANTS: Final = (
         "nursery.start for the flight, which ties it to its caller",
         (
             Edit(
-                "_source.py",
+                "_core/source.py",
                 "        if not (self.machine.observers or wants_waits()):\n",
                 "        if False:\n",
             ),
             Edit(
-                "_flights.py",
+                "_core/flights.py",
                 "        self.launch(self.renewal.renew, flight)\n",
                 "        flight.began = trio.current_time()\n"
                 "        flight.deadline = flight.began + self.machine.policy.timeout\n"
@@ -81,22 +81,22 @@ VARIANTS: Final = (
                 "        waiting_to_fly[flight] = self.renewal.renew\n",
             ),
             Edit(
-                "_flight.py",
+                "_core/flight.py",
                 "NO_LOSS = Loss()\n",
                 "NO_LOSS = Loss()\nwaiting_to_fly: dict = {}\n",
             ),
             Edit(
-                "_flights.py",
-                "from ._flight import Flight, Generation\n",
-                "from ._flight import Flight, Generation, waiting_to_fly\n",
+                "_core/flights.py",
+                "from .flight import Flight, Generation\n",
+                "from .flight import Flight, Generation, waiting_to_fly\n",
             ),
             Edit(
-                "_source.py",
-                "from ._flight import Flight\n",
-                "from ._flight import Flight, waiting_to_fly\n",
+                "_core/source.py",
+                "from .flight import Flight\n",
+                "from .flight import Flight, waiting_to_fly\n",
             ),
             Edit(
-                "_source.py",
+                "_core/source.py",
                 "            landing = await self._wait(flight)\n            cancelled = False\n",
                 "            procedure = waiting_to_fly.pop(flight, None)\n"
                 "            if procedure is not None:\n"
@@ -115,12 +115,12 @@ VARIANTS: Final = (
         "a waiter that leaves takes the flight along",
         (
             Edit(
-                "_source.py",
+                "_core/source.py",
                 "        if not (self.machine.observers or wants_waits()):\n",
                 "        if False:\n",
             ),
             Edit(
-                "_source.py",
+                "_core/source.py",
                 "            tell(events.WaitEnded(",
                 "            if cancelled:\n"
                 '                flight.ground("nobody waits")\n'
@@ -134,7 +134,7 @@ VARIANTS: Final = (
         "the flight is not shielded from those who cancel the session",
         (
             Edit(
-                "_flight.py",
+                "_core/flight.py",
                 "trio.CancelScope(shield=True)",
                 "trio.CancelScope()",
             ),
@@ -146,7 +146,7 @@ VARIANTS: Final = (
         "no grace when the session is left",
         (
             Edit(
-                "_flights.py",
+                "_core/flights.py",
                 "        grace = self.machine.policy.close_grace\n",
                 "        grace = 0\n",
             ),
@@ -158,7 +158,7 @@ VARIANTS: Final = (
         "waiters wake before the tokens are saved",
         (
             Edit(
-                "_renewal.py",
+                "_core/renewal.py",
                 "            flight.brought, last_word = generation, "
                 "trio.current_time() + _LAST_WORD\n",
                 "            flight.brought, last_word = generation, "
@@ -167,7 +167,7 @@ VARIANTS: Final = (
                 "            self.machine.become(after, landing=generation)\n",
             ),
             Edit(
-                "_renewal.py",
+                "_core/renewal.py",
                 "held, on_adoption, on_rotation",
                 "held, on_adoption, on_landing, on_rotation",
             ),
@@ -178,7 +178,7 @@ VARIANTS: Final = (
         "a late 401 is taken for news",
         (
             Edit(
-                "_state.py",
+                "_core/state.py",
                 "case Current(generation, setback) if generation.number == number:",
                 "case Current(generation, setback):",
             ),
@@ -189,13 +189,13 @@ VARIANTS: Final = (
         "the counter is read when the 401 arrives, apart from the token that was sent",
         (
             Edit(
-                "_signing.py",
+                "_http/signing.py",
                 "        news = self._is_news(generation.number)\n",
                 "        read = tokens.fresh() or generation\n"
                 "        news = self._is_news(read.number)\n",
             ),
             Edit(
-                "_signing.py",
+                "_http/signing.py",
                 "            tokens.reject(generation.number)\n",
                 "            tokens.reject(read.number)\n",
             ),
@@ -206,7 +206,7 @@ VARIANTS: Final = (
         "requests go on with a token that is known to be refused",
         (
             Edit(
-                "_state.py",
+                "_core/state.py",
                 "            if not rejected and (good or generation.number >= landed > 0):",
                 "            if good or generation.number >= landed > 0:",
             ),
@@ -218,7 +218,7 @@ VARIANTS: Final = (
         "what is sent again after a redirect is the original request",
         (
             Edit(
-                "_auth.py",
+                "_http/auth.py",
                 "            sent = response.request\n",
                 "            sent = request\n",
             ),
@@ -229,12 +229,12 @@ VARIANTS: Final = (
         "every body is sent again, those too that are used up",
         (
             Edit(
-                "_auth.py",
+                "_http/auth.py",
                 "        isinstance(request.stream, library.SyncByteStream)",
                 "        True or isinstance(request.stream, library.SyncByteStream)",
             ),
             Edit(
-                "_auth.py",
+                "_http/auth.py",
                 '        and "Transfer-Encoding" not in request.headers',
                 '        or "Transfer-Encoding" not in request.headers',
             ),
@@ -245,7 +245,7 @@ VARIANTS: Final = (
         "a refused token is refreshed however often that was of no use",
         (
             Edit(
-                "_evidence.py",
+                "_http/evidence.py",
                 "        return now < self.counted_at + self.pause\n",
                 "        return False\n",
             ),
@@ -256,12 +256,12 @@ VARIANTS: Final = (
         "a lost answer is asked for as often as any other",
         (
             Edit(
-                "_retry.py",
+                "_core/retry.py",
                 "MOST_REPEATS = 2",
                 "MOST_REPEATS = 10**9",
             ),
             Edit(
-                "_retry.py",
+                "_core/retry.py",
                 "REPEAT_WITHIN = 10.0",
                 "REPEAT_WITHIN = 1e9",
             ),
@@ -272,7 +272,7 @@ VARIANTS: Final = (
         "the store is not looked into before the server is asked",
         (
             Edit(
-                "_renewal.py",
+                "_core/renewal.py",
                 "            news = await self._news(refusal, has_login=base is not None)\n",
                 "            news = None\n",
             ),
@@ -283,7 +283,7 @@ VARIANTS: Final = (
         "a scope is open across a yield",
         (
             Edit(
-                "_auth.py",
+                "_http/auth.py",
                 "            response = yield sent  # noqa: ASYNC911, ASYNC913\n",
                 "            with trio.move_on_after(30):\n                response = yield sent\n",
             ),
@@ -295,7 +295,7 @@ VARIANTS: Final = (
         "a 401 is closed instead of read",
         (
             Edit(
-                "_auth.py",
+                "_http/auth.py",
                 "await read_refusal(response, library)",
                 "await response.aclose()",
             ),
@@ -306,7 +306,7 @@ VARIANTS: Final = (
         "a 401 is neither read nor closed while its request waits",
         (
             Edit(
-                "_auth.py",
+                "_http/auth.py",
                 "            await read_refusal(response, library)\n",
                 "",
             ),
@@ -318,7 +318,7 @@ VARIANTS: Final = (
         "all waiters raise one and the same exception",
         (
             Edit(
-                "_machine.py",
+                "_core/machine.py",
                 "                raise LoggedOutError(\n"
                 '                    f"{REASONS[reason]}; {remedy}{more}", reason, '
                 "at_unix=at_unix\n"
@@ -328,7 +328,7 @@ VARIANTS: Final = (
                 "                raise _raised.setdefault(id(why), error) from cause\n",
             ),
             Edit(
-                "_machine.py",
+                "_core/machine.py",
                 '_logger = logging.getLogger("trioauth")\n',
                 '_logger = logging.getLogger("trioauth")\n_raised: dict = {}\n',
             ),
@@ -339,7 +339,7 @@ VARIANTS: Final = (
         "observers are told after the waiters were woken",
         (
             Edit(
-                "_machine.py",
+                "_core/machine.py",
                 "        self.forget_cookies()\n"
                 "        self.tell(\n"
                 "            events.LoggedOut(\n"
@@ -357,7 +357,7 @@ VARIANTS: Final = (
                 "        trio.lowlevel.spawn_system_task(_later, self.tell, event)\n",
             ),
             Edit(
-                "_machine.py",
+                "_core/machine.py",
                 '_logger = logging.getLogger("trioauth")\n',
                 '_logger = logging.getLogger("trioauth")\n'
                 "\n"
@@ -373,7 +373,7 @@ VARIANTS: Final = (
         "logging in goes on with the old login",
         (
             Edit(
-                "_logins.py",
+                "_core/logins.py",
                 "        login = Login(wished=True, replaces",
                 "        login = self.machine.login or Login(wished=True, replaces",
             ),
@@ -384,7 +384,7 @@ VARIANTS: Final = (
         "a network fault logs out",
         (
             Edit(
-                "_renewal.py",
+                "_core/renewal.py",
                 "            failure = _bare(exc)\n",
                 '            return GrantRefusedError("invalid_grant")\n',
             ),
@@ -395,7 +395,7 @@ VARIANTS: Final = (
         "the cool-down is forgotten",
         (
             Edit(
-                "_machine.py",
+                "_core/machine.py",
                 "        return Setback(cause, max(self.clock.now() + pause, quiet_until))\n",
                 "        return Setback(cause, self.clock.now())\n",
             ),
@@ -406,7 +406,7 @@ VARIANTS: Final = (
         "each attempt has a deadline of its own, and the flight has none",
         (
             Edit(
-                "_renewal.py",
+                "_core/renewal.py",
                 "        asked_at = self.machine.clock.now()\n"
                 '        flight.doing = "waiting for the authorization server"\n',
                 "        asked_at = self.machine.clock.now()\n"
@@ -421,7 +421,7 @@ VARIANTS: Final = (
         "the leeway is not capped, and a short-lived token is stale at birth",
         (
             Edit(
-                "_flight.py",
+                "_core/flight.py",
                 "min(policy.leeway, lifetime / 10)",
                 "policy.leeway",
             ),
@@ -432,7 +432,7 @@ VARIANTS: Final = (
         "the store is written without compare-and-swap",
         (
             Edit(
-                "_vault.py",
+                "_core/vault.py",
                 "            await ask(self._store.save, record, expected=self.synced)\n",
                 "            there = await self._store.load()\n"
                 "            at = 0 if there is None else there.generation\n"
@@ -445,7 +445,7 @@ VARIANTS: Final = (
         "a store that fails takes the rotated tokens along",
         (
             Edit(
-                "_records.py",
+                "_core/records.py",
                 "            self._not_saved(generation, login, outcome, exc)\n"
                 "        except BaseException:\n",
                 "            self._not_saved(generation, login, outcome, exc)\n"
@@ -453,7 +453,7 @@ VARIANTS: Final = (
                 "        except BaseException:\n",
             ),
             Edit(
-                "_renewal.py",
+                "_core/renewal.py",
                 "            flight.brought, last_word = generation, "
                 "trio.current_time() + _LAST_WORD\n",
                 "            last_word = trio.current_time()\n",
@@ -465,7 +465,7 @@ VARIANTS: Final = (
         "the refresh runs in the context of the first caller",
         (
             Edit(
-                "_flights.py",
+                "_core/flights.py",
                 "self._context.run(self.nursery.start_soon, self._fly, procedure, flight)",
                 "self.nursery.start_soon(self._fly, procedure, flight)",
             ),
@@ -489,7 +489,7 @@ VARIANTS: Final = (
         "a foreign server's 401 counts",
         (
             Edit(
-                "_signing.py",
+                "_http/signing.py",
                 "        return signed and self.origins.allows(request.url)\n",
                 "        return True\n",
             ),
@@ -500,7 +500,7 @@ VARIANTS: Final = (
         "the token endpoint's client follows redirects",
         (
             Edit(
-                "_endpoint.py",
+                "oauth/_endpoint.py",
                 "follow_redirects=False",
                 "follow_redirects=True",
             ),

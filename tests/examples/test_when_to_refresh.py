@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from trioauth import RefreshPolicy, Tokens
-from trioauth._flight import Generation, Login
+from trioauth._core.flight import Generation, Login
 
 from . import EXAMPLES
 

@@ -15,7 +15,7 @@ import trio
 from tests.canary import SECRET
 from tests.test_tokens import shown
 from trioauth import LoggedIn, RefreshTokenGrant, Session, Tokens, open_session
-from trioauth._refusal import LONGEST_REFUSAL, REFUSAL_PATIENCE
+from trioauth._http.refusal import LONGEST_REFUSAL, REFUSAL_PATIENCE
 
 from . import says
 from .server import Server, open_server

@@ -21,7 +21,7 @@ from trioauth import (
     Tokens,
     open_session,
 )
-from trioauth._retry import MOST_REPEATS, REPEAT_WITHIN
+from trioauth._core.retry import MOST_REPEATS, REPEAT_WITHIN
 
 from . import says
 from .server import Server, open_server

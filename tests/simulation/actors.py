@@ -20,8 +20,8 @@ from trioauth import (
     TokenEndpoint,
     Tokens,
 )
-from trioauth._limiter import PATIENCE
-from trioauth._state import on_rejection
+from trioauth._core.state import on_rejection
+from trioauth._http.limiter import PATIENCE
 
 from .server import FOREIGN
 from .world import REQUESTS, SERIES, Step

@@ -206,7 +206,7 @@ class Ledger:
 
     def issue_held_by(self, stay: Stay) -> Issue | None:
         """Return what a session has at hand: the one look that is taken into the library."""
-        from trioauth._state import held
+        from trioauth._core.state import held
 
         generation = None if stay.session is None else held(stay.session._machine.state)
         return None if generation is None else self.by_access.get(generation.tokens.access_token)

@@ -18,7 +18,7 @@ from trioauth import (
     StoreError,
     open_session,
 )
-from trioauth._limiter import Limiter
+from trioauth._http.limiter import Limiter
 from trioauth.testing._scheduler import seeded
 
 from .actors import Actor, final_request

@@ -9,7 +9,7 @@ import attrs
 import trio
 import trio.testing
 
-from trioauth._clock import Clock
+from trioauth._core.clock import Clock
 
 from .world import SUDDEN, Trouble, Where
 

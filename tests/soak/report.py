@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
-from trioauth._demo.report import Check
+from trioauth.cli._demo.report import Check
 
 from .measures import Sample, growth
 

@@ -14,8 +14,8 @@ import attrs
 import trio
 
 from trioauth._errors import StoreConflictError
-from trioauth._store import Record
 
+from ._contract import Record
 from ._disk import LONGEST_NAME, prove_replaceable, read, refused, replace
 from ._hold import Hold
 

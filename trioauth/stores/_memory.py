@@ -12,7 +12,7 @@ from trioauth._errors import StoreConflictError
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from trioauth._store import Record
+    from ._contract import Record
 
 
 @final

@@ -7,6 +7,24 @@
 
 And fixtures for pytest, which it finds by itself: ``auth_server``, ``auth_session``,
 ``virtual_clock``.
+
+A map, in reading order:
+
+``_messages``       requests and answers without a library; ``_httpx``, ``_httpx2`` are transports
+``_ledger``         what the server notes, to be asked for in a test
+``_book``           the tokens that it has given out
+``_orders``         the faults that were ordered
+``_authorization``  the token endpoint; ``_api`` is the API
+``_exchange``       from a request to its answer; ``_serve`` does it over real sockets
+``_server``         `AuthServer`
+``_scheduler``      trio's order of tasks, from a seed
+``_checkpoints``    `every_checkpoint`
+``_conformance``    what the checks have in common
+``_check_store``    `check_store`; ``_check_lock`` is what it says of locks
+``_grant_answers``  `GrantAnswers`; ``_grant_call`` calls a grant with them
+``_check_grant``    `check_grant`
+
+Imports from: the base, the session, the doors, ``stores``, ``oauth``.
 """
 
 from __future__ import annotations

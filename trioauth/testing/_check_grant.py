@@ -9,21 +9,21 @@ import attrs
 import httpx
 import trio
 
-from trioauth._endpoint import Answer, TokenEndpoint
 from trioauth._errors import (
     GrantError,
     GrantMisconfiguredError,
     GrantRefusedError,
     RefreshUnavailableError,
 )
+from trioauth.oauth._endpoint import Answer, TokenEndpoint
 
 from ._conformance import at_each_checkpoint, broken, ends_as_cancelled, kind
 from ._grant_answers import GrantAnswers
 from ._grant_call import LIFETIME, Caller
 
 if TYPE_CHECKING:
-    from trioauth._grant import Grant
     from trioauth._tokens import Tokens
+    from trioauth.oauth._grant import Grant
 
     from ._checkpoints import Victim
     from ._grant_call import Call, Reaction

@@ -21,7 +21,7 @@ from ._conformance import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from trioauth._store import TokenStore
+    from trioauth.stores._contract import TokenStore
 
     from ._checkpoints import Victim
 

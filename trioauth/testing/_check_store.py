@@ -9,8 +9,8 @@ import attrs
 import trio
 
 from trioauth._errors import StoreConflictError
-from trioauth._store import Record, probe_store
 from trioauth._tokens import Tokens
+from trioauth.stores._contract import Record, probe_store
 
 from ._check_lock import LockCheck
 from ._conformance import at_each_checkpoint, broken, ends_as_cancelled, kind, shows, yields
@@ -18,7 +18,7 @@ from ._conformance import at_each_checkpoint, broken, ends_as_cancelled, kind, s
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trioauth._store import TokenStore
+    from trioauth.stores._contract import TokenStore
 
     from ._checkpoints import Victim
 

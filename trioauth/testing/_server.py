@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import httpx
     import httpx2
 
-    from trioauth._grant import Grant
     from trioauth._session import Session
+    from trioauth.oauth._grant import Grant
 
 _URL_IN_MEMORY = "https://server.test"
 

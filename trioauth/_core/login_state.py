@@ -1,0 +1,39 @@
+"""LoggedIn, LoggedOut: what the world sees of a session's state. No secrets in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+from trioauth._errors import careful_repr
+
+if TYPE_CHECKING:
+    from trioauth._outcomes import LogoutReason
+
+
+@final
+@attrs.frozen
+class LoggedIn:
+    """There is a login. Nothing here is secret."""
+
+    generation: int
+    """The number of the tokens now in use, never going back."""
+
+    scope: frozenset[str] = frozenset()
+    """What was granted, as far as the server said it."""
+
+
+@final
+@attrs.frozen
+class LoggedOut:
+    """There is no login."""
+
+    reason: LogoutReason
+    """Why; see `LogoutReason`."""
+
+    cause: Exception | None = attrs.field(default=None, repr=careful_repr)
+    """The exception that says more, if there is one."""
+
+    at_unix: float | None = attrs.field(default=None, eq=False)
+    """When the login ended, in seconds since 1970; None if there was none, or it is not known."""

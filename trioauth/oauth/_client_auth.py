@@ -1,0 +1,158 @@
+"""The client (RFC 6749 2): who asks, and how it proves that. How fields of grants are checked."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias, cast, final
+from urllib.parse import quote_plus
+
+import attrs
+
+from trioauth._secrets import Unpicklable
+
+from ._endpoint import TokenRequest, check_endpoint_url
+
+ClientAuth: TypeAlias = Literal["none", "client_secret_basic", "client_secret_post"]
+"""How a client proves who it is, by the names of OpenID Connect Core 9."""
+
+_METHODS = ("none", "client_secret_basic", "client_secret_post")
+
+# What a grant says itself, or the client's proof of who it is: nobody else's to say.
+_PROTOCOL = frozenset(
+    {
+        "client_assertion",
+        "client_assertion_type",
+        "client_id",
+        "client_secret",
+        "grant_type",
+        "refresh_token",
+        "scope",
+    }
+)
+
+
+def check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Let a string pass that is not empty, and printable."""
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{attribute.name} must not be empty")
+    if not value.isprintable():
+        raise ValueError(
+            f"{attribute.name} must be printable characters only (a line break at its end?)"
+        )
+
+
+def check_scope(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Let a scope pass in the form on the wire (RFC 6749 3.3)."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{attribute.name} must be a str with spaces in between, such as "
+            f'"read write", not a {type(value).__name__}'
+        )
+
+
+def check_endpoint(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
+    """Let a URL pass that secrets may be sent to."""
+    check_endpoint_url(value, attribute.name)
+
+
+def copied(value: Mapping[str, str]) -> Mapping[str, str]:
+    """Copy a mapping, so that nobody changes it afterwards; what is none is left to its check."""
+    # Programs that are not type checked pass anything.
+    is_mapping = isinstance(value, Mapping)  # pyright: ignore[reportUnnecessaryIsInstance]
+    return dict(value) if is_mapping else value
+
+
+def check_strings(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Let a mapping from strings to strings pass."""
+    items = cast("dict[object, object]", value).items() if isinstance(value, dict) else [(0, 0)]
+    if not all(isinstance(key, str) and isinstance(text, str) for key, text in items):
+        raise TypeError(f"{attribute.name} must map strings to strings")
+
+
+def to_refusals(value: Mapping[str, Iterable[str | int]]) -> Mapping[str, frozenset[str]]:
+    """Copy what refuses, with numbers as their digits.
+
+    Raises:
+      TypeError: It is none such; names the parameter.
+    """
+    problem = "refusals must map names to lists of codes, such as {'errcode': [40030]}"
+    # Programs that are not type checked pass anything.
+    if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(problem)
+    made: dict[str, frozenset[str]] = {}
+    for name, codes in cast("Mapping[object, object]", value).items():
+        # A string has parts that are strings, too.
+        if not isinstance(name, str) or not isinstance(codes, Iterable) or isinstance(codes, str):
+            raise TypeError(problem)
+        found = list(cast("Iterable[object]", codes))
+        if not all(map(_is_code, found)):
+            raise TypeError(problem)
+        made[name] = frozenset(map(str, found))
+    return made
+
+
+def _is_code(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def owner_of(url: str, client_id: str = "") -> str:
+    """Name whose tokens a grant renews; without the query of the URL, which may hold a secret."""
+    return f"{url.partition('?')[0]} {client_id}".rstrip()
+
+
+def check_extra(_: object, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
+    """Let parameters pass that the protocol leaves to the program (RFC 6749 3.2: none twice)."""
+    check_strings(_, attribute, value)
+    for name in sorted(_PROTOCOL & value.keys()):
+        raise ValueError(f"{attribute.name} must not have {name!r}: the grant sends that itself")
+
+
+def _check_auth(client: Client, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value not in _METHODS:
+        raise ValueError(f"{attribute.name} must be one of {', '.join(_METHODS)}, not {value!r}")
+    if value == "none" and client.client_secret is not None:
+        raise ValueError('client_auth="none" has no use for client_secret; pass one of the two')
+    if value != "none" and client.client_secret is None:
+        raise ValueError(f'client_auth="{value}" needs a client_secret')
+
+
+@final
+@attrs.frozen
+class Client(Unpicklable):
+    """Who asks. Proves it in exactly one way (RFC 6749 2.3)."""
+
+    client_id: str = attrs.field(validator=check_text)
+    client_secret: str | None = attrs.field(
+        repr=False, validator=attrs.validators.optional(check_text)
+    )
+    client_auth: ClientAuth = attrs.field(validator=_check_auth)
+
+    @classmethod
+    def of(
+        cls, client_id: str, client_secret: str | None, client_auth: ClientAuth | None
+    ) -> Client:
+        """Fill in how, if that was left open: Basic, which every server must support (2.3.1)."""
+        by_default: ClientAuth = "none" if client_secret is None else "client_secret_basic"
+        return cls(client_id, client_secret, by_default if client_auth is None else client_auth)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be seen anywhere, in every form that is sent."""
+        return () if self.client_secret is None else (self.client_secret, self._basic())
+
+    def request(self, url: str, data: Mapping[str, str]) -> TokenRequest:
+        """Make a request of this client: a form, with the proof added to it."""
+        if self.client_auth == "client_secret_basic":
+            return TokenRequest(url, data, headers={"Authorization": f"Basic {self._basic()}"})
+        data = {**data, "client_id": self.client_id}
+        if self.client_secret is not None:
+            data["client_secret"] = self.client_secret
+        return TokenRequest(url, data)
+
+    def _basic(self) -> str:
+        # Encoded as in a form first (RFC 6749 2.3.1): there may be a colon in either.
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret or '')}"
+        return base64.b64encode(pair.encode("ascii")).decode("ascii")

@@ -1,0 +1,235 @@
+"""What a token store is: Record, its form as text, and the TokenStore protocol."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, final, get_args
+
+import attrs
+import trio
+
+from trioauth._errors import TokenResponseError
+from trioauth._outcomes import LogoutReason
+from trioauth._tokens import Tokens, read_json_object
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+_FORMAT = "trioauth tokens"
+_VERSION = 1
+# What every database has a type for.
+_LAST_GENERATION = 2**63 - 1
+
+
+def _check_generation(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{attribute.name} must be a whole number, not {type(value).__name__}")
+    if not 1 <= value <= _LAST_GENERATION:
+        raise ValueError(f"{attribute.name} must be from 1 to 2**63 - 1")
+
+
+def _check_tokens(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, Tokens):
+        raise TypeError(f"{attribute.name} must be Tokens or None, not {type(value).__name__}")
+
+
+def _check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} must be a str, not {type(value).__name__}")
+
+
+def _check_time(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{attribute.name} must be a number or None, not {type(value).__name__}")
+    if not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{attribute.name} must be a finite number; pass None if it is unknown")
+
+
+def _check_ended(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and value not in get_args(LogoutReason):
+        raise ValueError(f"{attribute.name} must be a LogoutReason or None")
+
+
+def _check_count(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{attribute.name} must be a whole number, 0 or more")
+
+
+@final
+@attrs.frozen
+class Record:
+    """What a store keeps: one generation of tokens, or the news that there are none.
+
+    Can't be pickled, for the reason `Tokens` can't: `to_text` is its form for keeping.
+    What version 0.1.0 wrote is read; it does not know the fields from ``owner`` on, reads records
+    without them, and drops them when it saves.
+    """
+
+    generation: int = attrs.field(validator=_check_generation)
+    """The version that `TokenStore.save` compares; each save has a higher one."""
+
+    tokens: Tokens | None = attrs.field(default=None, validator=_check_tokens)
+    """None says "logged out" to all who share the store."""
+
+    login: str = attrs.field(default="", kw_only=True, validator=_check_text)
+    """Names the login, so that others can tell a refresh from somebody else logging in."""
+
+    expires_at_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
+    """When the access token expires, in seconds since 1970 on the wall clock; None if unknown."""
+
+    owner: str = attrs.field(default="", kw_only=True, validator=_check_text)
+    """Whose tokens these are: the authorization server and the client, as the grant names them.
+    A session whose grant has another name does not use the record, and leaves it as it is. "" if
+    the grant has no name, or version 0.1.0 wrote the record: every grant takes that."""
+
+    ended: LogoutReason | None = attrs.field(default=None, kw_only=True, validator=_check_ended)
+    """Why the login ended, for the next run of the program to say. None while the login lasts, or
+    if the record does not say."""
+
+    ended_at_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
+    """When the login ended, in seconds since 1970 on the wall clock. None while it lasts, or if the
+    record does not say."""
+
+    unanswered: int = attrs.field(default=0, kw_only=True, validator=_check_count)
+    """How many flights have sent the refresh token of this record and got no answer, so that the
+    server may have spent it (P5). All who share the store count together: the more there were, the
+    longer the pause before it is sent again."""
+
+    quiet_until_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
+    """The end of that pause, in seconds since 1970 on the wall clock: no session that shares the
+    store sends the refresh token before (P5). None if there is no pause."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Record can't be pickled, a pickle would show the tokens; use to_text()")
+
+    def to_text(self) -> str:
+        """Write the record as one JSON object. It holds the secrets in the clear."""
+        tokens = self.tokens
+        return json.dumps(
+            {
+                "format": _FORMAT,
+                "version": _VERSION,
+                "generation": self.generation,
+                "login": self.login,
+                "owner": self.owner,
+                "expires_at_unix": self.expires_at_unix,
+                "ended": self.ended,
+                "ended_at_unix": self.ended_at_unix,
+                "unanswered": self.unanswered,
+                "quiet_until_unix": self.quiet_until_unix,
+                "tokens": None
+                if tokens is None
+                else {
+                    "access_token": tokens.access_token,
+                    "refresh_token": tokens.refresh_token,
+                    "expires_in": tokens.expires_in,
+                    "scope": " ".join(sorted(tokens.scope)),
+                    "token_type": tokens.token_type,
+                },
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_text(cls, text: str | bytes) -> Record:
+        """Read what `to_text` wrote.
+
+        Raises:
+          ValueError: It is something else, damaged, or of a newer version; says which, and
+              quotes nothing.
+        """
+        try:
+            data: dict[str, Any] = read_json_object(
+                text.encode() if isinstance(text, str) else text
+            )
+            if data.get("format") != _FORMAT:
+                reason = "written by something else"
+            elif data.get("version") != _VERSION:
+                reason = "written by another version of trioauth, a newer one perhaps: upgrade"
+            else:
+                tokens = data["tokens"]
+                return cls(
+                    data["generation"],
+                    None if tokens is None else Tokens(**tokens),
+                    login=data["login"],
+                    expires_at_unix=data["expires_at_unix"],
+                    # Members that version 0.1.0 did not write.
+                    owner=data.get("owner", ""),
+                    ended=data.get("ended"),
+                    ended_at_unix=data.get("ended_at_unix"),
+                    unanswered=data.get("unanswered", 0),
+                    quiet_until_unix=data.get("quiet_until_unix"),
+                )
+        except TokenResponseError as exc:
+            reason = f"damaged, or written by something else ({exc})"
+        except (KeyError, TypeError, ValueError, OverflowError):
+            reason = "damaged"
+        # Raised out here, so that no `__context__` leads to an exception that holds the text.
+        raise ValueError(f"not a token record: {reason}")
+
+
+class TokenStore(Protocol):
+    """Somewhere to keep tokens, perhaps shared with other processes.
+
+    Any object with these three methods will do; there is nothing to inherit.
+    `save` is called with the lock held. So is `load`, but when a session opens, or
+    has no login and looks for one.
+
+    A fourth method is optional, ``async def probe(self) -> None``: prove that `save` could write
+    now, without changing what is stored, or raise `StoreError` and say why not. A session
+    calls it with the lock held, before it spends a refresh token and before it bothers a person
+    to log in: a server that rotates has forgotten the old token when saving the new one fails. A
+    store without it is not asked. Cancellation: Safe.
+    """
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Exclude all others who share the store, in this process and elsewhere.
+
+        Cancellation:
+          Safe. A cancelled wait for the lock leaves nothing locked.
+        """
+        ...
+
+    async def load(self) -> Record | None:
+        """Return the record last saved, or None if there never was one.
+
+        Cancellation:
+          Safe. Nothing is changed.
+
+        Raises:
+          StoreError: It can't be read.
+        """
+        ...
+
+    async def save(self, record: Record, *, expected: int) -> None:
+        """Replace the record if the stored one is still generation ``expected`` (0: there is none).
+
+        Cancellation:
+          All or nothing. Afterwards `load` returns the old record or the new one.
+
+        Raises:
+          StoreConflictError: Another generation is stored. Nothing was written.
+          StoreError: It can't be written. Nothing was overwritten.
+        """
+        ...
+
+
+async def probe_store(store: TokenStore) -> None:
+    """Let a store prove that it could save now, if it can prove that. With the lock held.
+
+    Cancellation:
+      Safe. Nothing is changed.
+
+    Raises:
+      StoreError: It could not; says why.
+    """
+    # Not a method of the protocol: a store that has only the three others would be none any more.
+    probe: Callable[[], Awaitable[None]] | None = getattr(store, "probe", None)
+    if probe is None:
+        await trio.lowlevel.checkpoint()
+    else:
+        await probe()
