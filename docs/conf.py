@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pygments.lexers.special import TextLexer
+
 import trioauth
 
 if TYPE_CHECKING:
@@ -115,6 +117,9 @@ def setup(app: Sphinx) -> None:
     app.connect("missing-reference", _find)
     app.connect("autodoc-process-docstring", _keep_colons, priority=400)
     app.connect("autodoc-process-signature", _shorten_signature)
+    # Forges draw a Mermaid diagram. Here it stays text: the reader's browser would have to load a
+    # program from elsewhere to draw it.
+    app.add_lexer("mermaid", TextLexer)
 
 
 # --- looks --------------------------------------------------------------------------------------
