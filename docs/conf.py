@@ -34,7 +34,11 @@ myst_heading_anchors = 3
 # to the file, which is the right one where the repository is read, leads to the page.
 # A link to any other file of the repository, a test say, leads to a copy of it.
 ROOT = Path(__file__).parent.parent
-FROM_ROOT = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
+FROM_ROOT = {
+    "changelog": "CHANGELOG.md",
+    "contributing": "CONTRIBUTING.md",
+    "security": "SECURITY.md",
+}
 
 
 def _read_from_root(_: Sphinx, page: str, source: list[str]) -> None:
