@@ -1,4 +1,4 @@
-"""Draw docs/states.md, a Mermaid diagram included, from the functions of trioauth._state.
+"""Draw docs/states.md, a Mermaid diagram included, from the functions that change states.
 
     python scripts/draw_states.py          write it
     python scripts/draw_states.py --check  exit with 1 if it is stale
@@ -180,7 +180,7 @@ def page() -> str:
     """Return the whole page."""
     return f"""# States
 
-<!-- Made by scripts/draw_states.py from trioauth/_state.py; `make check` says when it is stale. -->
+<!-- Made by scripts/draw_states.py from the code; `make check` says when it is stale. -->
 
 What a session can be, and what leads from one state to another (forges draw this, it is
 [Mermaid](https://mermaid.js.org/syntax/stateDiagram.html); `[*]` is the start and the end):
