@@ -129,6 +129,8 @@ check: .venv/.check ## Run the linters, the type checkers and the checks of the 
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/ty check --python .venv
 	scripts/verify_types.sh $(BIN)/python
+	scripts/check_workflows.sh $(BIN)
+	$(BIN)/python scripts/check_changelog.py
 	$(BIN)/python scripts/draw_states.py --check
 	$(BIN)/python scripts/draw_readme.py --check
 	$(BIN)/python scripts/list_promises.py --check

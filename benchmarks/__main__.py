@@ -35,7 +35,7 @@ def main() -> None:
     if options.write_page:
         from ._page import RESULTS, write
 
-        if source != RESULTS:
+        if source.resolve() != RESULTS.resolve():
             shutil.copyfile(source, RESULTS)
         say("written: " + ", ".join(map(str, (RESULTS, *write()))))
 

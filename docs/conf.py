@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pygments.lexers.special import TextLexer
+
 import trioauth
 
 if TYPE_CHECKING:
@@ -32,7 +34,11 @@ myst_heading_anchors = 3
 # to the file, which is the right one where the repository is read, leads to the page.
 # A link to any other file of the repository, a test say, leads to a copy of it.
 ROOT = Path(__file__).parent.parent
-FROM_ROOT = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
+FROM_ROOT = {
+    "changelog": "CHANGELOG.md",
+    "contributing": "CONTRIBUTING.md",
+    "security": "SECURITY.md",
+}
 
 
 def _read_from_root(_: Sphinx, page: str, source: list[str]) -> None:
@@ -115,6 +121,9 @@ def setup(app: Sphinx) -> None:
     app.connect("missing-reference", _find)
     app.connect("autodoc-process-docstring", _keep_colons, priority=400)
     app.connect("autodoc-process-signature", _shorten_signature)
+    # Forges draw a Mermaid diagram. Here it stays text: the reader's browser would have to load a
+    # program from elsewhere to draw it.
+    app.add_lexer("mermaid", TextLexer)
 
 
 # --- looks --------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""Draw docs/states.md and its picture from the functions of trioauth._core.state.
+"""Draw docs/states.md, a Mermaid diagram included, from the functions that change states.
 
     python scripts/draw_states.py          write it
     python scripts/draw_states.py --check  exit with 1 if it is stale
 
 The diagram is not drawn from a description of the code but by running it: each
 transition function is applied to a sample of each state, and what comes out is
-an edge.
+an arrow. A transition function that is not in the table below is an error.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from states_svg import draw
+from typing import TYPE_CHECKING, Any
 
 from trioauth import Tokens
+from trioauth._core import state
 from trioauth._core.flight import Flight, Generation, Login
 from trioauth._core.login_state import LoggedIn, LoggedOut
 from trioauth._core.state import (
@@ -30,21 +29,12 @@ from trioauth._core.state import (
     Setback,
     State,
     Vacant,
-    on_adoption,
-    on_close,
-    on_demand,
-    on_landing,
-    on_log_in,
-    on_log_out,
-    on_rejection,
-    on_take_off,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = Path(__file__).parent.parent / "docs" / "states.md"
-PICTURE = PAGE.with_suffix(".svg")
 
 FLIGHT: Flight[Landing] = Flight(1)
 GENERATION = Generation(
@@ -80,16 +70,26 @@ STATES: dict[str, State] = {
     "Closed": Closed(LoggedIn(1)),
 }
 
-TRANSITIONS: dict[str, Callable[[State], State]] = {
-    "a flight takes off": lambda state: on_take_off(state, FLIGHT),
-    "it lands with a generation": lambda state: on_landing(state, FLIGHT, NEWER),
-    "it lands with a setback": lambda state: on_landing(state, FLIGHT, SETBACK),
-    "it lands refused": lambda state: on_landing(state, FLIGHT, REFUSED),
-    "the generation is rejected": lambda state: on_rejection(state, 1),
-    "the store has a newer one": lambda state: on_adoption(state, NEWER),
-    "log_in()": lambda state: on_log_in(state, NEWER),
-    "log_out()": lambda state: on_log_out(state, LoggedOut("asked")),
-    "the block is left": on_close,
+# What happens, the function that says what follows from it, and its arguments after the state.
+TRANSITIONS: dict[str, tuple[Callable[..., State], tuple[Any, ...]]] = {
+    "a flight takes off": (state.on_take_off, (FLIGHT,)),
+    "it lands with a generation": (state.on_landing, (FLIGHT, NEWER)),
+    "it lands with a setback": (state.on_landing, (FLIGHT, SETBACK)),
+    "it lands refused": (state.on_landing, (FLIGHT, REFUSED)),
+    "the generation is rejected": (state.on_rejection, (1,)),
+    "the store has a newer one": (state.on_adoption, (NEWER,)),
+    "a new refresh token comes alone": (state.on_rotation, (NEWER,)),
+    "log_in()": (state.on_log_in, (NEWER,)),
+    "log_out()": (state.on_log_out, (LoggedOut("asked"),)),
+    "the block is left": (state.on_close, ()),
+}
+# These two decide, and change nothing.
+DECISIONS = {state.on_demand, state.on_refresh}
+
+STARTS = {
+    "Vacant": "the grant needs no human",
+    "LoggedOut": "it needs one",
+    "Current": "tokens given, or in the store",
 }
 
 # What a token is at four moments of its life.
@@ -103,37 +103,67 @@ def name_of(state: State) -> str:
     return type(state).__name__
 
 
-def edges() -> dict[tuple[str, str], list[str]]:
-    """Apply each transition to each state; return what leads from where to where."""
+def arrows() -> dict[tuple[str, str], list[str]]:
+    """Apply each transition to each state; return what leads from where to another state."""
     found: dict[tuple[str, str], list[str]] = {}
-    for name, state in STATES.items():
-        for label, transition in TRANSITIONS.items():
+    for before, state in STATES.items():
+        for label, (transition, arguments) in TRANSITIONS.items():
             try:
-                after = transition(state)
+                after = name_of(transition(state, *arguments))
             except AssertionError:
                 continue
-            if after is not state and after != state:
-                found.setdefault((name, name_of(after)), []).append(label)
+            if after != before:
+                found.setdefault((before, after), []).append(label)
     return found
 
 
-def picture() -> str:
-    """Return the states and transitions, drawn."""
-    shown: dict[tuple[str, str], list[str]] = {
-        ("", "Vacant"): ["the grant needs no human"],
-        ("", "LoggedOut"): ["it needs one"],
-        ("", "Current"): ["tokens given, or in the store"],
+def from_anywhere(found: dict[tuple[str, str], list[str]]) -> dict[str, str]:
+    """Return what leads to one state from all others that something leads out of.
+
+    A sentence says that better than eight arrows.
+    """
+    ends = {
+        label: [(before, after) for (before, after), labels in found.items() if label in labels]
+        for label in TRANSITIONS
     }
-    # From every state to the same one: a note says it better than eight arrows.
-    everywhere = {"Closed": "the block is left", "Current": "log_in()"}
-    for (before, after), labels in edges().items():
-        here = [label for label in labels if everywhere.get(after) != label]
-        if before == "LoggedOut":
-            here = labels
-        if here and before != after:
-            shown[before, after] = here
-    shown["LoggedOut", "Closed"] = ["the block is left (from anywhere)"]
-    return draw(shown)
+    sources = {before for before, _ in found}
+    rules = {}
+    for label, places in ends.items():
+        targets = {after for _, after in places}
+        if len(targets) == 1 and {before for before, _ in places} | targets >= sources:
+            rules[label] = targets.pop()
+    return rules
+
+
+def diagram() -> str:
+    """Return the states, and what leads from one to another, in Mermaid's words."""
+    found = arrows()
+    rules = from_anywhere(found)
+    lines = ["stateDiagram-v2", '    state "Refreshing, rejected" as RefreshingRejected']
+    lines += [f"    [*] --> {state}: {label}" for state, label in STARTS.items()]
+    for before in STATES:
+        leaving = {after: labels for (start, after), labels in found.items() if start == before}
+        drawn = {
+            after: [label for label in labels if label not in rules]
+            for after, labels in leaving.items()
+        }
+        # Where nothing else leads out, even what leads there from anywhere is drawn.
+        if not any(drawn.values()):
+            drawn = leaving
+        lines += [
+            f"    {before} --> {after}: {', '.join(labels)}"
+            for after, labels in drawn.items()
+            if labels
+        ]
+    return "\n".join([*lines, "    Closed --> [*]"])
+
+
+def rules_in_words() -> str:
+    """Return what leads somewhere from anywhere."""
+    return "\n".join(
+        f"- {f'`{label}`' if label.endswith(')') else label}: **{after}**"
+        for label, after in from_anywhere(arrows()).items()
+    )
 
 
 def decisions() -> str:
@@ -141,7 +171,7 @@ def decisions() -> str:
     rows = ["| state | " + " | ".join(MOMENTS) + " |", "| --- |" + " --- |" * len(MOMENTS)]
     samples = STATES | {"Current, after a setback": Current(GENERATION, Setback(OSError(), 1000.0))}
     for name, state in samples.items():
-        cells = [type(on_demand(state, now=now)).__name__ for now in MOMENTS.values()]
+        cells = [type(state.on_demand(state, now=now)).__name__ for now in MOMENTS.values()]
         rows.append(f"| {name} | " + " | ".join(f"`{cell}`" for cell in cells) + " |")
     return "\n".join(rows)
 
@@ -150,25 +180,33 @@ def page() -> str:
     """Return the whole page."""
     return f"""# States
 
-<!-- Made by scripts/draw_states.py from _core/state.py; `make check` says when it is stale. -->
+<!-- Made by scripts/draw_states.py from the code; `make check` says when it is stale. -->
 
-What a session can be, and what leads from one to another. `log_in()` leads to `Current` from
-anywhere, and leaving the block to `Closed`.
+What a session can be, and what leads from one state to another (forges draw this, it is
+[Mermaid](https://mermaid.js.org/syntax/stateDiagram.html); `[*]` is the start and the end):
 
-![The states as boxes, and what leads from one to another as arrows]({PICTURE.name})
+```mermaid
+{diagram()}
+```
+
+What leads to one state from every other is drawn only where nothing else leads on:
+
+{rules_in_words()}
+
+The states:
 
 - **Vacant**: there are no tokens, and the grant can get some without a human.
 - **LoggingIn**: it is getting them.
 - **Current**: there are tokens.
 - **Rejected**: there are some, and a server refused them.
 - **Refreshing**: a flight is in the air. Until it lands, the tokens are used, as long as they are
-  good; in **Refreshing, rejected** they are not, and everybody waits.
+  good; in **Refreshing, rejected** they are not, and every request waits.
 - **LoggedOut**: the login is over.
 - **Closed**: the block of `open_session` was left.
 
 `session.state` tells two things apart: `LoggedIn` and `LoggedOut`.
 
-What somebody who needs a token is told to do, by the state and by how good the token is. `Use` and
+What a task that needs a token is told to do, by the state and by how good the token is. `Use` and
 `UseAndRefresh` go ahead at once; `Board` and `TakeOff` wait for a flight; `Setback`, `LoggedOut`
 and `Closed` are errors.
 
@@ -177,16 +215,21 @@ and `Closed` are errors.
 
 
 def main() -> int:
-    """Write the page and its picture, or check them."""
+    """Write the page, or check it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="exit with 1 if the page is stale")
     check = parser.parse_args().check
-    for file, text in ((PAGE, page()), (PICTURE, picture())):
-        if not check:
-            file.write_text(text, encoding="utf-8")
-        elif not file.exists() or file.read_text(encoding="utf-8") != text:
-            sys.stderr.write(f"{file.name} is stale; run: python scripts/draw_states.py\n")
-            return 1
+    known = {function for function, _ in TRANSITIONS.values()} | DECISIONS
+    functions = {value for name, value in vars(_state).items() if name.startswith("on_")}
+    if functions != known:
+        names = sorted(function.__name__ for function in functions ^ known)
+        sys.stderr.write(f"draw_states.py draws no arrow for {', '.join(names)}\n")
+        return 1
+    if not check:
+        PAGE.write_text(page(), encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+        sys.stderr.write(f"{PAGE.name} is stale; run: python scripts/draw_states.py\n")
+        return 1
     return 0
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-LANGUAGES = {"python", "console", "text", "javascript", "toml", "ini", "json", "http"}
+LANGUAGES = {"python", "console", "text", "javascript", "toml", "ini", "json", "http", "mermaid"}
 
 _FENCE = re.compile(r"^ *`{3,}(?:\{code-block\} )?(?P<language>[^\s`]+)", re.MULTILINE)
 _BLOCK = re.compile(

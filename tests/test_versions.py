@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tomllib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-ROOT = Path(__file__).parent.parent
-
-
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("oldest", ROOT / "scripts" / "oldest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from .scripts import ROOT, script
 
 
 def test_everything_that_programs_need_has_an_oldest_version() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text("utf-8")
-    constraints: list[str] = script().oldest(tomllib.loads(pyproject)["project"])
+    constraints: list[str] = script("oldest").oldest(tomllib.loads(pyproject)["project"])
     assert {"attrs", "filelock", "httpx", "httpx2", "trio"} <= {
         line.partition("==")[0] for line in constraints
     }
@@ -44,10 +30,10 @@ def test_everything_that_programs_need_has_an_oldest_version() -> None:
 def test_the_oldest_version_is_the_lower_bound(requirement: str, constraint: list[str]) -> None:
     project: dict[str, Any] = {"name": "me", "dependencies": []}
     project["optional-dependencies"] = {"extra": [requirement]}
-    assert script().oldest(project) == constraint
+    assert script("oldest").oldest(project) == constraint
 
 
 @pytest.mark.parametrize("requirement", ["trio", "trio<2", "trio==0.31"])
 def test_a_requirement_without_a_lower_bound_is_none_to_test(requirement: str) -> None:
     with pytest.raises(ValueError, match="no lower bound"):
-        script().oldest({"name": "me", "dependencies": [requirement]})
+        script("oldest").oldest({"name": "me", "dependencies": [requirement]})

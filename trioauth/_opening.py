@@ -249,7 +249,7 @@ async def _start(
         generation = records.restore(record, record.tokens)
         machine.become(on_log_in(machine.state, generation))
     elif record is not None and not plan.unattended:
-        # A record of version 0.1.0 does not say why: it has only been seen in a shared store.
+        # A record from before 0.1.0 does not say why: it has only been seen in a shared store.
         machine.become(LoggedOut(record.ended or "elsewhere", at_unix=record.ended_at_unix))
     if policy.keep_fresh:
         session._flights.start_soon(timers.keep_fresh)

@@ -65,8 +65,8 @@ class Record:
     """What a store keeps: one generation of tokens, or the news that there are none.
 
     Can't be pickled, for the reason `Tokens` can't: `to_text` is its form for keeping.
-    What version 0.1.0 wrote is read; it does not know the fields from ``owner`` on, reads records
-    without them, and drops them when it saves.
+    A text without the fields from ``owner`` on is read, too: before 0.1.0 was released there were
+    none.
     """
 
     generation: int = attrs.field(validator=_check_generation)
@@ -84,7 +84,7 @@ class Record:
     owner: str = attrs.field(default="", kw_only=True, validator=_check_text)
     """Whose tokens these are: the authorization server and the client, as the grant names them.
     A session whose grant has another name does not use the record, and leaves it as it is. "" if
-    the grant has no name, or version 0.1.0 wrote the record: every grant takes that."""
+    the grant has no name, or the record is older than this field: every grant takes that."""
 
     ended: LogoutReason | None = attrs.field(default=None, kw_only=True, validator=_check_ended)
     """Why the login ended, for the next run of the program to say. None while the login lasts, or
@@ -157,7 +157,7 @@ class Record:
                     None if tokens is None else Tokens(**tokens),
                     login=data["login"],
                     expires_at_unix=data["expires_at_unix"],
-                    # Members that version 0.1.0 did not write.
+                    # Members that records from before 0.1.0 do not have.
                     owner=data.get("owner", ""),
                     ended=data.get("ended"),
                     ended_at_unix=data.get("ended_at_unix"),
