@@ -280,6 +280,7 @@ def explore(scenario: Scenario, **options: Any) -> Exploration:
     return exploration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("act", REQUESTS)

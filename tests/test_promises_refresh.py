@@ -107,6 +107,7 @@ async def test_p01_one_refresh_for_a_storm_of_401s(
     assert trio.current_time() == 1.5
 
 
+@pytest.mark.slow
 async def test_p01_one_refresh_for_ten_thousand_tasks(autojump_clock: MockClock) -> None:
     grant = FakeGrant()
     received: list[str] = []
@@ -1123,6 +1124,7 @@ async def test_p05_tokens_that_could_not_be_saved_are_used_and_not_asked_for_aga
     assert any(isinstance(event, events.NotSaved) for event in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_p05_nothing_is_spent_twice_in_a_life_of_storms_and_cancellations(seed: int) -> None:
     dice = random.Random(seed)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections import Counter
 
 SEEDS = range(300)
+# Two tests look at those worlds; run in several processes, they must come to the same one.
+together = pytest.mark.xdist_group("some hundreds of worlds")
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +35,7 @@ def covered() -> tuple[Counter[str], dict[int, tuple[str, ...]]]:
     return play_range(SEEDS)
 
 
+@together
 def test_in_some_hundreds_of_worlds_every_promise_is_kept(
     covered: tuple[Counter[str], dict[int, tuple[str, ...]]],
 ) -> None:
@@ -40,6 +43,7 @@ def test_in_some_hundreds_of_worlds_every_promise_is_kept(
     assert not failures, "see: python -m tests.simulation --seed N --verbose"
 
 
+@together
 def test_those_worlds_have_met_everything_there_is_to_meet(
     covered: tuple[Counter[str], dict[int, tuple[str, ...]]],
 ) -> None:
