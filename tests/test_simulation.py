@@ -108,7 +108,7 @@ def test_two_processes_find_what_one_finds(
     command = [sys.executable, "-m", "tests.simulation", "--seeds", "0:60", "--jobs", "2"]
     root = Path(__file__).parents[1]
     done = subprocess.run(
-        command, cwd=root, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=root, capture_output=True, text=True, timeout=300, check=False
     )
     assert main(["--seeds", "0:60", "--stop-at-first"]) == done.returncode == 0
     assert done.stdout.splitlines()[:-1] == capsys.readouterr().out.splitlines()[:-1]
