@@ -35,6 +35,7 @@ def covered() -> tuple[Counter[str], dict[int, tuple[str, ...]]]:
     return play_range(SEEDS)
 
 
+@pytest.mark.slow
 @together
 def test_in_some_hundreds_of_worlds_every_promise_is_kept(
     covered: tuple[Counter[str], dict[int, tuple[str, ...]]],
@@ -43,6 +44,7 @@ def test_in_some_hundreds_of_worlds_every_promise_is_kept(
     assert not failures, "see: python -m tests.simulation --seed N --verbose"
 
 
+@pytest.mark.slow
 @together
 def test_those_worlds_have_met_everything_there_is_to_meet(
     covered: tuple[Counter[str], dict[int, tuple[str, ...]]],
@@ -102,6 +104,7 @@ def test_the_same_seed_gives_the_same_world_to_the_letter() -> None:
         assert len(first.splitlines()) > 3
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
