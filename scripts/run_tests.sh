@@ -16,7 +16,7 @@ if [[ ${1:-} == --covered ]]; then
   shift
   "$python" -m coverage erase
 fi
-trap 'echo "$folder: the tests took $SECONDS s"' EXIT
+trap 'echo "tests in $folder: $SECONDS s"' EXIT
 
 # A node that setup_interop.sh had to fetch comes before one that is too old.
 PATH="$PWD/.venv-node/path:$PATH" "${run[@]}" "$@" 2>&1 | tee "$folder/pytest.log"
