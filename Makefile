@@ -126,14 +126,14 @@ test-others: .venv/.made ## Run `test-3.x` on every supported Python that is fou
 	@scripts/test_others.sh $(VERSIONS)
 
 .PHONY: test-all
-test-all: test test-others ## Run both
+test-all: test test-others ## Run `test` and `test-others`
 
 .PHONY: test-oldest
 test-oldest: .venv-oldest/.test ## Run most tests with the oldest trio, httpx, ... that pyproject.toml allows
 	@scripts/run_tests.sh .venv-oldest $(PARALLEL) $(ONCE) $(NEWER) $(ARGS)
 
-# Two at a time, and what each of them says in one piece.
-TWO_AT_A_TIME := $(MAKE) --no-print-directory --jobs=2 --output-sync=target
+# Two at a time, all of them even if one fails, and what each of them says in one piece.
+TWO_AT_A_TIME := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going
 
 .PHONY: check
 check: .venv/.check ## Run the linters, the type checkers and the checks of the documentation and the notebooks

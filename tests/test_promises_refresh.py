@@ -169,6 +169,7 @@ async def test_p01_all_who_want_a_newer_token_join_one_flight(
     assert trio.current_time() == 1
 
 
+@pytest.mark.slow
 @both
 async def test_p01_each_generation_is_refreshed_once_in_a_long_life(
     library: ModuleType, autojump_clock: MockClock
@@ -539,6 +540,7 @@ async def test_p04_an_api_that_refuses_every_token_causes_a_bounded_number_of_re
     assert len(api.seen) == 50 + max_futile + 3
 
 
+@pytest.mark.slow
 @both
 async def test_p04_an_api_that_refuses_every_token_gets_a_chance_after_pauses_that_are_capped(
     library: ModuleType, autojump_clock: MockClock
