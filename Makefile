@@ -18,18 +18,23 @@ WORLDS := 100000
 PROVING := tests/test_cancel_everywhere.py tests/faults tests/test_fuzz.py tests/test_state_machine.py \
 	tests/test_schedules.py
 proof: export PROOF_RECORD := $(CURDIR)/build/proof/record.jsonl
-# What `make test-oldest` leaves out: what looks for rare things, what depends on no package, and the
-# benchmarks (httpx2 2.0 loses slots by itself). The
-# SDKs in examples/sdks want newer versions than the oldest.
-SLOW := $(addprefix --ignore=tests/, interop examples/sdks test_benchmarks.py test_broken.py test_challenge.py \
-	test_clock_sessions.py test_fuzz.py test_record.py test_schedules.py test_simulation.py test_soak.py \
-	test_state_machine.py) $(addprefix --deselect=tests/, \
-	test_promises_cancellation.py::test_ten_thousand_tasks_share_one_refresh_in_memory \
-	test_promises_refresh.py::test_p01_one_refresh_for_ten_thousand_tasks)
+# The tests run in as many processes as there are processors. JOBS=0: in one, for a debugger, say.
+JOBS ?= logical
+# In several, tests of one group (`xdist_group`) come to the same process, one after the other.
+PARALLEL := -n $(JOBS) --maxprocesses 8 --dist loadgroup
+# What `make test-oldest` and `make test-3.12` leave out, because `make test` has found it on one
+# Python and would find the same on the others: what looks for rare things with thousands of examples,
+# what talks to node's server or lets clocks jump, and what tests the tests.
+ONCE := $(addprefix --ignore=tests/, interop test_broken.py test_challenge.py test_clock_sessions.py \
+	test_fuzz.py test_peers.py test_record.py test_run_notebooks.py test_schedules.py test_simulation.py test_soak.py \
+	test_state_machine.py)
+# What the oldest versions can't do: the SDKs in examples/sdks want newer ones, and httpx2 2.0 loses
+# slots by itself, which the benchmarks count.
+NEWER := $(addprefix --ignore=tests/, examples/sdks test_benchmarks.py)
 # For `make mutation`: which modules, and how many mutants of each. By default all.
 FILES ?=
 SAMPLE ?=
-# What `make test-all` tries.
+# What `make test-others` tries.
 VERSIONS := 3.11 3.12 3.13
 
 SOURCES := trioauth pytest_trioauth.py tests scripts docs notebooks $(wildcard benchmarks)
@@ -40,6 +45,8 @@ BUILD_DOCS := $(BIN)/sphinx-build -E -q -W --keep-going -d build/doctrees docs b
 PROJECT := pyproject.toml trioauth/_version.py
 # pyright, when it finds a newer release of itself, prints a notice. The version is ours to raise.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# Or each of the hundreds of processes that the tests start would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List the targets
@@ -59,6 +66,11 @@ help: ## List the targets
 
 %/.demo: %/.made $(PROJECT)
 	$*/bin/python -m pip install -qq --editable '.[testing]'
+	touch $@
+
+# Without the hundred megabytes of SDKs.
+%/.quick: %/.made $(PROJECT)
+	$*/bin/python -m pip install -qq --editable '.[testing]' --group test
 	touch $@
 
 %/.test: %/.made $(PROJECT)
@@ -100,41 +112,61 @@ demo: .venv/.demo ## Run the demo: many tasks, one refresh
 
 .PHONY: test
 test: .venv/.test interop ## Run the tests; every branch of the package must be covered
-	$(BIN)/coverage erase
-	scripts/run_tests.sh .venv $(BIN)/coverage run -m pytest $(ARGS)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --fail-under=100
+	@scripts/run_tests.sh .venv --covered $(PARALLEL) $(ARGS)
 
 .PHONY: test-quick
-test-quick: .venv/.test interop ## Run the tests without measuring coverage
-	scripts/run_tests.sh .venv $(BIN)/python -m pytest $(ARGS)
+test-quick: .venv/.quick ## Run the tests but for those that are marked `slow`, in less than a minute
+	@scripts/run_tests.sh .venv $(PARALLEL) --ignore=tests/examples/sdks -m "not slow" $(ARGS)
 
-test-3.%: .venv-3.%/.test interop ## Run the tests on that Python, as in: make test-3.12
-	scripts/run_tests.sh .venv-3.$* .venv-3.$*/bin/python -m pytest $(ARGS)
+test-3.%: .venv-3.%/.test ## Run on that Python the tests whose outcome may depend on it: make test-3.12
+	@scripts/run_tests.sh .venv-3.$* $(PARALLEL) $(ONCE) $(ARGS)
+
+.PHONY: test-others
+test-others: .venv/.made ## Run `test-3.x` on every supported Python that is found and is not the one of `test`
+	@scripts/test_others.sh $(VERSIONS)
 
 .PHONY: test-all
-test-all: test ## Run `test`, then the tests on every other supported Python found
-	scripts/test_others.sh $(VERSIONS)
+test-all: test test-others ## Run `test` and `test-others`
 
 .PHONY: test-oldest
-test-oldest: .venv-oldest/.test ## Run the quicker tests with the oldest trio, httpx, ... that pyproject.toml allows
-	scripts/run_tests.sh .venv-oldest .venv-oldest/bin/python -m pytest $(SLOW) $(ARGS)
+test-oldest: .venv-oldest/.test ## Run most tests with the oldest trio, httpx, ... that pyproject.toml allows
+	@scripts/run_tests.sh .venv-oldest $(PARALLEL) $(ONCE) $(NEWER) $(ARGS)
+
+# Two at a time, all of them even if one fails, and what each of them says in one piece.
+TWO_AT_A_TIME := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going
 
 .PHONY: check
 check: .venv/.check ## Run the linters, the type checkers and the checks of the documentation and the notebooks
+	@SECONDS=0; $(TWO_AT_A_TIME) check-mypy check-types check-style check-notebooks check-pages; \
+		echo "check: $$SECONDS s"
+
+.PHONY: check-style
+check-style: .venv/.check
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/flake8 $(SOURCES)
+	scripts/check_workflows.sh $(BIN)
+	$(BIN)/python scripts/check_changelog.py
+
+.PHONY: check-mypy
+check-mypy: .venv/.check
 	$(BIN)/mypy
+
+.PHONY: check-types
+check-types: .venv/.check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/ty check --python .venv
 	scripts/verify_types.sh $(BIN)/python
-	scripts/check_workflows.sh $(BIN)
-	$(BIN)/python scripts/check_changelog.py
+
+.PHONY: check-notebooks
+check-notebooks: .venv/.check
+	$(BIN)/python scripts/run_notebooks.py --check
+
+.PHONY: check-pages
+check-pages: .venv/.check
 	$(BIN)/python scripts/draw_states.py --check
 	$(BIN)/python scripts/draw_readme.py --check
 	$(BIN)/python scripts/list_promises.py --check
-	$(BIN)/python scripts/run_notebooks.py --check
 	$(BUILD_DOCS)
 
 .PHONY: docs
@@ -168,7 +200,7 @@ soak: .venv/.test ## Run sessions on real sockets while everything goes wrong: m
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 .PHONY: mutation
-mutation: .venv/.test ## Break the package in small ways: do the tests notice? (FILES="_state _retry" SAMPLE=50)
+mutation: .venv/.test ## Break the package in small ways: do the tests notice? (FILES="_core/state _core/retry" SAMPLE=50)
 	$(BIN)/python scripts/mutate.py $(FILES) $(if $(SAMPLE),--sample $(SAMPLE))
 
 .PHONY: check-build

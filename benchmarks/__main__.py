@@ -46,6 +46,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {names}")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
     parser.add_argument(
+        "--count", action="store_true", help="one small round, without the peers: for its counts"
+    )
+    parser.add_argument(
         "--json", type=Path, default=_HERE / "last.json", help="where the figures go"
     )
     parser.add_argument(
@@ -59,13 +62,13 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if unknown := set(options.cases) - {*CASES, *_ON_REQUEST}:
         parser.error(f"there is no case {', '.join(sorted(unknown))}")
-    if options.write_page and (options.cases or options.quick):
+    if options.write_page and (options.cases or options.quick or options.count):
         parser.error("the figures of a page come from one run: of all cases, and not a quick one")
     return options
 
 
 def _run(options: argparse.Namespace) -> None:
-    report = Report("quick" if options.quick else "full")
+    report = Report("count" if options.count else "quick" if options.quick else "full")
     for name in options.cases or CASES:
         started = time.perf_counter()
         importlib.import_module(f"benchmarks.{name}").run(report)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trioauth import Tokens
-from trioauth._core import state
+from trioauth._core import state as machine
 from trioauth._core.flight import Flight, Generation, Login
 from trioauth._core.login_state import LoggedIn, LoggedOut
 from trioauth._core.state import (
@@ -72,19 +72,19 @@ STATES: dict[str, State] = {
 
 # What happens, the function that says what follows from it, and its arguments after the state.
 TRANSITIONS: dict[str, tuple[Callable[..., State], tuple[Any, ...]]] = {
-    "a flight takes off": (state.on_take_off, (FLIGHT,)),
-    "it lands with a generation": (state.on_landing, (FLIGHT, NEWER)),
-    "it lands with a setback": (state.on_landing, (FLIGHT, SETBACK)),
-    "it lands refused": (state.on_landing, (FLIGHT, REFUSED)),
-    "the generation is rejected": (state.on_rejection, (1,)),
-    "the store has a newer one": (state.on_adoption, (NEWER,)),
-    "a new refresh token comes alone": (state.on_rotation, (NEWER,)),
-    "log_in()": (state.on_log_in, (NEWER,)),
-    "log_out()": (state.on_log_out, (LoggedOut("asked"),)),
-    "the block is left": (state.on_close, ()),
+    "a flight takes off": (machine.on_take_off, (FLIGHT,)),
+    "it lands with a generation": (machine.on_landing, (FLIGHT, NEWER)),
+    "it lands with a setback": (machine.on_landing, (FLIGHT, SETBACK)),
+    "it lands refused": (machine.on_landing, (FLIGHT, REFUSED)),
+    "the generation is rejected": (machine.on_rejection, (1,)),
+    "the store has a newer one": (machine.on_adoption, (NEWER,)),
+    "a new refresh token comes alone": (machine.on_rotation, (NEWER,)),
+    "log_in()": (machine.on_log_in, (NEWER,)),
+    "log_out()": (machine.on_log_out, (LoggedOut("asked"),)),
+    "the block is left": (machine.on_close, ()),
 }
 # These two decide, and change nothing.
-DECISIONS = {state.on_demand, state.on_refresh}
+DECISIONS = {machine.on_demand, machine.on_refresh}
 
 STARTS = {
     "Vacant": "the grant needs no human",
@@ -171,7 +171,7 @@ def decisions() -> str:
     rows = ["| state | " + " | ".join(MOMENTS) + " |", "| --- |" + " --- |" * len(MOMENTS)]
     samples = STATES | {"Current, after a setback": Current(GENERATION, Setback(OSError(), 1000.0))}
     for name, state in samples.items():
-        cells = [type(state.on_demand(state, now=now)).__name__ for now in MOMENTS.values()]
+        cells = [type(machine.on_demand(state, now=now)).__name__ for now in MOMENTS.values()]
         rows.append(f"| {name} | " + " | ".join(f"`{cell}`" for cell in cells) + " |")
     return "\n".join(rows)
 
@@ -220,7 +220,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit with 1 if the page is stale")
     check = parser.parse_args().check
     known = {function for function, _ in TRANSITIONS.values()} | DECISIONS
-    functions = {value for name, value in vars(_state).items() if name.startswith("on_")}
+    functions = {value for name, value in vars(machine).items() if name.startswith("on_")}
     if functions != known:
         names = sorted(function.__name__ for function in functions ^ known)
         sys.stderr.write(f"draw_states.py draws no arrow for {', '.join(names)}\n")

@@ -44,6 +44,7 @@ def test_a_variant_that_the_code_has_left_behind_is_an_error_that_says_so() -> N
         broken_sources(variant)
 
 
+@pytest.mark.slow
 def test_a_variant_is_caught_by_its_test_and_the_library_as_it_is_is_not() -> None:
     """One of them, for all: the others take too long here."""
     variant = VARIANTS[5]

@@ -280,6 +280,7 @@ def explore(scenario: Scenario, **options: Any) -> Exploration:
     return exploration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("act", REQUESTS)
@@ -323,6 +324,7 @@ def test_cancelling_log_out_anywhere_logs_out_all_the_same(in_the_air: bool) -> 
 # --- opening and leaving --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_cancelling_a_session_anywhere_between_opening_and_leaving_loses_nothing(way: str) -> None:
     """The whole of it is the victim: opening, a request, leaving with a refresh in the air."""
@@ -414,6 +416,7 @@ def test_cancelling_a_store_anywhere_leaves_the_old_record_or_the_new_and_nothin
 # --- against what people paste --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_lock_in_the_auth_flow_loses_the_session_where_trioauth_does_not(
     library: ModuleType,

@@ -287,6 +287,7 @@ def test_the_headers_are_not_looked_at_without_a_401() -> None:
 # --- Adversaries ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     ["a", "a ", "a,", "a=", "a=b,", 'a="', 'a="b",', '"', '\\"', '"\\', "\\", '"\\"', ",", " ",

@@ -157,6 +157,7 @@ class H2Server:
             nursery.cancel_scope.cancel("the test is over")
 
 
+@pytest.mark.slow
 async def test_thousand_concurrent_requests_end_without_a_pool_timeout() -> None:
     answers: Counter[int] = Counter()
     async with open_api() as url, open_client(url) as session:

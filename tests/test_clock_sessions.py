@@ -207,6 +207,7 @@ async def test_wall_clock_that_goes_to_and_fro_costs_one_refresh_each_time(
     assert server.refreshes == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expires_at_unix", [1e9 + YEAR, 1e300])
 async def test_record_from_the_future_lives_no_longer_than_its_token_was_given(
     expires_at_unix: float, autojump_clock: trio.testing.MockClock
@@ -244,6 +245,7 @@ async def test_record_from_the_past_costs_one_refresh(
 # --- the server misjudges time ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @KEEP_FRESH
 async def test_tokens_that_die_long_before_their_time_cost_one_refresh_each(
     keep_fresh: bool, autojump_clock: trio.testing.MockClock
@@ -266,6 +268,7 @@ async def test_tokens_that_die_long_before_their_time_cost_one_refresh_each(
     assert all(response.extensions["trioauth"].not_resent is None for response in responses)
 
 
+@pytest.mark.slow
 @KEEP_FRESH
 async def test_tokens_that_live_longer_than_said_are_renewed_no_faster_than_the_clock(
     keep_fresh: bool, autojump_clock: trio.testing.MockClock
@@ -283,6 +286,7 @@ async def test_tokens_that_live_longer_than_said_are_renewed_no_faster_than_the_
 # --- machines that disagree -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("only_the_newest", [False, True])
 @pytest.mark.parametrize("lifetime", [300, 3600])
 @pytest.mark.parametrize("skew", [-600, 0, 600])

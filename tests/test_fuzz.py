@@ -105,6 +105,7 @@ def damaged(draw: st.DrawFn, sound: st.SearchStrategy[bytes]) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @examples(150)
 @given(status=_statuses, body=_objects | damaged(_objects))
 @example(400, b'{"error": "hush/refresh", "error_description": "hush client"}')

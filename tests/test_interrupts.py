@@ -212,6 +212,7 @@ def interrupted(play: str, names: list[str], at: int | None) -> tuple[Scene, Int
 
 
 # Of a coroutine that Control-C comes before the first line of.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("files", [BOOKS, HANDS], ids=["books", "hands"])
 @pytest.mark.parametrize("play", PLAYS)

@@ -112,6 +112,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
 # --- the pauses --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sessions", [1, 4])
 async def test_p05_all_who_share_a_store_leave_the_token_alone_for_pauses_that_double(
     sessions: int, autojump_clock: MockClock
@@ -572,6 +573,7 @@ SCALE = 0.05
 PROCESSES = 4
 
 
+@pytest.mark.slow
 async def test_p05_processes_that_share_a_file_keep_the_pauses_together(tmp_path: Path) -> None:
     store, log = tmp_path / "tokens.json", tmp_path / "presented"
     async with opened(store=FileStore(store), tokens=first_tokens(0)):

@@ -430,6 +430,7 @@ async def test_the_grant_runs_in_the_context_of_the_opener(autojump_clock: MockC
     assert seen == ["opener"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
 async def test_ten_thousand_tasks_share_one_refresh_in_memory(
     library: Any, autojump_clock: MockClock

@@ -107,6 +107,7 @@ async def test_p01_one_refresh_for_a_storm_of_401s(
     assert trio.current_time() == 1.5
 
 
+@pytest.mark.slow
 async def test_p01_one_refresh_for_ten_thousand_tasks(autojump_clock: MockClock) -> None:
     grant = FakeGrant()
     received: list[str] = []
@@ -168,6 +169,7 @@ async def test_p01_all_who_want_a_newer_token_join_one_flight(
     assert trio.current_time() == 1
 
 
+@pytest.mark.slow
 @both
 async def test_p01_each_generation_is_refreshed_once_in_a_long_life(
     library: ModuleType, autojump_clock: MockClock
@@ -538,6 +540,7 @@ async def test_p04_an_api_that_refuses_every_token_causes_a_bounded_number_of_re
     assert len(api.seen) == 50 + max_futile + 3
 
 
+@pytest.mark.slow
 @both
 async def test_p04_an_api_that_refuses_every_token_gets_a_chance_after_pauses_that_are_capped(
     library: ModuleType, autojump_clock: MockClock
@@ -1123,6 +1126,7 @@ async def test_p05_tokens_that_could_not_be_saved_are_used_and_not_asked_for_aga
     assert any(isinstance(event, events.NotSaved) for event in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_p05_nothing_is_spent_twice_in_a_life_of_storms_and_cancellations(seed: int) -> None:
     dice = random.Random(seed)

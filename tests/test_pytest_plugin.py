@@ -118,6 +118,7 @@ class TestAServerOfTheProjectsOwn:
     assert "LoggedOutError" in written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "options"),
     [
@@ -147,6 +148,7 @@ def test_a_test_that_runs_trio_itself_has_the_clock(auth_server, virtual_clock):
     assert outcome_of(written) == "3 passed", written
 
 
+@pytest.mark.slow
 def test_a_clock_that_pytest_trio_would_not_see_is_a_failure(tmp_path: Path) -> None:
     module = f"""{PYTEST_TRIO}
 @pytest.mark.usefixtures("virtual_clock")
@@ -159,6 +161,7 @@ async def test_a_long_time():
     assert "among the arguments of the test" in written
 
 
+@pytest.mark.slow
 def test_a_clock_that_anyio_would_not_see_is_a_failure(tmp_path: Path) -> None:
     module = """
 import pytest, trio
@@ -175,6 +178,7 @@ async def test_a_long_time(anyio_backend, virtual_clock):
     assert ANYIO.partition("\n\n")[2] in written
 
 
+@pytest.mark.slow
 def test_what_anyio_runs_on_asyncio_is_told_to_use_trio(tmp_path: Path) -> None:
     module = """
 import pytest
@@ -187,6 +191,7 @@ async def test_it(auth_session):
     assert "auth_session needs trio" in written
 
 
+@pytest.mark.slow
 def test_a_session_that_no_plugin_would_open_says_what_to_set(tmp_path: Path) -> None:
     module = """
 '>>> 2 + 2\\n4'

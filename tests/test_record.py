@@ -111,11 +111,13 @@ def test_any_other_text_is_refused(text: str | bytes) -> None:
     refusal(text)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), json_values))
 def test_any_other_object_is_refused(value: Any) -> None:
     assert "something else" in refusal(json.dumps(value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("member", MEMBERS)
 @given(value=json_values)
 def test_any_value_of_any_member_is_read_or_refused(member: str, value: Any) -> None:
@@ -123,6 +125,7 @@ def test_any_value_of_any_member_is_read_or_refused(member: str, value: Any) -> 
     read_or_refuse(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "member", ["access_token", "refresh_token", "expires_in", "scope", "token_type", "other"]
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "run_notebooks.py"
@@ -34,6 +35,7 @@ def outputs(path: Path) -> list[Any]:
     return [cell.outputs for cell in notebook.cells]
 
 
+@pytest.mark.slow
 def test_notebooks_are_saved_and_checked(tmp_path: Path) -> None:
     # One test, because a kernel takes a second to start.
     cells = ("import time, sys; sys.executable", "print(time.perf_counter())", "object()")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections import Counter
 
 SEEDS = range(300)
+# Two tests look at those worlds; run in several processes, they must come to the same one.
+together = pytest.mark.xdist_group("some hundreds of worlds")
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +35,8 @@ def covered() -> tuple[Counter[str], dict[int, tuple[str, ...]]]:
     return play_range(SEEDS)
 
 
+@pytest.mark.slow
+@together
 def test_in_some_hundreds_of_worlds_every_promise_is_kept(
     covered: tuple[Counter[str], dict[int, tuple[str, ...]]],
 ) -> None:
@@ -40,6 +44,8 @@ def test_in_some_hundreds_of_worlds_every_promise_is_kept(
     assert not failures, "see: python -m tests.simulation --seed N --verbose"
 
 
+@pytest.mark.slow
+@together
 def test_those_worlds_have_met_everything_there_is_to_meet(
     covered: tuple[Counter[str], dict[int, tuple[str, ...]]],
 ) -> None:
@@ -98,13 +104,14 @@ def test_the_same_seed_gives_the_same_world_to_the_letter() -> None:
         assert len(first.splitlines()) > 3
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = [sys.executable, "-m", "tests.simulation", "--seeds", "0:60", "--jobs", "2"]
     root = Path(__file__).parents[1]
     done = subprocess.run(
-        command, cwd=root, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=root, capture_output=True, text=True, timeout=300, check=False
     )
     assert main(["--seeds", "0:60", "--stop-at-first"]) == done.returncode == 0
     assert done.stdout.splitlines()[:-1] == capsys.readouterr().out.splitlines()[:-1]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from trioauth import TokenEndpoint, Tokens
 
+pytestmark = pytest.mark.slow
+
 # With this one, tokens expire before their time at once.
 SEED = 5
 

@@ -41,6 +41,7 @@ async def run_child(*arguments: object) -> subprocess.CompletedProcess[bytes]:
         return await trio.run_process(command, env=ENVIRONMENT, capture_stdout=True, check=False)
 
 
+@pytest.mark.slow
 async def test_processes_that_share_a_file_lose_no_update(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "tokens.json"
 
@@ -55,6 +56,7 @@ async def test_processes_that_share_a_file_lose_no_update(tmp_path: Path) -> Non
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.name}.lock"]
 
 
+@pytest.mark.slow
 async def test_process_that_is_killed_at_any_system_call_leaves_the_old_record_or_the_new(
     tmp_path: Path,
 ) -> None:
@@ -113,6 +115,7 @@ async def test_lock_of_a_process_that_is_killed_is_free(tmp_path: Path) -> None:
                 assert await store.load() is None
 
 
+@pytest.mark.slow
 async def test_p01_processes_whose_lock_file_is_removed_again_and_again_send_no_token_twice(
     tmp_path: Path,
 ) -> None:

@@ -909,6 +909,7 @@ async def test_lock_file_that_is_a_folder_is_an_error(path: Path) -> None:
         await put(FileStore(path), OLD)
 
 
+@pytest.mark.slow
 async def test_file_stores_that_nobody_has_any_more_leave_nothing_behind(tmp_path: Path) -> None:
     # One for each user of a program that runs for months, say.
     for number in range(20):

@@ -128,6 +128,7 @@ async def test_p04_one_path_that_refuses_for_an_hour_is_refreshed_for_once_per_p
     assert len(grant.presented) <= 8 + 12
 
 
+@pytest.mark.slow
 @both
 async def test_p04_a_query_that_is_refused_beside_one_that_is_not_is_bounded_too(
     library: ModuleType, autojump_clock: MockClock
@@ -191,6 +192,7 @@ async def test_p04_reports_in_a_reconnect_loop_cause_few_refreshes(
     assert len(grant.presented) <= 6 + 5
 
 
+@pytest.mark.slow
 @both
 async def test_p04_a_crowd_at_many_paths_causes_one_refresh_and_leaves_nothing_behind(
     library: ModuleType, autojump_clock: MockClock
@@ -206,6 +208,7 @@ async def test_p04_a_crowd_at_many_paths_causes_one_refresh_and_leaves_nothing_b
     assert len(grant.presented) == 1
 
 
+@pytest.mark.slow
 async def test_p04_a_day_of_401s_never_ends_in_an_overflow(autojump_clock: MockClock) -> None:
     grant, api = FakeGrant(latency=0.01), FakeApi(always_refused="/forbidden")
     policy = RefreshPolicy(cooldown=0.1)

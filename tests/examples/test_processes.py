@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
 import trioauth
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 async def test_of_four_processes_that_waited_for_a_login_one_refreshes(tmp_path: Path) -> None:
     server = AuthServer()
     said: list[str] = []

@@ -63,6 +63,7 @@ def says(sentence: str) -> bool:
     return " ".join(sentence.split()) in " ".join(PAGE.split())
 
 
+@pytest.mark.slow
 def test_the_shop_passes_its_tests(folder: Path) -> None:
     (folder / "test_shop_on_anyio.py").unlink()
     failed, written = run_tests(folder)
@@ -70,12 +71,14 @@ def test_the_shop_passes_its_tests(folder: Path) -> None:
     assert re.search(r"\b10 passed", written), written
 
 
+@pytest.mark.slow
 def test_the_shop_passes_its_tests_under_anyio(folder: Path) -> None:
     failed, written = run_tests(folder, "test_shop_on_anyio.py", trio_mode=False)
     assert failed == set(), written
     assert re.search(r"\b1 passed", written), written
 
 
+@pytest.mark.slow
 def test_the_shop_with_a_lock_fails_those_that_cancel(folder: Path) -> None:
     shutil.copy(folder / "shop_with_a_lock.py", folder / "shop.py")
     failed, written = run_tests(folder, "test_shop.py")
@@ -92,6 +95,7 @@ def test_the_shop_with_a_lock_fails_those_that_cancel(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_shop_without_a_lock_fails_that_of_the_fifty(folder: Path) -> None:
     def without_lock(text: str) -> str:
         return text.replace("async with self.lock:", "if True:").replace(

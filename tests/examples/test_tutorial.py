@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import trioauth
 from trioauth.testing import AuthServer
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    import pytest
     import trio
 
 TUTORIAL = EXAMPLES / "tutorial"
@@ -76,6 +77,7 @@ async def test_the_program_survives_what_the_tutorial_plays_with_it(
     assert said[-1].endswith("0 tokens used twice")
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_program_pass() -> None:
     said = run("-m", "pytest", "-q", "test_notes.py", folder=TUTORIAL)
     assert "4 passed" in said

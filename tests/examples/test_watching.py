@@ -41,6 +41,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "order"), [("night.py", list), ("traced.py", sorted)])
 def test_a_program_prints_what_the_page_shows(
     name: str, order: Callable[[list[str]], list[str]]

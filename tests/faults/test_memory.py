@@ -41,6 +41,7 @@ async def grown(token_url: str, good_url: str, api_url: str, library: str) -> tu
     return int(size), ending, state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", TOO_MUCH)
 async def test_too_much_from_a_token_endpoint_is_never_in_memory(fault: str) -> None:
     async with (
@@ -59,6 +60,7 @@ async def refuse(caller: Caller) -> None:
         await caller.say(says.whole(says.UNAUTHORIZED, b""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
 async def test_too_much_of_a_refusal_is_never_in_memory(library: str) -> None:
     flood = says.flooding(says.UNAUTHORIZED + says.CHUNKED, says.chunk(says.BLOCK))
@@ -77,6 +79,7 @@ async def test_too_much_of_a_refusal_is_never_in_memory(library: str) -> None:
     assert size < ALLOWED
 
 
+@pytest.mark.slow
 async def test_the_measure_sees_what_is_in_memory() -> None:
     head = says.OK + b"Content-Length: %d\r\n\r\n" % says.HUNDRED_MB
     async with open_server(says.rotate) as good, open_server(says.welcome) as api:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.soak.process import Helper
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400
 HOW_TO_GET_IT = "libfaketime is not here; on Debian: apt-get install faketime, as root"
 

@@ -15,7 +15,8 @@ from .provider import STOP_TIMEOUT, Provider, run_provider
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-pytestmark = pytest.mark.interop
+# One server for all of them.
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.xdist_group("node")]
 
 
 @pytest.fixture

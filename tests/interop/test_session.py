@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from .provider import Provider
 
-pytestmark = pytest.mark.interop
+# One server for all of them.
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.xdist_group("node")]
 
 Library: TypeAlias = Literal["httpx", "httpx2"]
 TASKS = 100
