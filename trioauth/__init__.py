@@ -42,12 +42,13 @@ A map of the package, in reading order:
 ``notebook``    one trio run behind the cells of a notebook; ``_cells`` runs them, ``_html`` draws
 ``grants``, ``stores``, ``testing``  batteries
 
-Nothing of ``stores``, ``testing``, ``timeline``, ``opentelemetry`` and ``notebook`` is imported
-before it is used.
+Nothing of ``grants``, ``stores``, ``testing``, ``timeline``, ``opentelemetry``, ``notebook`` and
+``_signals`` is imported before it is used.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import events
@@ -71,22 +72,30 @@ from ._opening import open_session
 from ._outcomes import LogoutReason
 from ._policy import RefreshPolicy
 from ._session import Session, Statistics
-from ._signals import cancel_on_sigterm
 from ._state import LoggedIn, LoggedOut
 from ._store import Record, TokenStore
 from ._tokens import Tokens
 from ._version import __version__
-from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
 
 if TYPE_CHECKING:
+    from . import grants as grants
+    from ._signals import cancel_on_sigterm
+    from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
     from .stores import FileStore, MemoryStore
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
-    def __getattr__(name: str) -> object:
-        if name in ("FileStore", "MemoryStore"):
-            from . import stores
+    _LATER = {
+        "grants": ("BearerRefreshGrant", "ClientCredentialsGrant", "RefreshTokenGrant"),
+        "stores": ("FileStore", "MemoryStore"),
+        "_signals": ("cancel_on_sigterm",),
+    }
 
-            return getattr(stores, name)
+    def __getattr__(name: str) -> object:
+        if name == "grants":
+            return import_module(".grants", __name__)
+        for module, names in _LATER.items():
+            if name in names:
+                return getattr(import_module(f".{module}", __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -55,7 +55,7 @@ _STEPS_TO_LAND = 20
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Flights:
     """The flights of a session."""
 

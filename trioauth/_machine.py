@@ -137,7 +137,7 @@ def _take_from(raised: BaseException, handled: BaseException | None) -> None:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Machine:
     """The state of a session, what it remembers, and who is told."""
 

@@ -125,7 +125,7 @@ class TokenSource(Protocol):
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Course:
     """What one request has been through since its first refusal."""
 
@@ -143,7 +143,7 @@ class Course:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Sending:
     """A request while it is being sent."""
 
@@ -154,7 +154,7 @@ class _Sending:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Signer:
     """What the requests of one session are signed by."""
 

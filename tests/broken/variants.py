@@ -282,10 +282,27 @@ VARIANTS: Final = (
     Variant(
         "a scope is open while a request is out",
         (
+            Edit("_auth.py", '        "_course",\n', '        "_course",\n        "_scope",\n'),
             Edit(
                 "_auth.py",
                 "        return request  # noqa: ASYNC910\n",
-                "        trio.move_on_after(30).__enter__()\n        return request\n",
+                "        self._scope = trio.move_on_after(30)\n"
+                "        self._scope.__enter__()\n"
+                "        return request\n",
+            ),
+            Edit(
+                "_auth.py",
+                "        self._response = response\n        try:\n",
+                "        self._scope.__exit__(None, None, None)\n"
+                "        self._response = response\n"
+                "        try:\n",
+            ),
+            Edit(
+                "_auth.py",
+                "        return self._sent\n",
+                "        self._scope = trio.move_on_after(30)\n"
+                "        self._scope.__enter__()\n"
+                "        return self._sent\n",
             ),
         ),
         CANCELLATION + "test_p09_no_scope_and_no_nursery_is_open_while_a_request_is_out",
