@@ -134,7 +134,7 @@ class Flow(AsyncGenerator[RequestT, "ResponseLike[RequestT]"]):
         self,
         typ: Any,
         val: Any = None,
-        tb: TracebackType | None = None,
+        tb: TracebackType | None = None,  # noqa: ARG002  # the interface
     ) -> RequestT:
         """End the flow with an exception.
 
@@ -142,8 +142,7 @@ class Flow(AsyncGenerator[RequestT, "ResponseLike[RequestT]"]):
           Safe. There is nothing to wait for.
         """
         self._leave()
-        # It raises what it is given.
-        return await super().athrow(typ, val, tb)
+        raise typ if val is None else val
 
     async def aclose(self) -> None:  # noqa: ASYNC910
         """End the flow, if it has not ended yet.
