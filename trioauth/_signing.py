@@ -1,6 +1,6 @@
 """Signer: what is decided about a request before it is signed, and after it was answered.
 
-It decides and takes notes; `trioauth._auth.sign` is the flow that asks it. All but `Signer.obtain`
+It decides and takes notes; `trioauth._auth.Flow` is the flow that asks it. All but `Signer.obtain`
 is synchronous: nothing happens between looking at the session's state and acting on it.
 """
 
