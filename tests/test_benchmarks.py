@@ -41,8 +41,6 @@ def test_every_case_is_counted_here() -> None:
     assert tuple(sorted(COUNTS)) == tuple(sorted(CASES))
 
 
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_what_a_benchmark_counts_meets_its_aim(case: str, tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ def test_import_loads_no_battery_and_no_extra() -> None:
     assert {"trioauth", "trio", "httpx", "attrs"} <= loaded
     assert loaded & HEAVY <= loaded_by("import trio, httpx")
     parts = (
+        "grants",
+        "oauth.grants",
         "stores._disk",
         "stores._file",
         "stores._memory",
@@ -50,6 +52,7 @@ def test_import_loads_no_battery_and_no_extra() -> None:
         "opentelemetry",
         "watch._opentelemetry",
         "_core.explain",
+        "_signals",
     )
     assert {
         name for part in parts for name in loaded if name.startswith(f"trioauth.{part}")
@@ -75,6 +78,7 @@ def test_the_lazy_names_are_found_and_dir_lists_them() -> None:
         assert "FileStore" in dir(trioauth) and "open_session" in dir(trioauth)
         assert trioauth.FileStore.__name__ == "FileStore"
         assert trioauth.MemoryStore.__name__ == "MemoryStore"
+        assert trioauth.grants.RefreshTokenGrant is trioauth.RefreshTokenGrant
         from trioauth import FileStore, MemoryStore
         for name in trioauth.__all__:
             assert getattr(trioauth, name) is not None, name

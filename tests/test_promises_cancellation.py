@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioauth import Record, RefreshPolicy, Tokens, events, open_session
-from trioauth._http.auth import sign
+from trioauth._http.auth import Flow
 
 from .api import LIBRARIES, URL, FakeApi, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens
@@ -289,7 +289,7 @@ async def test_p09_a_flow_that_is_dropped_at_a_yield_leaves_nothing_behind(
     grant = FakeGrant()
     async with open_session(grant, tokens=first_tokens(), base_url=URL) as session:
         request = library.Request("GET", f"{URL}/notes")
-        flow = sign(session._signer, request, library)
+        flow = Flow(session._signer, request, library)
         await anext(flow)
         if yields == 2:
             refused = library.Response(401, request=request)
@@ -313,7 +313,7 @@ async def test_p09_no_scope_and_no_nursery_is_open_while_a_request_is_out(
     """Trio would not let us leave our scope around a step while one from inside it is open."""
     async with open_session(FakeGrant(), tokens=first_tokens(0), base_url=URL) as session:
         request = library.Request("GET", f"{URL}/notes")
-        flow = sign(session._signer, request, library)
+        flow = Flow(session._signer, request, library)
         with trio.CancelScope():
             await anext(flow)
         assert request.headers["Authorization"] == "Bearer access-1"

@@ -31,7 +31,7 @@ from trioauth import (
     events,
     open_session,
 )
-from trioauth._http.auth import sign
+from trioauth._http.auth import Flow
 
 from .both import API, FOREIGN, LIBRARIES, FakeApi, library_of
 from .canary import SECRET, pickled, shows_a_secret
@@ -599,7 +599,7 @@ async def driving(
     session: Session, library: ModuleType, request: Any
 ) -> AsyncGenerator[tuple[Any, Any], None]:
     """Drive the flow by hand, as httpx does."""
-    flow: Any = sign(session._signer, request, library)
+    flow: Any = Flow(session._signer, request, library)
     try:
         yield flow, await flow.__anext__()
     finally:

@@ -297,3 +297,8 @@ async def test_a_body_that_can_not_be_sent_again_starts_a_refresh_because_of_its
     async with opened(transport=transport, observers=[told.append]) as session:
         assert (await session.post("/", content=body())).status_code == 401
         assert [each.cause for each in only(events.RefreshStarted, told)] == ["rejected"]
+
+
+def test_the_repr_of_an_event_has_each_of_its_values() -> None:
+    started = events.RefreshStarted(time=1.5, flight=1, cause="clock", generation=2)
+    assert repr(started) == "RefreshStarted(time=1.5, flight=1, cause='clock', generation=2)"

@@ -39,12 +39,13 @@ And what uses a session as programs do:
 ``notebook``    one trio run behind the cells of a notebook
 ``cli``         the command line, which ``__main__`` calls; the demo
 
-Nothing of ``testing``, ``notebook``, ``cli``, ``timeline`` and ``opentelemetry`` and no store is
-imported before it is used.
+Nothing of ``testing``, ``notebook``, ``cli``, ``timeline``, ``opentelemetry`` and ``_signals``, no
+grant and no store is imported before it is used.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import events
@@ -68,23 +69,31 @@ from ._http.challenge import Challenge, challenge, challenges
 from ._opening import open_session
 from ._outcomes import LogoutReason
 from ._session import Session
-from ._signals import cancel_on_sigterm
 from ._tokens import Tokens
 from ._version import __version__
 from .oauth._endpoint import Answer, TokenEndpoint, TokenRequest
 from .oauth._grant import Grant
-from .oauth.grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
 from .stores._contract import Record, TokenStore
 
 if TYPE_CHECKING:
+    from . import grants as grants
+    from ._signals import cancel_on_sigterm
+    from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
     from .stores import FileStore, MemoryStore
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
-    def __getattr__(name: str) -> object:
-        if name in ("FileStore", "MemoryStore"):
-            from . import stores
+    _LATER = {
+        "grants": ("BearerRefreshGrant", "ClientCredentialsGrant", "RefreshTokenGrant"),
+        "stores": ("FileStore", "MemoryStore"),
+        "_signals": ("cancel_on_sigterm",),
+    }
 
-            return getattr(stores, name)
+    def __getattr__(name: str) -> object:
+        if name == "grants":
+            return import_module(".grants", __name__)
+        for module, names in _LATER.items():
+            if name in names:
+                return getattr(import_module(f".{module}", __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from typing import TYPE_CHECKING, NoReturn, Self, final
 from urllib.parse import unquote
@@ -66,6 +65,9 @@ def _parts(secret: str) -> Iterable[str]:
 
 def _views(text: str) -> set[str]:
     """Return a text as it is, and as it may be meant: decoded, in one case, ``+`` for a space."""
+    # Its tables of names take a millisecond, and few programs ever get here.
+    import html
+
     views = set[str]()
     for _ in range(_LAYERS + 1):
         views.add(text.casefold().replace("+", " "))

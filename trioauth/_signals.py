@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Blocks:
     """The blocks that are open, each with the run of trio that it is in; and their handler."""
 

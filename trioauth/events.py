@@ -41,13 +41,18 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class _Event:
     time: float
     """When, on trio's clock (`trio.current_time`)."""
 
+    # One for all: attrs would compile one for each class whenever this is imported.
+    def __repr__(self) -> str:
+        values = (f"{each.name}={getattr(self, each.name)!r}" for each in attrs.fields(type(self)))
+        return f"{type(self).__name__}({', '.join(values)})"
 
-@attrs.frozen(kw_only=True)
+
+@attrs.frozen(kw_only=True, repr=False)
 class _RefreshEnded(_Event):
     flight: int
     took: float = attrs.field(default=0.0, eq=False)
@@ -59,7 +64,7 @@ class _RefreshEnded(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class RefreshStarted(_Event):
     """A flight took off."""
 
@@ -74,7 +79,7 @@ class RefreshStarted(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class RefreshLanded(_RefreshEnded):
     """A flight brought a new generation. It is current, and nobody has woken up yet."""
 
@@ -91,7 +96,7 @@ class RefreshLanded(_RefreshEnded):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class RefreshFailed(_RefreshEnded):
     """A flight came back with nothing; the login still stands, or see the `LoggedOut` after it."""
 
@@ -112,7 +117,7 @@ class RefreshFailed(_RefreshEnded):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class WaitStarted(_Event):
     """A task boarded a flight."""
 
@@ -125,7 +130,7 @@ class WaitStarted(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class WaitEnded(_Event):
     """A task left a flight: it landed, or the task was cancelled."""
 
@@ -143,7 +148,7 @@ class WaitEnded(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class RequestResent(_Event):
     """A request that was refused is sent again with a newer generation."""
 
@@ -161,7 +166,7 @@ class RequestResent(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class LoggedIn(_Event):
     """A login began."""
 
@@ -172,7 +177,7 @@ class LoggedIn(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class LoggedOut(_Event):
     """A login ended. Told before any waiting task wakes up: drop your caches here."""
 
@@ -186,7 +191,7 @@ class LoggedOut(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Saved(_Event):
     """The store holds this generation now."""
 
@@ -197,7 +202,7 @@ class Saved(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class NotSaved(_Event):
     """The store did not take it; the session goes on with what is in memory, and tries again."""
 
@@ -221,7 +226,7 @@ class NotSaved(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Revoked(_Event):
     """The authorization server was told that the login is over."""
 
@@ -230,7 +235,7 @@ class Revoked(_Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class NotRevoked(_Event):
     """The authorization server could not be told that the login is over."""
 

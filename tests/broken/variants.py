@@ -219,8 +219,8 @@ VARIANTS: Final = (
         (
             Edit(
                 "_http/auth.py",
-                "            sent = response.request\n",
-                "            sent = request\n",
+                "        self._sent = answered\n",
+                "        self._sent = self._request\n",
             ),
         ),
         REFRESH + "test_p04_what_is_sent_again_after_a_redirect_is_the_request_that_was_refused",
@@ -280,12 +280,31 @@ VARIANTS: Final = (
         STORE + "test_two_sessions_that_share_a_store_share_one_refresh",
     ),
     Variant(
-        "a scope is open across a yield",
+        "a scope is open while a request is out",
         (
             Edit(
+                "_http/auth.py", '        "_course",\n', '        "_course",\n        "_scope",\n'
+            ),
+            Edit(
                 "_http/auth.py",
-                "            response = yield sent  # noqa: ASYNC911, ASYNC913\n",
-                "            with trio.move_on_after(30):\n                response = yield sent\n",
+                "        return request  # noqa: ASYNC910\n",
+                "        self._scope = trio.move_on_after(30)\n"
+                "        self._scope.__enter__()\n"
+                "        return request\n",
+            ),
+            Edit(
+                "_http/auth.py",
+                "        self._response = response\n        try:\n",
+                "        self._scope.__exit__(None, None, None)\n"
+                "        self._response = response\n"
+                "        try:\n",
+            ),
+            Edit(
+                "_http/auth.py",
+                "        return self._sent\n",
+                "        self._scope = trio.move_on_after(30)\n"
+                "        self._scope.__enter__()\n"
+                "        return self._sent\n",
             ),
         ),
         CANCELLATION + "test_p09_no_scope_and_no_nursery_is_open_while_a_request_is_out",
@@ -296,7 +315,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "_http/auth.py",
-                "await read_refusal(response, library)",
+                "await read_refusal(response, self._library)",
                 "await response.aclose()",
             ),
         ),
@@ -307,7 +326,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "_http/auth.py",
-                "            await read_refusal(response, library)\n",
+                "            await read_refusal(response, self._library)\n",
                 "",
             ),
         ),

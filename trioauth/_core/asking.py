@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Question:
     """A log-in that a task has begun, and for which others wait."""
 
@@ -46,7 +46,7 @@ _within: contextvars.ContextVar[_Question | None] = contextvars.ContextVar("with
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Asking:
     """How a session begins a login: with tokens, with its grant, or by asking a person."""
 

@@ -29,7 +29,7 @@ _SHORTEST_SLEEP = 1.0
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Clock:
     """Trio's clock, and the time this machine has slept since the session was opened.
 

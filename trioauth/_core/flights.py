@@ -58,7 +58,7 @@ _STEPS_TO_LAND = 20
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Flights:
     """The flights of a session."""
 

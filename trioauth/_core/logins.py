@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Logins:
     """How a session logs in and out."""
 

@@ -139,7 +139,7 @@ def _take_from(raised: BaseException, handled: BaseException | None) -> None:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Machine:
     """The state of a session, what it remembers, and who is told."""
 
@@ -331,13 +331,18 @@ class Machine:
 
     def check_here(self) -> None:
         """Raise `RuntimeError` in another thread, or another run of trio, than the session's."""
+        # First what each request with a fresh token pays for. No other thread has this token.
+        try:
+            if trio.lowlevel.current_trio_token() is self._run:
+                return
+        except RuntimeError:
+            pass  # There is no trio here.
         if threading.get_ident() != self._thread:
             self.check_open()
             raise RuntimeError(
                 "this session belongs to another thread; from this one use "
                 "trio.from_thread.run(session.get, ...), or run_sync for what is not async"
             )
-        if not trio.lowlevel.in_trio_run() or trio.lowlevel.current_trio_token() is not self._run:
-            raise RuntimeError(
-                "this session belongs to another run of trio; open one in each trio.run()"
-            )
+        raise RuntimeError(
+            "this session belongs to another run of trio; open one in each trio.run()"
+        )

@@ -43,7 +43,7 @@ _SAVE_ATTEMPTS = 3
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Records:
     """What a session knows as generations, and the store as records."""
 

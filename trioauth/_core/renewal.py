@@ -57,7 +57,7 @@ _LAST_WORD = 1.0
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Renewal:
     """How a session renews its tokens."""
 

@@ -42,7 +42,7 @@ _LOOK_EVERY = 1.0
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class TokenSource:
     """Gives tokens to tasks: what there is, or what a flight brings."""
 

@@ -26,7 +26,7 @@ _ROUNDING = 1e-6
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Timers:
     """Refreshes by the clock, and saves again what the store did not take."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Vault:
     """A store, and what this session knows about it.
 

@@ -15,101 +15,180 @@ What becomes of a request (P2, P4, P13; what a 401 proves is in `trioauth._http.
 7. Its body can't be sent twice, or refreshing was futile there: the answer goes to the caller.
 8. However the flow ends, our header is taken from all of its requests again.
 
-Between the ``yield``s there is nothing but data: httpx may drop a flow at any of
-them, on any exception, and what is left to clean up needs no ``await`` (P9).
+Between two steps there is nothing but data: httpx may drop a flow there, on any
+exception, and what is left to clean up needs no ``await`` (P9).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
 from .belonging import signed_anew
 from .refusal import read_refusal
-from .signing import Course, Signer, requests_of
+from .signing import Course, RequestT, Signer, requests_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from types import ModuleType
+    from types import ModuleType, TracebackType
 
     from trioauth._core.flight import Generation
 
-    from .signing import RequestLike, RequestT, ResponseLike
+    from .signing import RequestLike, ResponseLike, Step
 
 
-# An async generator, because httpx wants one; no scope or nursery is open across its yields, which
-# is what the rules are about, and with a fresh token there is nothing to wait for (P18).
-async def sign(  # noqa: ASYNC900, ASYNC911
-    signer: Signer, request: RequestT, library: ModuleType
-) -> AsyncGenerator[RequestT, ResponseLike[RequestT]]:
-    """Run the flow for one request.
+@final
+class Flow(AsyncGenerator[RequestT, "ResponseLike[RequestT]"]):
+    """The flow for one request: what httpx does with an auth flow, step by step.
 
-    Cancellation:
-      Safe. A refresh that it waits for goes on.
+    Not a generator of Python's own: trio keeps a list of each that begins and ends, which takes as
+    long as it takes to sign a request. And no scope or nursery can stay open between two steps.
     """
-    signer.tokens.check_here()
-    signer.origins.check(request.url)
-    login = signer.login_of(request)
-    generation = signer.tokens.fresh()
-    if generation is None or generation.login is not login:
-        # A request that can't be sent again must not be refused for its age.
-        generation = await signer.obtain(login, one_shot=not _replayable(request, library))
-    sent, course, response = request, None, None
-    signer.take(request, generation.login)
-    try:
-        while True:
-            sent.headers["Authorization"] = generation.header
-            response = yield sent  # noqa: ASYNC911, ASYNC913
-            # It may have queued for a connection, below this flow, until its token was bad.
-            really = signed_anew(response.request, generation)
-            if really is not generation:
-                _clean_up(request, generation, response)
-                generation = really
-            verdict = signer.judge(response, generation)
-            if verdict == "answered" and course is None and not signer.evidence.accounts:
-                response.extensions["trioauth"] = generation.authentication
-                return  # noqa: ASYNC911
-            course = course or Course(generation)
-            if verdict != "refused":
-                if verdict != "policy":
-                    signer.note_answered(sent, response, generation, course)
-                reason = None if verdict == "answered" else verdict
-                response.extensions["trioauth"] = course.note(generation, reason)
-                return  # noqa: ASYNC911
-            # What is sent again is what was refused: after POST -> 303 -> 401 that is the GET.
-            sent = response.request
-            one_shot = not _replayable(sent, library)
-            step = signer.next_step(sent, generation, course, one_shot=one_shot)
-            if step != "refresh" and step != "settle":  # noqa: PLR1714  # mypy can't narrow by `in`
-                response.extensions["trioauth"] = course.note(generation, step)
-                return  # noqa: ASYNC911
+
+    __slots__ = (
+        "_course",
+        "_generation",
+        "_is_signed",
+        "_library",
+        "_request",
+        "_response",
+        "_sent",
+        "_signer",
+    )
+    _generation: Generation
+
+    def __init__(self, signer: Signer, request: RequestT, library: ModuleType) -> None:
+        self._signer = signer
+        self._request = request
+        self._library = library
+        self._sent = request
+        self._course: Course | None = None
+        self._response: ResponseLike[RequestT] | None = None
+        self._is_signed = False
+
+    # With a fresh token there is nothing to wait for (P18).
+    async def __anext__(self) -> RequestT:
+        """Sign the request (cases 1 to 3).
+
+        Cancellation:
+          Safe. A refresh that it waits for goes on.
+        """
+        signer, request = self._signer, self._request
+        signer.tokens.check_here()
+        signer.origins.check(request.url)
+        generation = signer.fresh_for(request)
+        if generation is None:
+            # A request that can't be sent again must not be refused for its age.
+            one_shot = not _replayable(request, self._library)
+            generation = await signer.obtain(request, one_shot=one_shot)
+        self._generation = generation
+        signer.take(request, generation.login)
+        self._is_signed = True
+        request.headers["Authorization"] = generation.header
+        return request  # noqa: ASYNC910
+
+    async def asend(self, response: ResponseLike[RequestT]) -> RequestT:
+        """Take in the answer; sign what is to be sent again, or say that there is nothing.
+
+        Cancellation:
+          Safe. A refresh that it waits for goes on.
+
+        Raises:
+          StopAsyncIteration: The answer goes to the caller.
+        """
+        self._response = response
+        try:
+            step = self._judge(response)
+            if step is None:
+                raise StopAsyncIteration
             # Unread, even an empty body holds the connection that the refresh of others may need.
-            await read_refusal(response, library)
+            await read_refusal(response, self._library)
             if step == "settle":
-                await trio.sleep(signer.tokens.policy.settle)
-            newer = await signer.tokens.obtain(generation.login)
-            signer.note_resent(generation, newer)
-            # Now, because httpx is about to forget the redirects that led to the refusal.
-            _clean_up(request, generation, response)
-            course.attempts, generation = course.attempts + 1, newer
-    finally:
-        signer.release(request)
-        if response is not None:
-            _clean_up(request, generation, response)
+                await trio.sleep(self._signer.tokens.policy.settle)
+            newer = await self._signer.tokens.obtain(self._generation.login)
+            self._sign_again(response, newer)
+        except BaseException:
+            self._leave()
+            raise
+        return self._sent
 
+    async def athrow(
+        self,
+        typ: Any,
+        val: Any = None,
+        tb: TracebackType | None = None,  # noqa: ARG002  # the interface
+    ) -> RequestT:
+        """End the flow with an exception.
 
-def _clean_up(
-    request: RequestT,
-    generation: Generation,
-    response: ResponseLike[RequestT],
-) -> None:
-    """Take our header from the requests that redirects led to: httpx has copied it into them."""
-    if response.request is request and not response.history and response.next_request is None:
-        return
-    for each in requests_of(response):
-        if each is not request and each.headers.get("Authorization") == generation.header:
-            del each.headers["Authorization"]
+        Cancellation:
+          Safe. There is nothing to wait for.
+        """
+        self._leave()
+        raise typ if val is None else val
+
+    async def aclose(self) -> None:  # noqa: ASYNC910
+        """End the flow, if it has not ended yet.
+
+        Cancellation:
+          Safe. There is nothing to wait for.
+        """
+        self._leave()
+
+    def _judge(self, response: ResponseLike[RequestT]) -> Step | None:
+        """Decide what becomes of an answer: None if it goes to the caller (cases 4 to 7)."""
+        signer, generation, answered = self._signer, self._generation, response.request
+        # It may have queued for a connection, below this flow, until its token was bad.
+        really = signed_anew(answered, generation)
+        if really is not generation:
+            self._clean_up(response)
+            generation = self._generation = really
+        verdict = signer.judge(response, generation)
+        if verdict == "answered" and self._course is None and not signer.evidence.accounts:
+            response.extensions["trioauth"] = generation.authentication
+            return None
+        course = self._course = self._course or Course(generation)
+        if verdict != "refused":
+            if verdict != "policy":
+                signer.note_answered(self._sent, response, generation, course)
+            reason = None if verdict == "answered" else verdict
+            response.extensions["trioauth"] = course.note(generation, reason)
+            return None
+        # What is sent again is what was refused: after POST -> 303 -> 401 that is the GET.
+        self._sent = answered
+        one_shot = not _replayable(answered, self._library)
+        step = signer.next_step(answered, generation, course, one_shot=one_shot)
+        if step != "refresh" and step != "settle":  # noqa: PLR1714  # mypy can't narrow by `in`
+            response.extensions["trioauth"] = course.note(generation, step)
+            return None
+        course.attempts += 1
+        return step
+
+    def _sign_again(self, response: ResponseLike[RequestT], newer: Generation) -> None:
+        self._signer.note_resent(self._generation, newer)
+        # Now, because httpx is about to forget the redirects that led to the refusal.
+        self._clean_up(response)
+        self._generation = newer
+        self._sent.headers["Authorization"] = newer.header
+
+    def _leave(self) -> None:
+        """Take our header from all of the requests again (case 8)."""
+        if not self._is_signed:
+            return
+        self._is_signed = False
+        self._signer.release(self._request)
+        if self._response is not None:
+            self._clean_up(self._response)
+
+    def _clean_up(self, response: ResponseLike[RequestT]) -> None:
+        """Take our header from the requests that redirects led to: httpx has copied it there."""
+        request, header = self._request, self._generation.header
+        # What was redirected is another request.
+        if response.request is request and response.next_request is None:
+            return
+        for each in requests_of(response):
+            if each is not request and each.headers.get("Authorization") == header:
+                del each.headers["Authorization"]
 
 
 def _replayable(request: RequestLike, library: ModuleType) -> bool:

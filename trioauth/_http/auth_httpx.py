@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn, final
 
 import httpx
 
-from .auth import sign
+from .auth import Flow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,7 +25,7 @@ class SessionAuth(httpx.Auth):
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Give httpx the flow for one request."""
-        return sign(self.signer, request, httpx)
+        return Flow(self.signer, request, httpx)
 
     def sync_auth_flow(self, request: httpx.Request) -> NoReturn:  # noqa: ARG002  # the interface
         """Refuse: there is no trio in a synchronous client."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn, final
 
 import httpx2
 
-from .auth import sign
+from .auth import Flow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,7 +25,7 @@ class SessionAuth(httpx2.Auth):
         self, request: httpx2.Request
     ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         """Give httpx2 the flow for one request."""
-        return sign(self.signer, request, httpx2)
+        return Flow(self.signer, request, httpx2)
 
     def sync_auth_flow(self, request: httpx2.Request) -> NoReturn:  # noqa: ARG002  # the interface
         """Refuse: there is no trio in a synchronous client."""

@@ -56,7 +56,7 @@ def login_of(request: httpx.Request) -> Login | None:
 
 
 @final
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Belonging:
     """The answers of one session."""
 

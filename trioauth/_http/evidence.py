@@ -53,7 +53,7 @@ def place_of(url: URLLike) -> Place:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Account:
     """The refreshes that are held against one place."""
 
@@ -89,7 +89,7 @@ class Account:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Evidence:
     """The accounts of a session. No clock: ``now`` is an argument."""
 

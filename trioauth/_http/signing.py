@@ -1,6 +1,6 @@
 """Signer: what is decided about a request before it is signed, and after it was answered.
 
-It decides and takes notes; ``auth`` has the flow that asks it. All but `Signer.obtain` is
+It decides and takes notes; `Flow` in ``auth`` asks it. All but `Signer.obtain` is
 synchronous: nothing happens between looking at the session's state and acting on it.
 """
 
@@ -128,7 +128,7 @@ class TokenSource(Protocol):
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Course:
     """What one request has been through since its first refusal."""
 
@@ -146,7 +146,18 @@ class Course:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
+class _Sending:
+    """A request while it is being sent."""
+
+    mark: object
+    """What login it was marked with before."""
+    flows: int = 1
+    """How many flows are sending it."""
+
+
+@final
+@attrs.define(eq=False, repr=False)
 class Signer:
     """What the requests of one session are signed by."""
 
@@ -156,27 +167,34 @@ class Signer:
     evidence: Evidence = attrs.field(init=False)
     resent: int = attrs.field(default=0, init=False)
     """How many requests were sent again."""
-    _sending: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
-    """How many flows are sending a request, by its ``id``."""
-    _marks: dict[int, object] = attrs.field(factory=dict[int, object], init=False)
-    """What was marked on those that did not bear their login's mark before."""
+    _sending: dict[int, _Sending] = attrs.field(factory=dict[int, "_Sending"], init=False)
+    """The requests that flows are sending, by their ``id``."""
 
     def __attrs_post_init__(self) -> None:
         self.evidence = Evidence(self.tokens.policy)
 
     # --- before it is sent -----------------------------------------------------------------
 
-    def login_of(self, request: RequestLike) -> Login | None:
-        """Return the login that a request belongs to (P13). Not a checkpoint."""
+    def _login_of(self, request: RequestLike) -> Login | None:
         login: Login | None = request.extensions.get(LOGIN, _MISSING)
         if login is not _MISSING:
             return login
-        # An attached client does not mark what it builds: its requests begin here.
         generation = held(self.tokens.state)
         return None if generation is None else generation.login
 
-    async def obtain(self, login: Login | None, *, one_shot: bool) -> Generation:
-        """Return what to sign a request with that belongs to a login, or was built without one.
+    def fresh_for(self, request: RequestLike) -> Generation | None:
+        """Return what to sign a request with if there is nothing to decide. Not a checkpoint."""
+        generation = self.tokens.fresh()
+        if generation is None:
+            return None
+        # An attached client does not mark what it builds: its requests begin here.
+        login: Login | None = request.extensions.get(LOGIN, generation.login)
+        return generation if login is generation.login else None
+
+    async def obtain(self, request: RequestLike, *, one_shot: bool) -> Generation:
+        """Return what to sign a request with; wait if need be.
+
+        It belongs to a login, or was built without one (P13).
 
         Cancellation:
           Safe. A refresh that it waits for goes on.
@@ -184,7 +202,7 @@ class Signer:
         Checkpoints:
           None if there is nothing to wait for.
         """
-        tokens = self.tokens
+        tokens, login = self.tokens, self._login_of(request)
         decision = on_demand(tokens.state, now=tokens.clock.now(), one_shot=one_shot)
         if isinstance(decision, Failure) or (login is not None and login.over.is_set()):
             # A loop that tries again at once must let others run, and hear that it is cancelled.
@@ -216,32 +234,32 @@ class Signer:
         Until it is released, the request is marked with the login that it is sent for: what is
         below the flow can see it.
         """
-        key = id(request)
-        self._sending[key] = self._sending.get(key, 0) + 1
+        sending = self._sending.get(id(request))
+        if sending is not None:
+            sending.flows += 1
+            return
         mark = request.extensions.get(LOGIN, _MISSING)
+        self._sending[id(request)] = _Sending(mark)
         if mark is not login:
-            self._marks[key] = mark
             # A copy: the program may use its own mapping for other requests, too.
             request.extensions = {**request.extensions, LOGIN: login}
 
     def release(self, request: RequestLike) -> None:
         """Leave a request as it was, or it would take our header along again. Not a checkpoint."""
-        key = id(request)
-        left = self._sending.pop(key) - 1
-        if left:
+        sending = self._sending[id(request)]
+        sending.flows -= 1
+        if sending.flows:
             # Another task is sending the very same request, which still needs its header.
-            self._sending[key] = left
             return
+        del self._sending[id(request)]
         try:  # noqa: SIM105  # suppress() would cost each request as much again
             del request.headers["Authorization"]
         except KeyError:
             pass  # An event hook has taken it away.
-        if key in self._marks:
-            mark = self._marks.pop(key)
-            if mark is _MISSING:
-                request.extensions.pop(LOGIN, None)
-            else:
-                request.extensions[LOGIN] = mark
+        if sending.mark is _MISSING:
+            request.extensions.pop(LOGIN, None)
+        else:
+            request.extensions[LOGIN] = sending.mark
 
     # --- when it was answered --------------------------------------------------------------
 

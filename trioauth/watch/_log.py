@@ -36,7 +36,7 @@ _LEVELS: dict[type[Event], int] = {
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Log:
     """Writes the events of one session to the log.
 
