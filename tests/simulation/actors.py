@@ -80,12 +80,12 @@ class Actor:
                 await self._do(what)
             except Exception as exc:
                 failure = exc
+                self._failed(what, exc, started)
             except BaseException as exc:  # noqa: ASYNC103  # but for what observers raise
                 if self.judge.without_interrupts(exc) is not None:
                     raise
                 self.ledger.count(f"interrupted: {what}")
                 return  # noqa: ASYNC104
-                self._failed(what, exc, started)
         took = trio.current_time() - started
         self.ledger.note(
             self.stay.name,
