@@ -11,7 +11,8 @@ from trioauth import RefreshTokenGrant, open_session
 from trioauth.testing import AuthServer
 
 from .broken.run import broken_copy, broken_sources, test_catches, works_in_fair_weather
-from .broken.variants import VARIANTS, Edit, Variant
+from .broken.variant import Edit, Variant
+from .broken.variants import VARIANTS
 
 # Functions of those names, not tests.
 test_catches.__test__ = False  # type: ignore[attr-defined]
@@ -39,9 +40,12 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
 
 
 def test_a_variant_that_the_code_has_left_behind_is_an_error_that_says_so() -> None:
-    variant = Variant("stale", (Edit("_http/auth.py", "no such line", ""),), "")
-    with pytest.raises(LookupError, match="change tests/broken/variants.py"):
+    variant = Variant("stale", (Edit("auth", "no such line", ""),), "")
+    with pytest.raises(LookupError, match="0 places in modules called auth .*change tests/broken"):
         broken_sources(variant)
+    twice = Variant("twice", (Edit("client", "import", ""),), "")
+    with pytest.raises(LookupError, match=r"\d\d places in modules called client "):
+        broken_sources(twice)
 
 
 @pytest.mark.slow

@@ -97,6 +97,9 @@ class Scene:
     session: Session | None = None
     keeps: bool = True
     """Whether what was renewed must be in the store: not if closing may be interrupted."""
+    patience: float = 2 * LONG
+    """By when each task that waits is told."""
+    last_told: float = 0
     waiting: int = 0
     told: list[BaseException | None] = attrs.field(factory=list)
     raised: list[BaseException] = attrs.field(factory=list)
@@ -139,11 +142,13 @@ class Scene:
             self.told.append(exc)
         else:
             self.told.append(None)
+        self.last_told = trio.current_time()
 
     def check(self) -> None:
         """See that nothing is left: P21, and P7 and P8 with it."""
         if self.session is None:
             return
+        assert self.last_told <= self.patience, "a waiter was told late"
         assert isinstance(self.session._machine.state, Closed)
         assert self.session._flights.aloft == set()
         assert self.session._machine.depth == 0
@@ -190,10 +195,28 @@ async def leave_at_once(scene: Scene, session: Session) -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
+class Stubborn(FakeGrant):
+    """Can't be cancelled, as a thread can't."""
+
+    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        with trio.CancelScope(shield=True):
+            return await super().__call__(tokens, endpoint)
+        raise AssertionError
+
+
+async def wait_beyond_the_deadline(scene: Scene, session: Session) -> None:
+    scene.wait(session.token)
+    await trio.sleep(10)
+
+
 PLAYS: dict[str, tuple[Callable[[Scene, Session], Awaitable[None]], dict[str, Any]]] = {
     "renew": (renew_and_log_out, {"tokens": first_tokens(0)}),
     "log in": (ask_a_person, {"tokens": None}),
     "leave": (leave_at_once, {"tokens": first_tokens(0), "policy": RefreshPolicy(keep_fresh=True)}),
+    "late": (
+        wait_beyond_the_deadline,
+        {"tokens": first_tokens(0), "policy": RefreshPolicy(timeout=5)},
+    ),
 }
 
 
@@ -201,7 +224,9 @@ def interrupted(play: str, names: list[str], at: int | None) -> tuple[Scene, Int
     function, options = PLAYS[play]
     files = frozenset(str((PACKAGE / f"{name}.py").resolve(strict=True)) for name in names)
     scene, interruption = Scene(function, dict(options)), Interruption(files, at)
-    scene.keeps = play != "leave"
+    scene.keeps = play not in ("leave", "late")
+    if play == "late":
+        scene.grant, scene.patience = Stubborn(latency=20), 6
     try:
         interruption.run(scene.main)
     except KeyboardInterrupt as exc:
@@ -214,8 +239,15 @@ def interrupted(play: str, names: list[str], at: int | None) -> tuple[Scene, Int
 # Of a coroutine that Control-C comes before the first line of.
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("files", [BOOKS, HANDS], ids=["books", "hands"])
-@pytest.mark.parametrize("play", PLAYS)
+@pytest.mark.parametrize(
+    ("play", "files"),
+    [
+        pytest.param(play, files, id=f"{play}-{name}")
+        for play in PLAYS
+        for name, files in (("books", BOOKS), ("hands", HANDS))
+        if (play, name) != ("late", "hands")  # which have no part in it
+    ],
+)
 def test_p21_control_c_on_any_line_leaves_no_flight_without_owner_and_no_waiter_asleep(
     play: str,
     files: list[str],
@@ -241,6 +273,34 @@ def test_p21_control_c_on_any_line_leaves_no_flight_without_owner_and_no_waiter_
         except AssertionError as exc:
             exc.add_note(lines[at])
             raise
+
+
+@pytest.mark.parametrize("where", ["observer", "grant"])
+def test_p21_control_c_interrupts_a_function_of_the_program_where_it_is(where: str) -> None:
+    went_on: list[str] = []
+
+    def press() -> None:
+        signal.raise_signal(signal.SIGINT)
+        went_on.append(where)
+
+    def observer(event: events.Event) -> None:
+        if where == "observer" and isinstance(event, events.RefreshStarted):
+            press()
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        await trio.lowlevel.checkpoint()
+        if where == "grant":
+            press()
+        return first_tokens()
+
+    async def main() -> None:
+        async with opened(grant, observers=[observer]) as session:
+            await session.refresh()
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  # looked at below
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert KeyboardInterrupt in map(type, outcomes(caught.value))
+    assert went_on == []
 
 
 # --- what a program's functions raise -----------------------------------------------------------
@@ -377,6 +437,23 @@ def test_p21_whatever_an_observer_or_a_log_handler_raises_leaves_no_waiter_aslee
         assert [type(exc) for exc in exits] == [
             type(exc) for exc in outcomes(expected) if not isinstance(exc, Exception)
         ]
+
+
+async def test_an_observer_that_raises_as_it_is_told_of_a_save_does_not_make_it_a_failed_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told: list[events.Event] = []
+    fuse, store, logged_in = Fuse(events.Saved, RAISES["SystemExit"], blown=True), FakeStore(), 0
+    with pytest.raises(SystemExit):
+        async with opened(store=store, observers=[told.append, fuse]) as session:
+            fuse.blown = False
+            # Told of a failure to save, it would raise `StoreError`.
+            await session.log_in(Tokens("access-9", "refresh-9", 3600))
+            logged_in += 1
+    assert logged_in == 1
+    assert [type(each) for each in told if isinstance(each, events.NotSaved)] == []
+    assert store.record is not None
+    assert store.record.tokens == Tokens("access-9", "refresh-9", 3600)
 
 
 @pytest.mark.parametrize("what", ["SystemExit", "an exception"])

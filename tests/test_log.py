@@ -502,10 +502,14 @@ class _Exits(logging.Handler):
 async def test_what_a_broken_log_raises_beyond_an_exception_comes_out_of_the_session(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    told: list[events.Event] = []
+
     def observe(event: events.Event) -> None:
         raise KeyError
 
     with pytest.raises(SystemExit):
-        async with opened(observers=[observe]) as session:
+        async with opened(observers=[observe, told.append]) as session:
             logging.getLogger("trioauth").addHandler(_Exits())
             await session.refresh()
+    # Only after the bookkeeping: the next observer is told of what the first one raised at.
+    assert [type(event) for event in told].count(events.RefreshStarted) == 1

@@ -231,7 +231,7 @@ def test_a_session_that_is_not_open_yet_says_what_to_write(name: str) -> None:
         getattr(session, name)
 
 
-@pytest.mark.parametrize("name", ["gte", "_machine", "__len__"])
+@pytest.mark.parametrize("name", ["gte", "_machine", "_forget_cookies", "__len__"])
 def test_a_name_that_no_session_has_is_an_attribute_error_like_any_other(name: str) -> None:
     with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
         getattr(opened(), name)
@@ -257,6 +257,7 @@ async def test_a_log_in_that_waited_for_another_task_does_not_begin_on_a_closed_
 
     async def person(endpoint: TokenEndpoint) -> Tokens:
         asked.append(trio.lowlevel.current_task().name)
+        assert len(asked) == 1
         await trio.sleep_forever()
         raise AssertionError
 

@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 import trioauth
-from trioauth import FileStore, cancel_on_sigterm
+from trioauth import FileStore, Tokens, cancel_on_sigterm
 from trioauth.testing import AuthServer
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ def tell_to_stop() -> None:
 # --- a process --------------------------------------------------------------------------------
 
 
-async def stopped_in_mid_refresh(path: Path, kind: str) -> tuple[AuthServer, int]:
-    """The server, and the status with which a process ended that was told to stop."""
+async def stopped_in_mid_refresh(path: Path, kind: str) -> tuple[AuthServer, Tokens, int]:
+    """Tell a process to stop: the server, the first tokens, and the status it ended with."""
     server, run = AuthServer(), partial(trio.run_process, env=ENVIRONMENT, check=False)
     command = [sys.executable, __file__, kind, str(path)]
     async with server.serve(), trio.open_nursery() as nursery:
-        grant, store = server.grant(), FileStore(path)
+        grant, store, first = server.grant(), FileStore(path), server.log_in()
         async with trioauth.open_session(grant, store=store, base_url=server.url) as session:
-            await session.log_in(server.log_in())
+            await session.log_in(first)
         server.delay(0.5)
         child = await nursery.start(
             partial(run, [*command, server.token_url, server.url], stdout=subprocess.PIPE)
@@ -65,17 +65,19 @@ async def stopped_in_mid_refresh(path: Path, kind: str) -> tuple[AuthServer, int
                 await trio.sleep(0.01)
             child.terminate()
             status = await child.wait()
-    return server, status
+    return server, first, status
 
 
 async def test_p08_a_process_that_is_told_to_stop_in_mid_refresh_stores_the_rotated_token(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "tokens.json"
-    server, status = await stopped_in_mid_refresh(path, "careful")
+    server, first, status = await stopped_in_mid_refresh(path, "careful")
     record = await FileStore(path).load()
     assert record is not None
-    assert record.generation == 2
+    assert record.tokens is not None
+    assert record.tokens.refresh_token != first.refresh_token
+    assert record.unanswered == 0
     assert server.ledger.refreshes == 1
     # The program goes on after the block, and ends as it likes.
     assert status == 0
@@ -85,10 +87,12 @@ async def test_without_the_helper_it_dies_at_once_and_the_rotated_token_is_lost(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "tokens.json"
-    _, status = await stopped_in_mid_refresh(path, "careless")
+    server, first, status = await stopped_in_mid_refresh(path, "careless")
     record = await FileStore(path).load()
     assert record is not None
-    assert record.generation == 1
+    assert record.tokens is not None
+    assert record.tokens.refresh_token == first.refresh_token
+    assert server.ledger.refreshes == 1
     assert status == -signal.SIGTERM
 
 
@@ -125,9 +129,34 @@ async def test_nested_blocks_are_all_cancelled_and_a_second_signal_changes_nothi
             tell_to_stop()
             tell_to_stop()
             await trio.sleep_forever()
-        assert inner.cancel_called
-        await trio.sleep_forever()
     assert outer.cancelled_caught
+    assert inner.cancel_called
+
+
+async def test_blocks_of_several_tasks_are_all_cancelled() -> None:
+    cancelled: list[bool] = []
+
+    async def hold() -> None:
+        with cancel_on_sigterm() as scope:
+            await trio.sleep_forever()
+        cancelled.append(scope.cancelled_caught)
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(hold)
+            await trio.testing.wait_all_tasks_blocked()
+            tell_to_stop()
+    assert cancelled == [True, True, True]
+
+
+async def test_block_is_cancelled_by_trios_next_step_and_not_in_the_handler() -> None:
+    # The handler may be called between any two bytecodes of trio's own.
+    with trio.fail_after(5), cancel_on_sigterm() as scope:
+        tell_to_stop()
+        assert not scope.cancel_called
+        await trio.sleep_forever()
+    assert scope.cancelled_caught
 
 
 async def test_blocks_of_two_tasks_may_be_left_in_any_order(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+import trio
 
 from .simulation.__main__ import main
+from .simulation.actors import Actor
 from .simulation.ledger import Ledger
 from .simulation.run import play, play_range
 from .simulation.shrink import shrink
@@ -154,6 +156,17 @@ def _break_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
             ledger.violate("P0", "the second rotation")
 
     monkeypatch.setattr(Ledger, "count", fussy)
+
+
+def test_an_exception_that_no_task_may_see_breaks_a_promise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(self: Actor, what: str) -> None:
+        await trio.lowlevel.checkpoint()
+        raise KeyError(what)
+
+    monkeypatch.setattr(Actor, "_do", fail)
+    assert any("P19" in violation for violation in play(draw(0)).violations)
 
 
 def test_a_world_with_nobody_in_it_is_quiet() -> None:

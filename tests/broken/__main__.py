@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from tests.proof import record
 
 from .run import broken_copy, simulation_catches, test_catches, works_in_fair_weather
 from .variants import VARIANTS
+
+if TYPE_CHECKING:
+    from .variant import Variant
 
 
 def main() -> int:
@@ -26,17 +30,27 @@ def main() -> int:
             by_test = works_in_fair_weather(folder) and test_catches(variant, folder)
             seen = options.worlds > 0 and simulation_catches(folder, options.worlds)
         uncaught += not by_test
-        unseen += options.worlds > 0 and variant.seen_by_simulation and not seen
+        unseen += options.worlds > 0 and not variant.unseen_because and not seen
         test = variant.caught_by.rpartition("::")[2]
-        simulation = f", {'seen' if seen else 'NOT seen'} by simulation" if options.worlds else ""
-        print(f"{variant.name}: {'caught' if by_test else 'NOT CAUGHT'} by {test}{simulation}")
+        simulation = f", {_sight(variant, seen=seen)} by simulation" if options.worlds else ""
+        print(
+            f"{variant.name}: {'caught' if by_test else 'NOT CAUGHT'} by {test}{simulation}",
+            flush=True,
+        )
     record(
         "broken on purpose, caught by the test of that name", cases=len(chosen), violations=uncaught
     )
     if options.worlds:
-        seeable = sum(variant.seen_by_simulation for variant in chosen)
+        seeable = sum(not variant.unseen_because for variant in chosen)
         record("broken on purpose, seen by the simulation", cases=seeable, violations=unseen)
     return 1 if uncaught or unseen else 0
+
+
+def _sight(variant: Variant, *, seen: bool) -> str:
+    if seen:
+        # Then the reason is wrong, or a world shows it by another way.
+        return "seen, against expectation," if variant.unseen_because else "seen"
+    return "not to be seen" if variant.unseen_because else "NOT seen"
 
 
 if __name__ == "__main__":

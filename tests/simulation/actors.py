@@ -80,12 +80,12 @@ class Actor:
                 await self._do(what)
             except Exception as exc:
                 failure = exc
+                self._failed(what, exc, started)
             except BaseException as exc:  # noqa: ASYNC103  # but for what observers raise
                 if self.judge.without_interrupts(exc) is not None:
                     raise
                 self.ledger.count(f"interrupted: {what}")
                 return  # noqa: ASYNC104
-                self._failed(what, exc, started)
         took = trio.current_time() - started
         self.ledger.note(
             self.stay.name,
@@ -117,7 +117,9 @@ class Actor:
         """Say whether the store has failed, or was busy for as long as one waits for it."""
         late = trio.current_time() + _TINY >= started + self.stay.program.policy.timeout
         store = self.judge.stores[self.stay.name]
-        return late or store.mixed or store.troubled > 0
+        # What an observer raises ends the session, and perhaps before it has saved.
+        cut_off = self.stay.interrupted_at >= started and self.stay.signed_in not in store.saved
+        return late or store.mixed or store.troubled > 0 or cut_off
 
     def _failed(self, what: str, exc: Exception, started: float) -> None:
         allowed: tuple[type, ...] = _OURS
@@ -307,16 +309,19 @@ class Actor:
 
         async def human(_: TokenEndpoint) -> Tokens:
             await trio.sleep(0.3)
-            return self.server.sign_in(self.stay, took=0.3)
+            return self._sign_in(took=0.3)
 
         try:
-            await self.session.log_in(
-                human if self.step.amount > 1 else self.server.sign_in(self.stay)
-            )
+            await self.session.log_in(human if self.step.amount > 1 else self._sign_in(took=0))
         finally:
             self._changing(-1)
         if self.stay.begun == begun:
             self.ledger.violate("P13", f"{self.id}: no new login began")
+
+    def _sign_in(self, took: float) -> Tokens:
+        tokens = self.server.sign_in(self.stay, took=took)
+        self.stay.signed_in = tokens.access_token
+        return tokens
 
     def _changing(self, by: int) -> None:
         self.stay.changing += by

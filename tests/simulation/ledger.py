@@ -162,6 +162,10 @@ class Stay:
     last_landed_at: float = -1.0
     begun: int = 0
     """Logins that observers were told of."""
+    signed_in: str = ""
+    """The access token that a person has signed in with last."""
+    interrupted_at: float = -1.0
+    """When an observer last raised what ends the session."""
     generation: int = 0
 
     @property

@@ -328,6 +328,7 @@ class _Stage:
             self.ledger.violate("simulation", f"the judge raised {exc!r} about {event!r}")
         if self.weather.strike("observer") is not None:
             self.ledger.count("observer:interrupt")
+            stay.interrupted_at = trio.current_time()
             self.ledger.note(stay.name, "is interrupted")
             raise Interrupt
 

@@ -341,6 +341,9 @@ class Records:
                 flight.unsaved = exc
             self._not_saved(generation, login, outcome, exc)
         except BaseException:
+            if self._is_stored(generation, login):
+                # An observer that was told so has raised this.
+                raise
             # Cancelled: bare, or in a group from a nursery of the store's own. Where it was cut off
             # says nothing to a person.
             late = trio.TooSlowError("the token store did not take it in time")
@@ -348,6 +351,15 @@ class Records:
                 flight.unsaved = late
             self._not_saved(generation, login, outcome, late)
             raise
+
+    def _is_stored(self, generation: Generation | None, login: Login) -> bool:
+        """Say whether these tokens, or the end of the login, are in the store. Not a checkpoint."""
+        stored, tokens = self.vault.stored, None if generation is None else generation.tokens
+        return (
+            self.vault.pending is None
+            and stored is not None
+            and (stored.login, stored.tokens) == (login.id, tokens)
+        )
 
     def _not_saved(
         self,
