@@ -74,9 +74,8 @@ FILES = [
 
 # Whatever starts processes (they would not be mutated), opens sockets, or takes long.
 LEFT_OUT = [
-    "interop", "simulation", "test_cancel_everywhere.py", "test_demo.py", "test_demo_command.py",
-    "test_demo_yours.py", "test_import.py", "test_readme.py", "test_store_processes.py",
-    "test_timeline.py",
+    "interop", "simulation", "test_cancel_everywhere.py", "test_demo.py", "test_import.py",
+    "test_readme.py", "test_store_processes.py", "test_timeline.py",
 ]
 # fmt: on
 CONTROLS = {"the code as it is, in place": True, "the code as it is, imported": False}

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,25 +21,24 @@ import trio
 import trioauth
 from trioauth import events
 from trioauth.cli._command import main
-from trioauth.cli._demo import here
+from trioauth.cli._demo import demo as demos
+from trioauth.cli._demo import plan
 from trioauth.cli._demo.crowd import Crowd
-from trioauth.cli._demo.here import Here
-from trioauth.cli._demo.here_report import Result, check, report
-from trioauth.cli._demo.show import Options, Show, run
+from trioauth.cli._demo.demo import Demo, run
+from trioauth.cli._demo.report import Counts, checks
 from trioauth.cli._demo.view import _crowd as draw_crowd
+from trioauth.cli._demo.view import tell
 from trioauth.testing import AuthServer
 
 SHORT = ["--tasks", "8", "--seconds", "2", "--lifetime", "2"]
 
-GOOD = Result(
+GOOD = Counts(
     requests=100,
-    refused_once=0,
     refused_twice=1,
     unauthorized=12,
     resent=11,
     most_attempts=2,
     unavailable=3,
-    faults=0,
     refreshes=7,
     landed=5,
     failed=2,
@@ -47,23 +47,19 @@ GOOD = Result(
     most_in_flight=1,
     dropped=1,
     repeated=1,
-    reused=0,
-    unsaved=0,
     cancelled=20,
     cancelled_waiting=8,
     slowest_exit=0.02,
     longest_wait=1.5,
-    wait_limit=10,
     ended="refused",
-    ended_early=False,
-    tasks=50,
-    saw_collapse=50,
-    left_running=0,
+    lasted=True,
+    present=50,
+    told=50,
 )
 
 
-def broken(**changes: Any) -> set[str]:
-    return {each.promise for each in check(attrs.evolve(GOOD, **changes)) if not each.kept}
+def broken(counts: Counts) -> set[str]:
+    return {each.promise for each in checks(counts) if not each.kept}
 
 
 # --- as a user starts it -------------------------------------------------------------------
@@ -124,11 +120,12 @@ def test_in_a_terminal_it_is_a_live_picture(
 
 
 async def test_only_so_many_dots_are_drawn() -> None:
-    show = Show(Options(tasks=403), Here())
+    demo = Demo(tasks=403)
+    demo.crowd.get = never
     async with trio.open_nursery() as nursery:
         for slot in range(403):
-            show.crowd.hire(nursery, slot, never)
-        text = draw_crowd(show).plain
+            demo.crowd.start(nursery, slot)
+        text = draw_crowd(demo).plain
         nursery.cancel_scope.cancel()
     assert text == "·" * 400 + " and 3 more"
 
@@ -139,7 +136,7 @@ async def test_only_so_many_dots_are_drawn() -> None:
 def test_a_server_that_forgives_nothing_makes_it_report_broken_promises(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(here, "_REUSE_GRACE", 0.0)
+    monkeypatch.setattr(demos, "_REUSE_GRACE", 0.0)
     assert main(["demo", *SHORT]) == 1
     lines = capsys.readouterr().out.splitlines()
     marks = [line.split()[1] for line in lines if line.startswith("BROKEN  ")]
@@ -148,23 +145,23 @@ def test_a_server_that_forgives_nothing_makes_it_report_broken_promises(
     assert "P12" not in marks
 
 
-async def _watch_nothing(show: Show) -> None:
+async def _watch_nothing(demo: Demo) -> None:
     await trio.sleep_forever()
 
 
-async def test_a_login_that_does_not_end_is_reported_and_nobody_waits_for_it(
+async def test_a_login_that_does_not_end_is_reported_and_no_task_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(AuthServer, "revoke", lambda self: None)
-    monkeypatch.setattr(here, "_LAST_WORDS", 0.1)
-    report = await run(Show(Options(tasks=5, seconds=0.5), Here(1)), _watch_nothing)
-    assert {each.promise for each in report.checks if not each.kept} >= {"P11", "P12"}
-    assert ("tasks left running", 5) in report.numbers
+    monkeypatch.setattr(plan, "_LAST_WAIT", 0.1)
+    demo = Demo(tasks=5, seconds=0.5, lifetime=1)
+    assert await run(demo, plan.carry_out, _watch_nothing)
+    assert broken(demo.counts) >= {"P11", "P12"}
+    assert demo.counts.left_running == 5
 
 
-def test_a_good_result_breaks_no_promise() -> None:
-    assert broken() == set()
-    assert (report(GOOD).kept, report(GOOD).exit_code) == (True, 0)
+def test_good_counts_break_no_promise() -> None:
+    assert broken(GOOD) == set()
 
 
 @pytest.mark.parametrize(
@@ -181,28 +178,35 @@ def test_a_good_result_breaks_no_promise() -> None:
         ("P6", {"slowest_exit": 1.0}),
         ("P6", {"landed": 4}),
         ("P7", {"unsaved": 1}),
-        ("P11", {"saw_collapse": 49}),
-        ("P11", {"tasks": 0, "saw_collapse": 0}),
+        ("P11", {"told": 49}),
+        ("P11", {"present": 0, "told": 0}),
         ("P11", {"ended": "unavailable"}),
         ("P11", {"ended": None}),
         ("P12", {"left_running": 1}),
-        ("P14", {"ended_early": True}),
+        ("P14", {"lasted": False}),
         ("P20", {"longest_wait": 10.1}),
     ],
 )
-def test_each_promise_that_is_broken_is_found(promise: str, changes: dict[str, Any]) -> None:
-    assert broken(**changes) == {promise}
-    bad = attrs.evolve(GOOD, **changes)
-    assert (report(bad).kept, report(bad).exit_code) == (False, 1)
-    (line,) = (line for line in report(bad).lines() if line.startswith("BROKEN"))
-    assert line.split()[1] == promise
+def test_each_promise_that_is_broken_is_found_and_told(
+    promise: str, changes: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = Demo()
+    demo.counts = attrs.evolve(GOOD, **changes)
+    assert broken(demo.counts) == {promise}
+    tell(demo)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "BROKEN" in line)
+    assert line.startswith(f"BROKEN  {promise} ")
 
 
-def test_without_a_lost_answer_there_is_nothing_to_forgive() -> None:
-    calm = attrs.evolve(GOOD, dropped=0, repeated=0)
-    assert report(calm).kept
-    assert "reuse_grace" not in "".join(report(calm).lines())
-    assert "reuse_grace" in "".join(report(GOOD).lines())
+def test_without_a_lost_answer_there_is_nothing_to_forgive(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    demo = Demo()
+    for dropped in (0, 1):
+        demo.counts = attrs.evolve(GOOD, dropped=dropped, repeated=dropped)
+        assert broken(demo.counts) == set()
+        tell(demo)
+        assert ("reuse_grace" in capsys.readouterr().out) == bool(dropped)
 
 
 # --- the command line ----------------------------------------------------------------------
@@ -262,7 +266,7 @@ def test_an_interrupt_before_it_listens_is_one_too(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_interrupt_leaves_no_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    async def interrupt(show: Show) -> None:
+    async def interrupt(demo: Demo) -> None:
         await trio.sleep(0.1)
         signal.raise_signal(signal.SIGINT)
 
@@ -291,12 +295,13 @@ async def never(path: str) -> None:
     await trio.sleep_forever()
 
 
-def make_crowd() -> Crowd:
-    return Crowd(random.Random(7), 1.0, lambda chance: "/notes?of=me", httpx.TransportError)
+def make_crowd(get: Callable[[str], Awaitable[Any]] = never) -> Crowd:
+    crowd = Crowd(random.Random(7), 1.0, httpx.TransportError, Counts())
+    crowd.get = get
+    return crowd
 
 
 async def test_a_task_goes_on_after_a_fault_and_after_not_now(autojump_clock: object) -> None:
-    crowd = make_crowd()
     asked: list[float] = []
 
     async def get(path: str) -> None:
@@ -309,38 +314,56 @@ async def test_a_task_goes_on_after_a_fault_and_after_not_now(autojump_clock: ob
             raise error
         raise trioauth.LoggedOutError("over", "refused")
 
+    crowd = make_crowd(get)
     with pytest.RaisesGroup(trioauth.LoggedOutError):
         async with trio.open_nursery() as nursery:
-            crowd.hire(nursery, 0, get)
-    assert (crowd.count["faults"], crowd.count["unavailable"]) == (1, 1)
+            crowd.start(nursery, 0)
+    assert (crowd.counts.faults, crowd.counts.unavailable) == (1, 1)
     assert asked[2] - asked[1] > 100
     assert not crowd.alive
-    # Nobody told it that the login is over.
-    assert crowd.count["told"] == 0
+    # The observer was not told that the login is over.
+    assert crowd.counts.told == 0
+
+
+async def test_a_refused_request_is_counted_by_whether_it_was_sent_again(
+    autojump_clock: object,
+) -> None:
+    attempts = iter([1, 2, 2])
+
+    async def get(path: str) -> httpx.Response:
+        how = trioauth.Authentication(generation=1, attempts=next(attempts))
+        return httpx.Response(401, extensions={"trioauth": how})
+
+    crowd = make_crowd(get)
+    with pytest.RaisesGroup(RuntimeError, flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            crowd.start(nursery, 0)
+    counts = crowd.counts
+    assert (counts.requests, counts.refused_once, counts.refused_twice) == (0, 1, 2)
+    assert counts.most_attempts == 2
 
 
 async def test_a_cancelled_task_is_replaced_and_timed(autojump_clock: object) -> None:
-    crowd = make_crowd()
-
     async def get(path: str) -> None:
         with trio.CancelScope(shield=True):
             await trio.sleep(7)
         await trio.sleep_forever()
 
+    crowd = make_crowd(get)
     async with trio.open_nursery() as nursery:
-        crowd.hire(nursery, 0, get)
+        crowd.start(nursery, 0)
         await trio.sleep(2)
         crowd(events.WaitStarted(time=2, flight=1, task="task 1"))
         assert crowd.waiting == [0]
-        crowd.replace(nursery, 0, get)
-        assert crowd.count["cancelled_waiting"] == 1
+        crowd.replace(nursery, 0)
+        assert crowd.counts.cancelled_waiting == 1
         await trio.testing.wait_all_tasks_blocked()
         assert set(crowd.alive) == {"task 1", "task 1, again 1"}
         await trio.sleep(8)
         assert set(crowd.alive) == {"task 1, again 1"}
         nursery.cancel_scope.cancel()
     assert not crowd.alive
-    assert 5 < crowd.slowest_exit <= 7
+    assert 5 < crowd.counts.slowest_exit <= 7
 
 
 def test_a_generation_in_use_before_it_was_saved_is_counted() -> None:
@@ -349,28 +372,29 @@ def test_a_generation_in_use_before_it_was_saved_is_counted() -> None:
     crowd(events.LoggedIn(time=0, generation=1))
     crowd(events.RefreshLanded(time=1, flight=1, generation=2, adopted=False))
     crowd(events.Saved(time=2, generation=2))
-    assert (crowd.count["generations"], crowd.count["unsaved"]) == (2, 1)
+    assert (crowd.counts.generations, crowd.counts.unsaved) == (2, 1)
 
 
-async def test_who_waits_for_a_refresh_is_cancelled_more_often_than_others(
+async def test_a_task_that_waits_for_a_refresh_is_cancelled_more_often_than_others(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    show = Show(Options(tasks=10, seed=7), Here())
+    demo = Demo(tasks=10, seed=7)
+    demo.crowd.get = never
     replaced: list[int] = []
-    monkeypatch.setattr(Show, "replace", lambda show, nursery, slot: replaced.append(slot))
+    monkeypatch.setattr(Crowd, "replace", lambda crowd, nursery, slot: replaced.append(slot))
     async with trio.open_nursery() as nursery:
         for slot in range(10):
-            show.crowd.hire(nursery, slot, never)
+            demo.crowd.start(nursery, slot)
         await trio.sleep(5)
-        show.crowd.slots[3].doing = "waits"
+        demo.crowd.slots[3].doing = "waits"
         with trio.move_on_after(1000):
-            await show._disturb(nursery)
+            await demo._disturb(nursery)
         nursery.cancel_scope.cancel()
     assert set(replaced) == set(range(10))
     assert 0.4 < replaced.count(3) / len(replaced) < 0.7
 
 
-async def test_the_director_waits_when_a_refresh_is_not_to_be_had(autojump_clock: object) -> None:
+async def test_the_plan_waits_when_a_refresh_is_not_to_be_had(autojump_clock: object) -> None:
     class NotNow:
         async def refresh(self) -> None:
             error = trioauth.RefreshUnavailableError("later")
@@ -378,5 +402,5 @@ async def test_the_director_waits_when_a_refresh_is_not_to_be_had(autojump_clock
             raise error
 
     session: Any = NotNow()
-    await here._refresh(session)
+    await plan._refresh(session)
     assert trio.current_time() == 3

@@ -46,7 +46,6 @@ from trioauth._core.retry import (
 from trioauth._core.state import Setback
 from trioauth._errors import careful, careful_repr, system_words
 from trioauth._secrets import Hidden, printable
-from trioauth.cli._demo.remedies import no_answer, no_token
 
 from .test_tokens import CANARY
 
@@ -153,7 +152,6 @@ async def test_a_server_without_tls_is_told_in_the_words_of_tls(nursery: trio.Nu
         with pytest.raises(httpx.ConnectError) as caught:
             await client.get(f"https://127.0.0.1:{port}/")
     assert system_words(caught.value) in {"wrong version number", "record layer failure"}
-    assert system_words(caught.value) in no_answer(caught.value)
     nursery.cancel_scope.cancel()
 
 
@@ -306,14 +304,6 @@ def test_reprs_with_an_exception_in_them_are_careful() -> None:
     assert repr(LoggedOut("asked")) == "LoggedOut(reason='asked', cause=None, at_unix=None)"
     ours = LoggedOut("refused", GrantRefusedError("invalid_grant"))
     assert repr(ours).endswith("cause=GrantRefusedError('invalid_grant', None), at_unix=None)")
-
-
-def test_the_demo_says_no_more_of_a_foreign_exception() -> None:
-    error = RefreshUnavailableError("no")
-    error.__cause__ = raised(ForeignRefusal(CANARY))
-    assert "(ForeignRefusal in raised (test_secrets.py:" in no_token(error)
-    assert CANARY not in no_token(error)
-    assert "(ConnectError)." in no_answer(httpx.ConnectError(CANARY))
 
 
 # --- numbers from outside -------------------------------------------------------------------

@@ -4,107 +4,100 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from typing import TYPE_CHECKING
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trioauth._version import __version__
-
-from ._demo.arguments import add_demo, complete
-from ._demo.remedies import NoShow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._demo.report import Report
-    from ._demo.show import Stage
-
 _INTERRUPTED = 130
+
+_DESCRIPTION = """\
+Run many tasks against a real server on this machine whose tokens live two seconds, cancel some at
+random, take the token endpoint down, lose an answer, and at last revoke the login."""
+
+_EPILOG = """\
+Exit code: 0, all promises were kept; 1, one was broken; 2, something is not installed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says, and return the exit code.
 
-    0: all went well. 1: the demo found a broken promise. 2: the command line makes no sense,
-    something is not installed, or a person's own server gives no token, or does not take it. 130:
-    interrupted.
+    0: all went well. 1: the demo found a broken promise. 2: the command line makes no sense, or
+    something is not installed. 130: interrupted.
     """
     parser = argparse.ArgumentParser(
         prog="trioauth",
         description="An HTTP client session for trio programs that stays logged in.",
     )
     parser.add_argument("--version", action="version", version=f"trioauth {__version__}")
-    add_demo(parser.add_subparsers(dest="command", title="commands", metavar=""))
-    options = parser.parse_args(arguments)
-    if options.command is None:
+    _add_demo(parser.add_subparsers(dest="command", title="commands", metavar=""))
+    options = vars(parser.parse_args(arguments))
+    if options.pop("command") is None:
         parser.print_help()
         return 0
+    for module, extra in (("rich", "testing"), ("hypercorn", "testing"), ("httpx2", "httpx2")):
+        needed = module != "httpx2" or options["httpx2"]
+        if needed and importlib.util.find_spec(module) is None:
+            parser.exit(2, f'trioauth: the demo needs {module}: pip install "trioauth[{extra}]"\n')
     try:
-        is_own = complete(options)
-        _check_installed(is_own=is_own, httpx2=options.httpx2)
-        stage = _visit(options) if is_own else _stay(options)
-        return _INTERRUPTED if stage is None else _play(stage, options)
-    except (ImportError, NoShow) as exc:
-        parser.exit(2, f"trioauth: {exc}\n")
+        return _run_demo(**options)
     except KeyboardInterrupt:
-        # It came before the demo had begun to listen.
+        # It came before the demo had begun to listen, or after.
         return _INTERRUPTED
 
 
-def _check_installed(*, is_own: bool, httpx2: bool) -> None:
-    needed = {"rich": "testing"}
-    if not is_own:
-        needed["hypercorn"] = "testing"
-    if httpx2:
-        needed["httpx2"] = "httpx2"
-    for module, extra in needed.items():
-        if importlib.util.find_spec(module) is None:
-            raise ImportError(f'the demo needs {module}: pip install "trioauth[{extra}]"')
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="many tasks, one refresh, and everything that can go wrong",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add: Any = demo.add_argument
+    add("--tasks", type=_whole, default=200, metavar="N", help="how many")
+    add("--seconds", type=_number, default=15.0, metavar="S", help="how long")
+    add("--lifetime", type=_number, default=2.0, metavar="S", help="of an access token")
+    add("--httpx2", action="store_true", help="with a client of httpx2 instead of httpx")
+    add("--timeline", type=Path, metavar="FILE.svg", help="draw what happened")
+    add("--seed", type=int, metavar="N", help="of what is left to chance")
 
 
-# What follows loads trio, httpx and more: not for --help.
-
-
-def _stay(options: argparse.Namespace) -> Stage:
-    from ._demo.here import Here
-
-    return Here(options.lifetime)
-
-
-def _visit(options: argparse.Namespace) -> Stage | None:
-    """Prepare a visit to a person's own server; None if the person would rather not."""
-    from trioauth._errors import StoreError
-
-    from ._demo.visit import announce, may_go_on, prepare
-    from ._demo.yours import Yours
-
-    try:
-        visit = prepare(options)
-    except (ValueError, StoreError) as exc:
-        raise NoShow(str(exc)) from None
-    print(*announce(visit, options), "", sep="\n", flush=True)
-    return Yours(visit) if may_go_on(yes=options.yes) else None
-
-
-def _play(stage: Stage, options: argparse.Namespace) -> int:
+def _run_demo(*, timeline: Path | None, **options: Any) -> int:
+    # This loads trio, httpx and more: not for --help.
     import logging
 
     import trio
 
-    from ._demo.show import Options, Show, run
+    from ._demo.demo import Demo, run
+    from ._demo.plan import carry_out
+    from ._demo.report import checks
     from ._demo.view import tell, watch
 
-    # What goes wrong is the show: it is not to be written across it.
+    # What goes wrong is what the demo shows: the log is not to be written across it.
     logging.getLogger("trioauth").addHandler(logging.NullHandler())
-    chosen = Options(
-        tasks=options.tasks,
-        seconds=options.seconds,
-        httpx2=options.httpx2,
-        timeline=options.timeline,
-        seed=options.seed,
-    )
+    demo = Demo(**options)
+    if not trio.run(run, demo, carry_out, watch):
+        return _INTERRUPTED
+    tell(demo)
+    if timeline is not None:
+        demo.timeline.save(timeline)
+    return 0 if all(each.kept for each in checks(demo.counts)) else 1
 
-    async def play() -> Report:
-        return await run(Show(chosen, stage), watch)
 
-    report = trio.run(play)
-    tell(report)
-    return report.exit_code
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
+    return number
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
+    return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -14,31 +15,29 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .report import checks, numbers
+
 if TYPE_CHECKING:
     from .crowd import Doing
-    from .report import Report
-    from .show import Show
+    from .demo import Demo
 
 _FRAME = 0.1
 _WIDEST, _MOST_DOTS = 88, 400
-_DOTS: dict[Doing, tuple[str, str]] = {
-    "rests": ("·", "bright_black"),
-    "asks": ("●", "blue"),
-    "waits": ("●", "yellow"),
-    "new": ("✗", "red"),
-    "told": ("■", "magenta"),
-}
-_MEANINGS: dict[Doing, str] = {
-    "rests": "rests",
-    "asks": "asks",
-    "waits": "waits for the refresh",
-    "new": "cancelled, replaced",
-    "told": "told",
+_DOTS: dict[Doing, tuple[str, str, str]] = {
+    "rests": ("·", "bright_black", "rests"),
+    "asks": ("●", "blue", "asks"),
+    "waits": ("●", "yellow", "waits for the refresh"),
+    "new": ("✗", "red", "cancelled, replaced"),
+    "told": ("■", "magenta", "told"),
 }
 _BARS = " ▁▂▃▄▅▆▇█"
+_FORGIVEN = """
+One answer was lost after the server had rotated the token. This server forgives the
+same token again for a while (AuthServer's reuse_grace), as some do for that reason.
+"""
 
 
-async def watch(show: Show) -> None:
+async def watch(demo: Demo) -> None:
     """Show what goes on, until cancelled.
 
     Cancellation:
@@ -46,95 +45,97 @@ async def watch(show: Show) -> None:
     """
     console = Console()
     if console.is_terminal:
-        await _watch_live(show, console)
+        await _watch_live(demo, console)
     else:
-        await _watch_lines(show)
+        await _watch_lines(demo)
 
 
-def tell(report: Report) -> None:
-    """Print the report."""
-    colours = {"kept": "green", "BROKEN": "bold red"}
+def tell(demo: Demo) -> None:
+    """Print what came of it."""
     console = Console(highlight=False, soft_wrap=True)
-    for line in report.lines():
-        text = Text(line)
-        for word, colour in colours.items():
-            if line.lstrip().startswith(word):
-                text.highlight_words([word], style=colour)
+    for name, number in numbers(demo.counts):
+        console.print(f"{name:>36}  {number}")
+    console.print(_FORGIVEN if demo.counts.dropped else "")
+    for check in checks(demo.counts):
+        verdict = "kept" if check.kept else "BROKEN"
+        line = f"{verdict:>6}  {check.promise:<3}  {check.sentence}"
+        text = Text(textwrap.fill(line, _WIDEST, subsequent_indent=" " * 13))
+        text.highlight_words([verdict], style="green" if check.kept else "bold red")
         console.print(text)
+    # Without the history: that has just been seen.
+    now = demo.explanation.partition("\nWhat happened lately")[0]
+    console.print("\nsession.explain() says:", textwrap.indent(now, "  "), sep="\n", markup=False)
 
 
 # --- in a terminal -----------------------------------------------------------------------------
 
 
-async def _watch_live(show: Show, console: Console) -> None:
+async def _watch_live(demo: Demo, console: Console) -> None:
     pulse = deque[int](maxlen=50)
     seen = 0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            requests = show.crowd.count["requests"]
+            requests = demo.counts.requests
             pulse.append(requests - seen)
             seen = requests
-            live.update(_frame(show, pulse, console.width), refresh=True)
+            live.update(_frame(demo, pulse, console.width), refresh=True)
             await trio.sleep(_FRAME)
 
 
-def _frame(show: Show, pulse: deque[int], width: int) -> Panel:
+def _frame(demo: Demo, pulse: deque[int], width: int) -> Panel:
     return Panel(
         Group(
-            Text(show.act, style="bold"),
-            ProgressBar(total=1, completed=show.share, complete_style="cyan"),
+            Text(demo.phase, style="bold"),
+            ProgressBar(total=1, completed=demo.share, complete_style="cyan"),
             Text(),
-            _numbers(show),
+            _numbers(demo),
             Text(),
-            _crowd(show),
+            _crowd(demo),
             _legend(),
             Text(),
             Text.assemble(("requests  ", "bright_black"), (_sparkline(pulse), "blue")),
             Text(),
-            _news(show),
+            _news(demo),
         ),
         title="trioauth",
-        subtitle=f"{show.options.tasks} tasks, {show.stage.subtitle}",
+        subtitle=f"{demo.tasks} tasks, tokens that live {demo.lifetime:g} s",
         padding=(1, 2),
         width=min(width, _WIDEST),
     )
 
 
-def _numbers(show: Show) -> Table:
-    """Lay the counters out like the instruments of a car."""
-    crowd = show.crowd
-    waiting = len(crowd.waiting)
-    numbers = (
-        ("generation", crowd.generation, "bold green"),
+def _numbers(demo: Demo) -> Table:
+    """Lay the counters out side by side."""
+    counts, waiting = demo.counts, len(demo.crowd.waiting)
+    shown = (
+        ("generation", demo.crowd.generation, "bold green"),
         ("waiting", waiting, "bold yellow" if waiting else ""),
-        ("requests", crowd.count["requests"], "bold blue"),
-        ("401s", show.stage.unauthorized(crowd), ""),
-        ("sent again", crowd.count["resent"], ""),
-        ("refreshes", crowd.count["refreshes"], "green"),
-        ("cancelled", crowd.count["cancelled"], "red"),
+        ("requests", counts.requests, "bold blue"),
+        ("401s", demo.server.ledger.unauthorized, ""),
+        ("sent again", counts.resent, ""),
+        ("refreshes", counts.refreshes, "green"),
+        ("cancelled", counts.cancelled, "red"),
     )
-    table = Table.grid(expand=True)
-    for _ in numbers:
-        table.add_column()
-    table.add_row(*(Text(f"{number:,}", style=style) for _, number, style in numbers))
-    table.add_row(*(Text(name, style="bright_black") for name, _, _ in numbers))
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_row(*(Text(f"{number:,}", style=style) for _, number, style in shown))
+    table.add_row(*(Text(name, style="bright_black") for name, _, _ in shown))
     return table
 
 
-def _crowd(show: Show) -> Text:
+def _crowd(demo: Demo) -> Text:
     """Draw a dot for each task."""
-    text = Text()
-    for slot in sorted(show.crowd.slots)[:_MOST_DOTS]:
-        dot, style = _DOTS[show.crowd.slots[slot].doing]
+    text, slots = Text(), demo.crowd.slots
+    for slot in sorted(slots)[:_MOST_DOTS]:
+        dot, style, _ = _DOTS[slots[slot].doing]
         text.append(dot, style=style)
-    hidden = len(show.crowd.slots) - _MOST_DOTS
+    hidden = len(slots) - _MOST_DOTS
     return text.append(f" and {hidden} more" if hidden > 0 else "")
 
 
 def _legend() -> Text:
     text = Text()
-    for doing, (dot, style) in _DOTS.items():
-        text.append(f"{dot} ", style=style).append(f"{_MEANINGS[doing]}   ", style="bright_black")
+    for dot, style, meaning in _DOTS.values():
+        text.append(f"{dot} ", style=style).append(f"{meaning}  ", style="bright_black")
     return text
 
 
@@ -143,32 +144,33 @@ def _sparkline(pulse: deque[int]) -> str:
     return "".join(_BARS[round(value / highest * (len(_BARS) - 1))] for value in pulse)
 
 
-def _news(show: Show) -> Text:
-    lines = [f"{time - show.started:5.1f} s  {text}" for time, text in show.crowd.news]
+def _news(demo: Demo) -> Text:
+    news = demo.crowd.news
+    lines = [f"{time - demo.started:5.1f} s  {text}" for time, text in news]
     # As many as there will be, so that the picture keeps its size.
-    lines += [""] * (show.crowd.news.maxlen or 0)
-    news = "\n".join(lines[: show.crowd.news.maxlen])
-    return Text(news, style="bright_black", no_wrap=True, overflow="ellipsis")
+    lines += [""] * ((news.maxlen or 0) - len(lines))
+    return Text("\n".join(lines), style="bright_black", no_wrap=True, overflow="ellipsis")
 
 
 # --- elsewhere ---------------------------------------------------------------------------------
 
 
-async def _watch_lines(show: Show) -> None:
-    told, act = -math.inf, ""
+async def _watch_lines(demo: Demo) -> None:
+    told, phase = -math.inf, ""
     while True:
         now = trio.current_time()
-        # Each second, and each act, however short.
-        if now >= told + 1 or act != show.act:
-            print(_line(show), flush=True)
-            told, act = now, show.act
+        # Each second, and each phase, however short.
+        if now >= told + 1 or phase != demo.phase:
+            print(_line(demo), flush=True)
+            told, phase = now, demo.phase
         await trio.sleep(_FRAME)
 
 
-def _line(show: Show) -> str:
-    crowd, refused = show.crowd, show.stage.unauthorized(show.crowd)
+def _line(demo: Demo) -> str:
+    crowd, counts = demo.crowd, demo.counts
     return (
-        f"{show.elapsed:5.1f} s  generation {crowd.generation:<3}  waiting {len(crowd.waiting):<4}"
-        f"  requests {crowd.count['requests']:<6}  401s {refused:<4}"
-        f"  refreshes {crowd.count['refreshes']:<3}  {show.act}"
+        f"{trio.current_time() - demo.started:5.1f} s  generation {crowd.generation:<3}"
+        f"  waiting {len(crowd.waiting):<4}  requests {counts.requests:<6}"
+        f"  401s {demo.server.ledger.unauthorized:<4}  refreshes {counts.refreshes:<3}"
+        f"  {demo.phase}"
     )
