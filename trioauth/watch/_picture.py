@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
 import attrs
@@ -32,7 +34,7 @@ _REQUEST_KINDS: dict[RequestEnd, SpanKind] = {
     "failed": "request-failed",
     "cancelled": "request-cancelled",
 }
-# More digits than that are no number that a person reads.
+# Numbers of more digits than that are sorted as text.
 _DIGITS = 18
 
 _CAUSE_LABELS: dict[RefreshCause, str] = {
@@ -172,22 +174,23 @@ def _waits(happened: Iterable[Event], end: float) -> list[tuple[str, int, Span]]
 
 
 def _bands(happened: Iterable[Event], end: float) -> list[Band]:
-    bands: list[Band] = []
-    current: tuple[int, float] | None = None
+    """Let each generation last until the next one comes, or until the login ends (0)."""
+    changes: list[tuple[int, float]] = []
     for event in happened:
         match event:
             case (
                 events.LoggedIn(time=time, generation=number)
                 | events.RefreshLanded(time=time, generation=number)
-            ) if current is None or current[0] != number:
-                bands += [Band(*current, time)] if current else []
-                current = number, time
+            ):
+                changes.append((number, time))
             case events.LoggedOut(time=time):
-                bands += [Band(*current, time)] if current else []
-                current = None
+                changes.append((0, time))
             case _:
                 pass
-    return bands + ([Band(*current, end)] if current else [])
+    # A landing without a new generation ends no band.
+    firsts = [next(same) for _, same in groupby(changes, itemgetter(0))]
+    ends = [time for _, time in firsts[1:]] + [end]
+    return [Band(*first, until) for first, until in zip(firsts, ends, strict=False) if first[0]]
 
 
 def _flights(happened: Iterable[Event], end: float, passengers: Counter[int]) -> list[Span]:
@@ -257,17 +260,12 @@ def _rows(
                 f"after generation {event.refused} was refused"
             )
             _row_at(rows[event.task], event.time).marks.append(Mark("resent", event.time, text))
-    # By name, with its numbers as numbers: task 2 comes before task 10.
     return [row for task in sorted(rows, key=_natural) for row in rows[task]]
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Make a key for sorting: an int for each number, and the text between."""
-    parts = re.split(r"([0-9]+)", name)
-    return [
-        (int(part[:_DIGITS]) if part.isdecimal() else 0, "" if part.isdecimal() else part)
-        for part in parts
-    ]
+def _natural(name: str) -> str:
+    """Make a key for sorting: task 2 comes before task 10."""
+    return re.sub(r"[0-9]+", lambda digits: digits[0].zfill(_DIGITS), name)
 
 
 def _find_row(rows: Sequence[Row], span: Span) -> Row | None:

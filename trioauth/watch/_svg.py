@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _WIDTH, _LEFT, _RIGHT = 1040, 172, 1016
 _TITLE, _OUT, _BANDS, _FLIGHTS, _ROWS, _ROW = 20, 36, 40, 62, 92, 15
 _FOOT, _AXIS, _LEGEND, _LINE = 16, 18, 46, 20
-_HEIGHTS = {"wait": 9.0, "wait-cancelled": 9.0}
-_REQUEST, _FLIGHT = 4.0, 12.0
+_REQUEST, _WAIT, _FLIGHT = 4.0, 9.0, 12.0
 _CHARACTER, _NARROWEST = 5.8, 1.5
 _LONGEST_NAME = 24
 _MOST_TICKS = 10
@@ -61,12 +60,16 @@ def draw(picture: Picture, *, rows: int) -> str:
     axis = _Axis(picture.start, max(picture.end - picture.start, 1e-3))
     shown, hidden = picture.rows[:rows], len(picture.rows) - rows
     bottom = _ROWS + _ROW * (len(shown) + (hidden > 0)) + 4
-    legend, end = _legend(_kinds(picture.flights, shown), bottom + _LEGEND)
+    legend, end = _legend(picture.flights, shown, bottom + _LEGEND)
     height = end + _FOOT
     title = _text(f"trioauth: {picture.summary}")
     return "\n".join(
         [
-            _open(title, height),
+            (
+                '<svg xmlns="http://www.w3.org/2000/svg" class="trioauth-timeline" role="img"'
+                f' aria-label="{title}" width="{_WIDTH}" height="{height}"'
+                f' viewBox="0 0 {_WIDTH} {height}">'
+            ),
             f"<style>{STYLE}</style>",
             f'<rect class="paper" width="{_WIDTH}" height="{height}" rx="6"/>',
             _label(12, _TITLE, "trioauth", "strong"),
@@ -82,14 +85,6 @@ def draw(picture: Picture, *, rows: int) -> str:
             "</svg>",
             "",
         ]
-    )
-
-
-def _open(title: str, height: int) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="trioauth-timeline" role="img"'
-        f' aria-label="{title}" width="{_WIDTH}" height="{height}"'
-        f' viewBox="0 0 {_WIDTH} {height}">'
     )
 
 
@@ -136,8 +131,8 @@ def _rows(rows: Sequence[Row], axis: _Axis) -> Iterator[str]:
         short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
         yield f"<g>{_label(12, top + 11, short)}<title>{_text(name)}</title></g>"
         # Requests first: a wait lies on top of the request that waits.
-        for span in sorted(row.spans, key=lambda span: span.kind in _HEIGHTS):
-            height = _HEIGHTS.get(span.kind, _REQUEST)
+        for span in sorted(row.spans, key=lambda span: _height(span.kind)):
+            height = _height(span.kind)
             text = f"{span.text}; {_duration(span.start, span.end)}"
             y = top + (_ROW - height) / 2
             yield _bar(span.kind, axis, span.start, span.end, y, height, text)
@@ -158,14 +153,16 @@ def _marks(marks: Sequence[Mark], axis: _Axis, bottom: int) -> Iterator[str]:
             yield _label(x, _OUT, mark.text, "out end" if left else "out")
 
 
-def _kinds(flights: Sequence[Span], rows: Sequence[Row]) -> set[str]:
-    """Return what is there to be explained."""
-    spans = [*flights, *(span for row in rows for span in row.spans)]
-    return {span.kind for span in spans} | {mark.kind for row in rows for mark in row.marks}
+def _height(kind: str) -> float:
+    if kind.startswith("wait"):
+        return _WAIT
+    return _REQUEST if kind.startswith("request") else _FLIGHT
 
 
-def _legend(kinds: set[str], y: int) -> tuple[list[str], int]:
-    """Explain some kinds, from a height on; return the height of the last line, too."""
+def _legend(flights: Sequence[Span], rows: Sequence[Row], y: int) -> tuple[list[str], int]:
+    """Explain what is there, from a height on; return the height of the last line, too."""
+    there = [*flights, *(each for row in rows for each in (*row.spans, *row.marks))]
+    kinds: set[str] = {each.kind for each in there}
     parts: list[str] = []
     x = 12.0
     for kind, meaning in LEGEND:
@@ -177,7 +174,7 @@ def _legend(kinds: set[str], y: int) -> tuple[list[str], int]:
         if kind == "resent":
             parts.append(f'<path class="resent" d="{_diamond_path(x + 7, y - 4)}"/>')
         else:
-            height = _REQUEST if kind.startswith("request") else _HEIGHTS.get(kind, _FLIGHT)
+            height = _height(kind)
             parts.append(
                 f'<rect class="{kind}" x="{x:.1f}" y="{y - 4 - height / 2:.1f}"'
                 f' width="14" height="{height}"/>'
