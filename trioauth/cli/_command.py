@@ -56,12 +56,17 @@ def _add_demo(commands: Any) -> None:
         help="many tasks, one refresh, and everything that can go wrong",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add: Any = demo.add_argument
-    add("--tasks", type=_whole, default=200, metavar="N", help="how many")
-    add("--seconds", type=_number, default=15.0, metavar="S", help="how long")
-    add("--lifetime", type=_number, default=2.0, metavar="S", help="of an access token")
+    add("--tasks", type=_whole, default=200, metavar="N", help="how many (%(default)d)")
+    add("--seconds", type=_number, default=15.0, metavar="S", help="how long (%(default)g)")
+    add(
+        "--lifetime",
+        type=_number,
+        default=2.0,
+        metavar="S",
+        help="of an access token (%(default)g)",
+    )
     add("--httpx2", action="store_true", help="with a client of httpx2 instead of httpx")
     add("--timeline", type=Path, metavar="FILE.svg", help="draw what happened")
     add("--seed", type=int, metavar="N", help="of what is left to chance")

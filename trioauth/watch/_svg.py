@@ -161,8 +161,8 @@ def _height(kind: str) -> float:
 
 def _legend(flights: Sequence[Span], rows: Sequence[Row], y: int) -> tuple[list[str], int]:
     """Explain what is there, from a height on; return the height of the last line, too."""
-    there = [*flights, *(each for row in rows for each in (*row.spans, *row.marks))]
-    kinds: set[str] = {each.kind for each in there}
+    spans = [*flights, *(span for row in rows for span in row.spans)]
+    kinds = {span.kind for span in spans} | {mark.kind for row in rows for mark in row.marks}
     parts: list[str] = []
     x = 12.0
     for kind, meaning in LEGEND:

@@ -7,7 +7,7 @@ import math
 import random
 import signal
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
@@ -101,7 +101,7 @@ class Demo:
     @asynccontextmanager
     async def _open(self) -> AsyncGenerator[Session, None]:
         """Open a session that is logged in, and the client that the tasks ask with."""
-        server, limits = self.server, self._library.Limits(**_LIMITS)
+        server, library = self.server, self._library
         with tempfile.TemporaryDirectory(prefix="trioauth-demo-") as folder:
             async with (
                 server.serve() as url,
@@ -111,13 +111,16 @@ class Demo:
                     observers=[self.crowd, self.timeline],
                     limits=httpx.Limits(**_LIMITS),
                 ) as session,
-                self._library.AsyncClient(base_url=url, limits=limits) as http2,
             ):
                 server.api_delay(API_DELAY)
                 server.delay(TOKEN_DELAY)
-                http: Any = session.attach(http2) if self.httpx2 else session.http
-                self.crowd.get = self.timeline.watch(http).get
-                yield session
+                client: Any = nullcontext(session.http)
+                if self.httpx2:
+                    limits = library.Limits(**_LIMITS)
+                    client = session.attach(library.AsyncClient(base_url=url, limits=limits))
+                async with client as http:
+                    self.crowd.get = self.timeline.watch(http).get
+                    yield session
 
     async def _occupy(self, plan: Plan) -> None:  # noqa: ASYNC910  # to open the nursery is a checkpoint
         try:
