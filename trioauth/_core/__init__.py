@@ -3,7 +3,7 @@
 In reading order, from the pure to what acts:
 
 ``policy``          `RefreshPolicy`: when to refresh, how often to try, how long to wait
-``authentication``  `Authentication`: what is said of a response
+``authentication``  `Authentication`: how a request was authenticated
 ``clock``           the one place where wall time meets trio time
 ``login_state``     LoggedIn, LoggedOut: the values of `Session.state`
 ``flight``          Login, Generation, Flight: a login, one set of tokens in it, a change under way

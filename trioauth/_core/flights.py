@@ -88,6 +88,7 @@ class Flights:
         machine.refreshes += 1
         base = generation_of(machine.state)
         flight = Flight[Landing]("renewal", machine.refreshes, cause, base=base)
+        # Decided first: if a flight is in the air already, this raises, and nothing has changed.
         state = on_take_off(machine.state, flight)
         self.launch(self.renewal.renew, flight)
         machine.become(
@@ -106,7 +107,8 @@ class Flights:
         """Run a procedure as a flight. Not a checkpoint."""
         flight.began = trio.current_time()
         flight.deadline = flight.began + self.machine.policy.timeout
-        # start_soon, not start: start would make this task wait, and the flight end with it.
+        # start_soon, not start: start would make this task wait, and the flight end with it. In the
+        # opener's context: a flight must not inherit context variables of one request.
         self._context.run(self.nursery.start_soon, self._fly, procedure, flight)
         self.running.add(flight)
         return flight
@@ -181,6 +183,7 @@ class Flights:
             if await wait_awake(flight.done.wait, lambda: flight.deadline):
                 return
             flight.scope.cancel(reason="trioauth: RefreshPolicy.timeout")
+            # A task that can be cancelled lands by itself, with what it had.
             for _ in range(_STEPS_TO_LAND):
                 if flight.done.is_set():
                     return
@@ -319,6 +322,7 @@ class Flights:
     def cancel_renewals(self) -> None:
         """Cancel the renewals, because a log-in or a log-out needs their lock. Not a checkpoint."""
         machine = self.machine
+        # Only renewals: a log-in in the air has its turn, since all take the same lock.
         for flight in self.running:
             if flight.kind == "renewal":
                 flight.cancel("a log-in or a log-out took its place")

@@ -194,6 +194,7 @@ class Machine:
           news: What happened, for the observers.
           landing: What the passengers get if the new state does not wait for their flight.
         """
+        # No await in here: every task sees either the old state or the new one.
         before, self.state = self.state, state
         for event in news:
             self.tell(event)
@@ -215,6 +216,7 @@ class Machine:
 
     def wake(self) -> None:
         """Wake the tasks that wait for a change of the state. Not a checkpoint."""
+        # The new event first: a task that wakes may wait for the next change at once.
         changed, self.changed = self.changed, trio.Event()
         changed.set()
 

@@ -29,6 +29,19 @@ class RefreshPolicy:
     (requests wait for the refresh), then expired. The defaults suit tokens that live an hour; the
     windows shrink with shorter lifetimes.
 
+    Args:
+      early: A token with less life left is early. Default 60; at most a quarter of the lifetime.
+      leeway: A token with less life left is stale. Default 5; at most a tenth of the lifetime.
+      timeout: The deadline of one refresh, with its retries and the store. Default 30.
+      attempts: How often one refresh asks an unavailable server. Default 4.
+      backoff: The pause before the second attempt; then it doubles. Default 0.5.
+      cooldown: How long no refresh starts after one that failed. Default 5.
+      close_grace: How long leaving and logging out wait for a refresh in the air. Default 5.
+      max_futile: How many refreshes the 401s of one place may cause in vain. Default 2.
+      settle: How long to wait if a renewed token is refused. Default 0: the 401 is returned.
+      keep_fresh: Whether a timer refreshes early tokens, too. Default False.
+      when_unavailable: "stay" (the default) logged in, or "log_out", when no token works any more.
+
     Raises:
       TypeError: A number of seconds is no number; the message names the parameter.
       ValueError: A number is out of range; the message names the parameter.

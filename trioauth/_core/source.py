@@ -170,6 +170,7 @@ class TokenSource:
                     continue
                 case failure:
                     self.raise_failure(failure)
+            # The login is fixed before the wait: this task must not get the next one's token (P13).
             replaced = generation_of(self.state)
             login = login or (replaced and replaced.login)
             landing = await self.board(flight)
@@ -184,8 +185,7 @@ class TokenSource:
                 and state.generation is landing
                 and landing.login is login
             ):
-                # Nothing has changed since the landing: `on_demand` would say the same, but more
-                # slowly for a thousand waiting tasks.
+                # `on_demand` would say the same, but slowly for a thousand waiting tasks.
                 return landing
 
     def _fall_back(self, setback: Setback, login: Login | None, valid_for: float) -> Generation:
@@ -256,6 +256,7 @@ class TokenSource:
             return await self._wait(flight)
         tell, now = self.machine.tell, trio.current_time
         tell(events.WaitStarted(time=now(), flight=flight.number, task=task))
+        # Stays true if this task is cancelled while it waits.
         cancelled = True
         try:
             landing = await self._wait(flight)
@@ -278,6 +279,7 @@ class TokenSource:
     def reject(self, number: int) -> None:
         """Note that a server refused a generation; an older one is ignored. Not a checkpoint."""
         machine = self.machine
+        # The same object means late news: nothing changes, and nothing is counted.
         state = on_rejection(machine.state, number)
         if state is not machine.state:
             machine.rejections += 1

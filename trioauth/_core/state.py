@@ -176,6 +176,7 @@ def on_demand(
             return TakeOff("clock")
         case Refreshing(generation, flight, rejected, troubled):
             freshness = generation.freshness(now, valid_for=valid_for, one_shot=one_shot)
+            # Early: the flight was started in the background, so this task need not wait either.
             good = freshness in ("fresh", "early") or (troubled and freshness == "stale")
             if not rejected and (good or generation.number >= waited_for > 0):
                 return Use(generation)
@@ -241,6 +242,7 @@ def on_adoption(state: State, generation: Generation) -> State:
     """Return the state after another process's generation was found in the store."""
     match state:
         case Refreshing(former, flight) if former.login is generation.login:
+            # The adopted tokens are not rejected. The flight that found them is still in the air.
             return Refreshing(generation, flight)
         case LoggingIn(flight):
             return Refreshing(generation, flight)
@@ -271,6 +273,7 @@ def on_landing(state: State, flight: Flight[Landing], landing: Landing) -> State
     match state:
         case Refreshing(generation, awaited, rejected) if awaited is flight:
             if isinstance(landing, Setback):
+                # A 401 may have come while the flight was in the air, so ``rejected`` counts now.
                 return (Rejected if rejected else Current)(generation, landing)
         case LoggingIn(awaited) if awaited is flight:
             if isinstance(landing, Setback):

@@ -147,17 +147,20 @@ class Vault:
           ended_logins: The ids of logins that have ended here.
         """
         before, record = self.stored, await self.peek()
+        # Cases 1 to 4.
         newer = (
             record is not None
             and (record.generation > self.synced or record.login not in self._seen)
             and record.login not in ended_logins
         )
+        # Case 5. The session's own tokens are newer, and are about to be saved.
         if self.pending is not None and self.pending.tokens is not None:
             newer = newer and not _same_tokens(record, before)
             newer = newer and not _is_behind(record, self.pending)
         self.note(record)
         if not newer:
             return None
+        # Case 6.
         ours = _same(record, self._tried)
         if not ours or self.pending is self._tried:
             # The pending record was overtaken, or it is the one that was saved after all.
@@ -186,6 +189,7 @@ class Vault:
           StoreConflictError: Another session was first; its record counts.
           Exception: The store failed; the record is pending.
         """
+        # Before the first await: if this is cancelled, the record may or may not be there.
         self.pending = self._tried = record
         if self.missing is not None:
             raise self.missing

@@ -78,6 +78,7 @@ class Account:
     def charge(self, generation: int, now: float, policy: RefreshPolicy) -> None:
         """Count one more refresh, which the refusal of a generation causes."""
         self.counted = generation
+        # Capped, as the pause is: a year of 401s must not make a number grow without end.
         self.count = min(self.count + 1, policy.max_futile)
         self.counted_at = now
         if self.count == policy.max_futile:
@@ -114,6 +115,7 @@ class Evidence:
           401 must not cause a refresh.
         """
         account = self.accounts.get(place)
+        # Case 5: once sixteen places have an account, a new place uses the shared one.
         if account is None and len(self.accounts) < MOST_PLACES:
             account = self.accounts[place] = Account(place)
         account = account or self.shared
@@ -142,6 +144,7 @@ class Evidence:
     def acquit(self, charged: Account) -> None:
         """Note that a refused request was answered when it was sent again (case 2)."""
         if charged is self.shared:
+            # A new object: requests that were charged to the old one can't acquit this one.
             self.shared = Account()
         elif charged.place is not None and self.accounts.get(charged.place) is charged:
             del self.accounts[charged.place]
