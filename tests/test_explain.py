@@ -101,7 +101,7 @@ async def test_after_a_night_it_says_why_nobody_is_logged_in(
                       left; 7 tasks waited: sync 0, sync 1, sync 2, sync 3, sync 4 and 2
                       more
         Store:        has the newest news
-        Next:         nothing, until somebody logs in: await session.log_in(...)
+        Next:         nothing, until there is a log-in: await session.log_in(...)
         What happened lately:
           01:46:40  10 min ago  logged in: generation 1
           01:56:40    12 s ago  refresh 1 started, because a server refused the token
@@ -138,7 +138,7 @@ async def test_it_says_when_the_token_expires_and_when_the_next_refresh_is_due(
         assert re.fullmatch(due, says["Next"])
         await trio.sleep(3599)
         assert told(session)["Token"] == "expired 9 s ago (02:46:40)"
-        assert told(session)["Next"] == "a refresh, started by whoever needs a token next"
+        assert told(session)["Next"] == "a refresh, started by the next request that needs a token"
 
 
 async def test_it_says_that_a_timer_refreshes(autojump_clock: trio.testing.MockClock) -> None:
@@ -216,7 +216,7 @@ async def test_it_says_since_when_refreshes_fail_and_when_the_next_may_be_tried(
         )
         await refused(session)
         assert told(session)["Next"].endswith(
-            "until then whoever needs a token gets this failure at once"
+            "until then each request that needs a token gets this failure at once"
         )
         await trio.sleep(60)
         await session.refresh()
@@ -298,7 +298,7 @@ async def test_a_grant_that_needs_no_human_is_said_to_log_in_by_itself(
         assert ("Last refresh" in says) == (state != "vacant")
         assert says["Next"].startswith(
             {
-                "vacant": "a log-in, started by whoever needs a token next",
+                "vacant": "a log-in, started by the next request that needs a token",
                 "logging in": "refresh 1 ends in 30 s",
                 "failed": "a refresh may be tried again in 5 s",
             }[state]
@@ -310,7 +310,7 @@ async def test_whoever_never_logged_in_is_told_so(autojump_clock: trio.testing.M
         assert told(session) == {
             "Session": "logged out: nobody has logged in yet",
             "Store": "has the newest news",
-            "Next": "nothing, until somebody logs in: await session.log_in(...)",
+            "Next": "nothing, until there is a log-in: await session.log_in(...)",
         }
 
 

@@ -150,7 +150,7 @@ class Scene:
             return
         assert self.last_told <= self.patience, "a waiter was told late"
         assert isinstance(self.session._machine.state, Closed)
-        assert self.session._flights.aloft == set()
+        assert self.session._flights.running == set()
         assert self.session._machine.depth == 0
         if self.keeps:
             assert self.grant.spent_twice == []

@@ -47,7 +47,7 @@ class NoTokens:
     async def obtain(self, login: Login | None = None) -> NoReturn:
         raise NotImplementedError
 
-    def fail(self, why: Any) -> NoReturn:
+    def raise_failure(self, why: Any) -> NoReturn:
         assert isinstance(why, LoggedOut)
         raise LoggedOutError("the login is over", why.reason)
 

@@ -652,7 +652,7 @@ async def test_p11_a_store_of_the_session_s_own_is_not_looked_into(
     async with opened(tokens=None) as session:
         with pytest.raises(LoggedOutError):
             await session.token()
-        assert session._flights.aloft == set()
+        assert session._flights.running == set()
 
 
 @pytest.mark.parametrize("error", [StoreError("no disk"), OSError("no disk")])

@@ -37,7 +37,7 @@ from trioauth import (
     events,
 )
 from trioauth._core.clock import Clock
-from trioauth._core.state import held
+from trioauth._core.state import generation_of
 
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import only, opened
@@ -343,7 +343,7 @@ async def test_p05_a_loss_does_not_take_the_place_of_a_new_login_that_waits_to_b
     store = FakeStore()
     async with opened(store=store) as session:
         before, records = store.record, session._flights.renewal.records
-        base = held(session._machine.state)
+        base = generation_of(session._machine.state)
         assert base is not None
         pending = records.vault.pending = Record(7, first_tokens(), login="new")
         await records.mark_loss(base)

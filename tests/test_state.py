@@ -26,8 +26,8 @@ from trioauth._core.state import (
     Use,
     UseAndRefresh,
     Vacant,
-    airborne,
-    held,
+    flight_of,
+    generation_of,
     on_adoption,
     on_close,
     on_demand,
@@ -38,7 +38,7 @@ from trioauth._core.state import (
     on_rejection,
     on_rotation,
     on_take_off,
-    seen,
+    public_state,
 )
 
 FLIGHT: Flight[Landing] = Flight("renewal", 1)
@@ -118,10 +118,10 @@ def test_on_demand(state: State, now: float, decision: object) -> None:
         (Current(generation(3, from_=-20)), {"one_shot": True}, TakeOff("clock")),
         (Refreshing(GEN, FLIGHT), {"valid_for": 70.1}, Board(FLIGHT)),
         # Who has just waited for it takes it, whatever its age.
-        (Current(generation(3, from_=-90)), {"landed": 3}, Use(generation(3, from_=-90))),
-        (Current(generation(3, from_=-90)), {"landed": 4}, TakeOff("clock")),
-        (Refreshing(generation(3, from_=-90), FLIGHT), {"landed": 2}, None),
-        (Refreshing(GEN, FLIGHT, rejected=True), {"landed": 3}, Board(FLIGHT)),
+        (Current(generation(3, from_=-90)), {"waited_for": 3}, Use(generation(3, from_=-90))),
+        (Current(generation(3, from_=-90)), {"waited_for": 4}, TakeOff("clock")),
+        (Refreshing(generation(3, from_=-90), FLIGHT), {"waited_for": 2}, None),
+        (Refreshing(GEN, FLIGHT, rejected=True), {"waited_for": 3}, Board(FLIGHT)),
     ],
 )
 def test_on_demand_of_something_special(
@@ -137,7 +137,7 @@ def test_on_demand_of_something_special(
 def test_the_very_first_generation_is_taken_whatever_its_age_by_who_waited_for_it() -> None:
     first = generation(1)
     for state in (Current(first), Refreshing(first, FLIGHT)):
-        assert on_demand(state, now=100, landed=1) == Use(first)
+        assert on_demand(state, now=100, waited_for=1) == Use(first)
         assert on_demand(state, now=100) != Use(first)
 
 
@@ -287,21 +287,21 @@ def test_a_log_out_ends_what_there_is_and_keeps_the_first_reason(state: State) -
 
 @pytest.mark.parametrize("state", ALL)
 def test_closing_keeps_what_was_seen_last(state: State) -> None:
-    assert on_close(state) == Closed(seen(state))
+    assert on_close(state) == Closed(public_state(state))
 
 
 def test_what_the_world_sees() -> None:
     with_login: list[State] = [Current(GEN), Rejected(GEN), Refreshing(GEN, FLIGHT)]
     for state in with_login:
-        assert seen(state) == LoggedIn(3, frozenset({"read"}))
-        assert held(state) is GEN
+        assert public_state(state) == LoggedIn(3, frozenset({"read"}))
+        assert generation_of(state) is GEN
     without: list[State] = [Vacant(), LoggingIn(FLIGHT)]
     for state in without:
-        assert seen(state) == LoggedOut("never_logged_in")
-        assert held(state) is None
-    assert seen(OUT) is OUT
-    assert seen(CLOSED) == LoggedIn(3)
-    assert [airborne(state) for state in ALL] == [None, FLIGHT, None, None, FLIGHT, None, None]
+        assert public_state(state) == LoggedOut("never_logged_in")
+        assert generation_of(state) is None
+    assert public_state(OUT) is OUT
+    assert public_state(CLOSED) == LoggedIn(3)
+    assert [flight_of(state) for state in ALL] == [None, FLIGHT, None, None, FLIGHT, None, None]
 
 
 # --- when a generation gets early, stale and expired ---------------------------------------

@@ -30,8 +30,8 @@ from trioauth._core.state import (
     Use,
     UseAndRefresh,
     Vacant,
-    airborne,
-    held,
+    flight_of,
+    generation_of,
     on_adoption,
     on_close,
     on_demand,
@@ -41,7 +41,7 @@ from trioauth._core.state import (
     on_refresh,
     on_rejection,
     on_take_off,
-    seen,
+    public_state,
 )
 
 from .fuzzing import examples
@@ -177,7 +177,7 @@ class World(RuleBasedStateMachine):
         # Who asks may have waited for this generation, an older one, or one that is replaced.
         landed = 0 if behind is None else max(0, self.numbers - behind)
         decision = on_demand(
-            self.state, now=self.now, valid_for=valid_for, one_shot=one_shot, landed=landed
+            self.state, now=self.now, valid_for=valid_for, one_shot=one_shot, waited_for=landed
         )
         expected = self.books.decide(self.now, valid_for, one_shot=one_shot, landed=landed)
         assert decision == (self.state if expected == "the state itself" else expected)
@@ -296,7 +296,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.numbers > 15)
     @rule()
     def the_session_closes(self) -> None:
-        last, before = seen(self.state), self.state
+        last, before = public_state(self.state), self.state
         self.state = on_close(self.state)
         if self.books.login == "closed":
             assert self.state is before
@@ -306,8 +306,8 @@ class World(RuleBasedStateMachine):
     @invariant()
     def the_state_is_as_the_books_say(self) -> None:
         books = self.books
-        assert held(self.state) is books.generation
-        assert airborne(self.state) is books.flight
+        assert generation_of(self.state) is books.generation
+        assert flight_of(self.state) is books.flight
         match self.state:
             case Vacant(setback):
                 assert (books.login, books.generation, books.flight) == ("none yet", None, None)
@@ -344,7 +344,7 @@ class World(RuleBasedStateMachine):
             ):
                 expected = self.books.decide(now, valid_for, one_shot=one_shot, landed=landed)
                 decision = on_demand(
-                    self.state, now=now, valid_for=valid_for, one_shot=one_shot, landed=landed
+                    self.state, now=now, valid_for=valid_for, one_shot=one_shot, waited_for=landed
                 )
                 assert decision == (self.state if expected == "the state itself" else expected)
 
@@ -353,15 +353,15 @@ class World(RuleBasedStateMachine):
         books = self.books
         if books.generation is not None:
             number = books.generation.number
-            assert seen(self.state) == LoggedIn(number, frozenset({f"scope-{number}"}))
+            assert public_state(self.state) == LoggedIn(number, frozenset({f"scope-{number}"}))
         elif books.login == "none yet":
-            assert seen(self.state) == LoggedOut("never_logged_in")
+            assert public_state(self.state) == LoggedOut("never_logged_in")
         else:
-            assert seen(self.state) == (books.outcome or books.last)
+            assert public_state(self.state) == (books.outcome or books.last)
 
     @invariant()
     def a_flight_is_in_the_air_exactly_when_the_state_says_so(self) -> None:
-        flight = airborne(self.state)
+        flight = flight_of(self.state)
         assert (flight is not None) == isinstance(self.state, LoggingIn | Refreshing)
         assert flight is None or flight in self.in_the_air
 

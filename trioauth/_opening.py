@@ -1,4 +1,12 @@
-"""open_session: how a session is put together, opened, and closed."""
+"""open_session: how a session is put together, opened and closed.
+
+1. `open_session` checks its arguments, and makes what needs no trio: a `_Plan`.
+2. ``async with`` opens the only nursery. `_Plan.build` puts the parts together, from the lowest to
+   the highest; where a lower part must call a higher one, it is given a function here.
+3. `_start` begins as the arguments or the store say.
+4. At the end flights get ``close_grace`` seconds, then the nursery is cancelled, then the clients
+   are closed. The block's exception comes out as itself (P19).
+"""
 
 from __future__ import annotations
 
@@ -52,7 +60,7 @@ _NOT_ASYNC = {
 }
 
 
-# Not itself decorated with asynccontextmanager: mypy 1.10 takes no client_options of what is.
+# Not decorated with asynccontextmanager itself: mypy 1.10 would lose **client_options.
 def open_session(
     grant: Grant,
     *,
@@ -72,42 +80,42 @@ def open_session(
         async with trioauth.open_session(grant, base_url="https://api.example.com") as session:
             response = await session.get("/me")
 
-    Exceptions from the block come out as themselves, never wrapped in a group.
+    Exceptions of the block come out as themselves, never wrapped in a group.
 
     Args:
       grant: How tokens are obtained without a human: `RefreshTokenGrant`, `ClientCredentialsGrant`,
           `BearerRefreshGrant`, or any async function like `Grant`. Never called twice at once.
-      tokens: Start logged in with these, whatever the store says. For the first run after a human
-          logged in; later ones leave it to the store.
+      tokens: Start a login with these, whatever the store has. For the first run, after a human has
+          logged in; later runs leave it out, and use the store.
       store: Where tokens are kept between runs and shared with other processes, such as
           `FileStore`. By default they are kept in memory.
-      base_url: As `httpx.AsyncClient` has it. Its origin may have the token.
-      origins: Others that may, such as ``"https://files.example.com"``. (One redirect httpx does
-          not take for one to elsewhere: from http to https of the same loopback host.) A redirect
-          from one origin to another arrives without the token even if both are listed, because
-          httpx takes it away there: the 401 says ``not_ours``, and a request for the other origin
-          itself is signed.
-      policy: When to refresh, how often to try, how long to wait.
-      observers: Functions that are told what happens; see `trioauth.events`.
-      is_rejected: Says of a response whether it refuses the token, so that a refresh may help.
-          By default a 401 does, unless its challenges say otherwise (`trioauth.challenge`).
-      client_options: Those of `httpx.AsyncClient`. The ones that say how to reach the network
-          (``transport``, ``mounts``, ``proxy``, ``verify``, ``cert``, ``trust_env``, ``http1``,
-          ``http2``) hold for the token endpoint, too. Plain http to loopback never goes through a
-          proxy, whatever the environment says; where a transport in ``mounts`` leads is yours to
-          know. ``cookies`` are those that each login begins with.
+      base_url: As for `httpx.AsyncClient`. Its origin may have the token.
+      origins: Other origins that may have the token, such as ``"https://files.example.com"``. After
+          a redirect from one origin to another, httpx removes the token even if both are listed
+          (except from http to https of the same loopback host): a 401 there has ``not_ours``.
+          Send a request to the other origin itself instead.
+      policy: When to refresh, how often to try, how long to wait; see `RefreshPolicy` for the
+          defaults.
+      observers: Functions that are called with each event; see `trioauth.events`.
+      is_rejected: Takes a response, and says whether it refuses the token, so that a refresh may
+          help. By default a 401 does, unless its challenges say otherwise (`trioauth.challenge`).
+      client_options: The options of `httpx.AsyncClient`, except ``auth``. Those that say how to
+          reach the network (``transport``, ``mounts``, ``proxy``, ``verify``, ``cert``,
+          ``trust_env``, ``http1``, ``http2``) hold for the token endpoint, too. Plain http to
+          loopback never goes through a proxy of the environment; what a transport in ``mounts``
+          does is up to you. Each login begins with ``cookies``.
 
     Cancellation:
       Delayed, for up to ``close_grace`` seconds, if a refresh is in the air when you leave: a
-      server that rotates refresh tokens has already forgotten the old one. Then it is cancelled.
-      Nothing is left running.
+      server that rotates refresh tokens has already dropped the old one. Then the refresh is
+      cancelled. Nothing is left running.
 
     Raises:
-      ValueError: There is no origin, or one that can't be trusted with a token; or ``proxy``
-          would have to carry plain http.
-      TypeError: An argument is of the wrong kind.
-      RuntimeError: This is not trio: ``trio.run`` starts the program.
-      StoreError: The store can't be read. Nothing was overwritten.
+      ValueError: There is no origin, or one that must not have a token (plain http to another
+          host); or ``proxy`` would carry plain http to loopback.
+      TypeError: An argument is of the wrong kind; the message names it.
+      RuntimeError: This does not run in trio: start the program with ``trio.run``.
+      StoreError: The store can't be read, or has another client's login. Nothing was saved.
     """
     if callable(observers):
         raise TypeError("observers must be several functions, not one: observers=[...]")
@@ -122,8 +130,8 @@ def open_session(
 
         store = MemoryStore()
     network: Any = {k: v for k, v in client_options.items() if k in NETWORK_OPTIONS}
-    # Never reuse connections to the token endpoint: if a stale one breaks, nobody knows whether the
-    # refresh token was used.
+    # Never reuse connections to the token endpoint: if a stale one breaks, we can't know whether
+    # the refresh token was used.
     network["limits"] = httpx.Limits(max_keepalive_connections=0)
     plan = _Plan(
         grant=grant,
@@ -140,7 +148,7 @@ def open_session(
 
 @final
 class _Opening(AbstractAsyncContextManager["Session"]):
-    """What `open_session` returns: good for one ``async with``, and for nothing else."""
+    """What `open_session` returns: for one ``async with``, and for nothing else."""
 
     __slots__ = ("_block", "_entered")
 
@@ -148,7 +156,7 @@ class _Opening(AbstractAsyncContextManager["Session"]):
         self._block = block
         self._entered = False
 
-    # Control-C waits until the session is open, or closed: the next checkpoint raises it.
+    # Control-C is held back while the session opens and closes; the next checkpoint raises it.
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Session:
         if self._entered:
@@ -169,7 +177,7 @@ class _Opening(AbstractAsyncContextManager["Session"]):
         await self._block.__aexit__(kind, value, traceback)  # noqa: ASYNC102  # as `_keep_open` says
 
     if not TYPE_CHECKING:  # pragma: no branch  # it is so whenever this runs
-        # Hidden from type checkers, to which it would say that there is every name.
+        # Hidden from type checkers: with a __getattr__, each mistyped name would type-check.
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_") or not hasattr(Session, name):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -182,7 +190,7 @@ class _Opening(AbstractAsyncContextManager["Session"]):
 @final
 @attrs.frozen(kw_only=True)
 class _Plan:
-    """What a session is put together from, once there is a nursery."""
+    """All that a session is put together from, once there is a nursery."""
 
     grant: Grant
     vault: Vault
@@ -195,7 +203,7 @@ class _Plan:
 
     @property
     def unattended(self) -> bool:
-        """Whether the grant can obtain the first tokens, too."""
+        """Whether the grant can also obtain the first tokens, without a human."""
         return getattr(self.grant, "unattended", False)
 
     def build(self, nursery: trio.Nursery) -> tuple[Session, Records, Timers]:
@@ -212,7 +220,7 @@ class _Plan:
             machine, records, self.vault, self.grant, self.endpoint, lock, logins.revoke_late
         )
         flights = Flights(machine, renewal, logins, nursery)
-        logins.ground = flights.ground
+        logins.cancel_renewals = flights.cancel_renewals
         timers = Timers(machine, flights, self.vault)
         records.save_later = timers.save_later
         source = TokenSource(machine, flights, self.vault)
@@ -232,7 +240,7 @@ class _Plan:
 async def _start(
     plan: _Plan, session: Session, records: Records, timers: Timers, tokens: Tokens | None
 ) -> None:
-    """Start as ``tokens`` say, or else as the store says."""
+    """Begin with ``tokens``, else as the store says, else without a login."""
     machine, vault, policy = session._machine, plan.vault, plan.policy
     asked_at = machine.clock.now()
     try:
@@ -249,7 +257,7 @@ async def _start(
         generation = records.restore(record, record.tokens)
         machine.become(on_log_in(machine.state, generation))
     elif record is not None and not plan.unattended:
-        # A record from before 0.1.0 does not say why: it has only been seen in a shared store.
+        # A record of version 0.1.0 does not say why; another process has written it.
         machine.become(LoggedOut(record.ended or "elsewhere", at_unix=record.ended_at_unix))
     if policy.keep_fresh:
         session._flights.start_soon(timers.keep_fresh)
@@ -257,7 +265,7 @@ async def _start(
 
 @asynccontextmanager
 async def _keep_open(plan: _Plan, tokens: Tokens | None) -> AsyncGenerator[Session, None]:
-    """Keep a session open while the block runs: the inside of `open_session`."""
+    """Open a session, keep it open while the block runs, and close it."""
     if not trio.lowlevel.in_trio_run():
         raise RuntimeError(
             "a session needs trio: open it in what trio.run(...) runs (asyncio has no trio in it); "
@@ -266,7 +274,7 @@ async def _keep_open(plan: _Plan, tokens: Tokens | None) -> AsyncGenerator[Sessi
     clients = AsyncExitStack()
     crash: BaseException | None = None
     try:
-        # Outside the nursery: what goes wrong in closing them belongs to no group either.
+        # The clients are closed outside the nursery, so that an error there is in no group.
         async with clients, trio.open_nursery() as nursery:
             session, records, timers = plan.build(nursery)
             clients.push_async_callback(session._close_clients)
@@ -280,14 +288,14 @@ async def _keep_open(plan: _Plan, tokens: Tokens | None) -> AsyncGenerator[Sessi
                 await session._flights.close()  # noqa: ASYNC102  # shielded, and bounded, inside
                 nursery.cancel_scope.cancel(reason="trioauth: the session is closed")
     except BaseExceptionGroup as group:
-        # The one that the nursery made. No task of ours raises, so it holds the block's exception
-        # and perhaps a cancellation; unless somebody pressed Control-C in a grant, say.
+        # The nursery made this group. Tasks of ours don't raise, so it holds the block's exception
+        # and perhaps a cancellation; or else Control-C, pressed while a grant or a store ran.
         others = [exc for exc in group.exceptions if not isinstance(exc, trio.Cancelled)]
         if len(others) > 1:
             raise
         if crash is None or (others and (_is_cancellation(crash) or _is_exit(others[0]))):
             crash = (others or group.exceptions)[0]
-        # The block's own exception, and not what trio may have made of a group.
+        # The block's own exception object, also if that is a group, which trio may have rebuilt.
         _reraise(crash)
 
 
@@ -299,7 +307,7 @@ def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its orde
     observers: tuple[object, ...],
     is_rejected: object,
 ) -> None:
-    """Name what is of the wrong kind before anything happens."""
+    """Raise `TypeError` for an argument of the wrong kind, before anything happens."""
     if not callable(grant) or isinstance(grant, type):
         raise TypeError(f"grant must be a grant or an async function, not {_kind(grant)}")
     if tokens is not None and not isinstance(tokens, Tokens):
@@ -321,7 +329,7 @@ def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its orde
 
 
 def _check_options(client_options: ClientOptions) -> None:
-    """Name an option that httpx would refuse only when its client is made."""
+    """Raise `TypeError` for an unknown option: httpx would do so only when its client is made."""
     if "auth" in client_options:
         raise TypeError("auth= is what the session is for; per request, auth=None sends unsigned")
     if unknown := sorted(client_options.keys() - ClientOptions.__annotations__.keys()):
@@ -333,7 +341,7 @@ def _kind(value: object) -> str:
 
 
 def _is_cancellation(exc: BaseException) -> bool:
-    """Say whether it is nothing else: a block with a nursery in it raises a whole group of them."""
+    """Say whether this is a cancellation, or a group of cancellations from a nursery."""
     if isinstance(exc, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", exc)
         return all(map(_is_cancellation, group.exceptions))
@@ -341,16 +349,16 @@ def _is_cancellation(exc: BaseException) -> bool:
 
 
 def _is_exit(exc: BaseException) -> bool:
-    """Say whether it ends the program, such as Control-C: no other exception may hide it."""
+    """Say whether this ends the program, such as Control-C: no other exception may hide it."""
     return not isinstance(exc, Exception | BaseExceptionGroup)
 
 
 def _reraise(exc: BaseException) -> NoReturn:
-    """Raise an exception as it was, without the group around it as its context."""
+    """Raise an exception without making the group around it its ``__context__``."""
     context = exc.__context__
     try:
         raise exc
     finally:
         exc.__context__ = context
-        # Or the traceback holds the frame, and the frame the exception.
+        # Else traceback and frame keep each other alive.
         del exc, context

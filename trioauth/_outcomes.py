@@ -1,11 +1,12 @@
-"""Why a refresh began and why a login ended: the two vocabularies, and their words for people."""
+"""Outcomes: why a refresh began and why a login ended; as codes, and in words for a person."""
 
 from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
 RefreshCause: TypeAlias = Literal["clock", "rejected", "asked_for"]
-"""Why a refresh was started: the token is old, a server refused it, or `Session.refresh`."""
+"""Why a refresh was started: the token was old; a server refused it; the program asked for a token
+without a login, or called `Session.refresh`."""
 
 CAUSES: Final[dict[RefreshCause, str]] = {
     "clock": "the token was old",
@@ -20,13 +21,13 @@ LogoutReason: TypeAlias = Literal[
 """Why there is no login:
 
 ``never_logged_in``
-    Nobody has logged in yet.
+    There was no login yet.
 ``asked``
     `Session.log_out` was called.
 ``refused``
-    The authorization server said no; ``cause`` is its answer.
+    The authorization server refused to renew; ``cause`` is its answer.
 ``unavailable``
-    It could not be asked, the token no longer worked, and the policy says to log out then.
+    No refresh was possible, the token no longer worked, and ``when_unavailable`` is "log_out".
 ``replaced``
     A new login took its place, here or in another process that shares the store.
 ``elsewhere``
@@ -47,7 +48,7 @@ REMEDIES: Final[dict[LogoutReason, str]] = {
     "never_logged_in": "await session.log_in(...), or pass tokens= to open_session(), to begin",
     "replaced": "ask again",
 }
-"""What to do, where it is not to log in again."""
+"""What to do, for the reasons where that is not "log in again"."""
 
 UNREMARKABLE: Final[frozenset[LogoutReason]] = frozenset({"never_logged_in", "asked", "replaced"})
-"""What this very program has done, or has not done yet."""
+"""Reasons that need no explanation: the program itself has logged in or out, or not yet."""

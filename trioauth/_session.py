@@ -1,4 +1,4 @@
-"""Session: an HTTP client session that stays logged in. `open_session` is its only door."""
+"""Session: an HTTP client session that stays logged in. Made only by `open_session`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 
 from ._core.asking import check_obtains
 from ._core.login_state import LoggedIn, LoggedOut
-from ._core.state import held, seen
+from ._core.state import generation_of, public_state
 from ._core.statistics import Statistics, take_statistics
 from ._errors import LoggedOutError
 from ._http.attach import ClientT, attach
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from .oauth._endpoint import TokenEndpoint
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
-_GOODBYE = 1.0
+_CLOSING = 1.0
 
 
 class Opened(type):
-    """Metaclass for what you get from ``open_something()``: calling the class says so."""
+    """Metaclass of a class whose objects come from ``open_...()``; calling the class raises."""
 
     def __call__(cls, *_: object, **__: object) -> NoReturn:
         name = cls.__qualname__
@@ -46,10 +46,13 @@ class Session(ClientMethods, metaclass=Opened):
 
     Its methods `get`, `post`, `put`, `patch`, `delete`, `head`, `options`,
     `request`, `stream`, `send` and `build_request` are those of
-    `httpx.AsyncClient`, with the same signatures. Beyond what httpx raises, they
-    raise `LoggedOutError`, `RefreshUnavailableError`, `GrantMisconfiguredError`
-    and `OriginError`. If one is cancelled while it waits for a refresh, the
-    refresh goes on.
+    `httpx.AsyncClient`, with the same signatures. Each request gets the access
+    token; if the API refuses it with a 401, the token is refreshed once for all
+    tasks, and the request is sent again.
+
+    Besides httpx's exceptions they raise `LoggedOutError`, `RefreshUnavailableError`,
+    `GrantMisconfiguredError` and `OriginError`. A request that is cancelled while
+    it waits for a refresh leaves at once, and the refresh goes on.
     """
 
     def __init__(
@@ -73,12 +76,12 @@ class Session(ClientMethods, metaclass=Opened):
     def __repr__(self) -> str:
         return f"<trioauth.Session {self.state} at {id(self):#x}>"
 
-    # --- looking ---------------------------------------------------------------------------
+    # --- state -----------------------------------------------------------------------------
 
     @property
     def state(self) -> LoggedIn | LoggedOut:
-        """Whether there is a login: `LoggedIn` or `LoggedOut`. After closing, the last one."""
-        return seen(self._machine.state)
+        """`LoggedIn`, or `LoggedOut` with its reason. After closing, the last state before that."""
+        return public_state(self._machine.state)
 
     @property
     def logged_in(self) -> bool:
@@ -92,19 +95,16 @@ class Session(ClientMethods, metaclass=Opened):
         return state.generation if isinstance(state, LoggedIn) else 0
 
     def statistics(self) -> Statistics:
-        """Return what the session looks like inside. Not a checkpoint."""
+        """Return the figures of the session at this moment. Not a checkpoint."""
         return take_statistics(self._source, resent=self._signer.resent)
 
     def explain(self) -> str:
-        """Say for a person what the session is up to, in a few lines. Not a checkpoint.
+        """Say what the session is doing, and why, for a person to read. Not a checkpoint.
 
-        Whether it is logged in, and if not, why; why and when it last refreshed, who waited, and
-        how that ended; whether the store has the newest; what happens next; and what happened
-        lately. Works at any time, after the session was closed, too. There is no secret in it.
-        The wording may change: programs ask `state` and `statistics`.
-
-        Returns:
-          Text for `print`, a log or a notebook, where it shows itself line by line.
+        A few lines for `print`, a log or a notebook: whether the session is logged in, and why;
+        the last refresh; the store; what happens next; the last events. It works at any time, also
+        after closing, and has no secrets. The wording may change: programs should use `state` and
+        `statistics`.
         """
         from ._core.explain import explain, look
 
@@ -115,21 +115,21 @@ class Session(ClientMethods, metaclass=Opened):
 
     @property
     def http(self) -> httpx.AsyncClient:
-        """The authenticated client, to hand to whatever takes one. The session closes it.
+        """The authenticated client, for libraries that take an `httpx.AsyncClient`.
 
-        Made when first asked for; its connection pool with the first request. ``auth=None`` sends
-        a request without the token.
+        The session closes it. It is made on first use, and its connection pool with the first
+        request. A request with ``auth=None`` is sent without the token.
 
-        A request waits for a connection for as long as ``timeout=`` says, in seconds, here or in
-        `open_session`; 30 if neither says anything, without end with ``pool=None``. With
-        ``http2=True``, or a transport of your own, httpx's pool is waited for instead.
+        A request waits for a connection as long as the ``timeout=`` of the request or of
+        `open_session` says, in seconds; by default 30, with ``pool=None`` without end. With
+        ``http2=True``, or with a transport of your own, httpx's pool does the waiting.
 
         Raises:
           trio.ClosedResourceError: The session is closed.
         """
         self._machine.check_here()
         self._machine.check_open()
-        # Some of what takes a client closes it when it is closed itself.
+        # A library that was given the client may have closed it: then make another.
         if self._http is None or self._http.is_closed:
             self._http = self._make_client()
         return self._http
@@ -137,16 +137,17 @@ class Session(ClientMethods, metaclass=Opened):
     def attach(self, client: ClientT) -> ClientT:
         """Sign the requests of a client of your own, of httpx or httpx2, and return it.
 
-        Sets its ``auth`` and leaves the rest alone; closing it stays yours. So do its cookies:
-        they stay when the login ends, and go along with the next one's token, unless you drop them.
+        It sets the client's ``auth`` and nothing else; you close the client. Its cookies stay when
+        the login ends, and are sent with the next login's token unless you drop them.
 
         Args:
-          client: An ``AsyncClient``. Its ``base_url``, if any, must be of the session's origins.
+          client: An ``AsyncClient``. Its ``base_url``, if it has one, must be of an origin that may
+              have the token.
 
         Raises:
           OriginError: Its ``base_url`` may not have the token.
-          RuntimeError: Another session signs it, and is still open: take a client for each.
-          TypeError: It is no ``AsyncClient`` of httpx or httpx2.
+          RuntimeError: Another open session signs it: use one client for each session.
+          TypeError: It is not an ``AsyncClient`` of httpx or httpx2.
           trio.ClosedResourceError: The session is closed.
         """
         self._machine.check_here()
@@ -156,22 +157,23 @@ class Session(ClientMethods, metaclass=Opened):
     # --- tokens ----------------------------------------------------------------------------
 
     async def token(self, valid_for: float = 0.0) -> str:
-        """Return the access token, renewed if need be.
+        """Return the access token, after a refresh if one is needed.
 
-        For what does not go through an HTTP client: a WebSocket, gRPC, a subprocess.
+        Use it where no HTTP client is involved: for a WebSocket, gRPC, a subprocess.
 
         Args:
-          valid_for: Seconds it should be good for, at least. Where that is more than the server
-              gives at all, the best there is is returned.
+          valid_for: Seconds that the token must still be valid, 0 by default. If the server gives
+              shorter lifetimes, a token that is still fresh is returned.
 
         Cancellation:
-          Safe. You stop waiting; a refresh goes on for everybody else.
+          Safe. You stop waiting; a refresh goes on.
 
         Raises:
           LoggedOutError: There is no login; log in again.
-          RefreshUnavailableError: It had to be renewed, and that can't be done now; try later.
-          GrantMisconfiguredError: The server does not know this client; mend the configuration.
+          RefreshUnavailableError: A refresh was needed and failed; try later, see ``retry_at``.
+          GrantMisconfiguredError: The server does not accept this client; mend the configuration.
           trio.ClosedResourceError: The session is closed.
+          ValueError: ``valid_for`` is negative or NaN.
         """
         self._machine.check_here()
         await trio.lowlevel.checkpoint()
@@ -185,24 +187,25 @@ class Session(ClientMethods, metaclass=Opened):
         return generation.tokens.access_token
 
     def token_nowait(self) -> str:
-        """Return the access token if it is at hand. Not a checkpoint.
+        """Return the access token if that needs no waiting. Not a checkpoint.
 
-        If it expires soon, or is not at hand, a refresh is started in the background.
+        If the token is early or stale, or has been refused, a refresh starts in the background.
 
         Raises:
-          trio.WouldBlock: One would have to wait for a refresh.
+          trio.WouldBlock: `token` would wait for a refresh.
           LoggedOutError: As `token`, and so the others.
           RefreshUnavailableError: As `token`.
           GrantMisconfiguredError: As `token`.
           trio.ClosedResourceError: As `token`.
         """
         self._machine.check_here()
-        return self._source.at_hand().tokens.access_token
+        return self._source.obtain_nowait().tokens.access_token
 
     async def refresh(self) -> None:
-        """Renew the token now, or wait for the refresh that is in the air already.
+        """Renew the token now, or wait for the refresh that is already in the air.
 
-        Within `RefreshPolicy.cooldown` of a failed refresh the server is not asked again.
+        Within ``cooldown`` seconds of a failed refresh (`RefreshPolicy`) the server is not asked
+        again, and this raises the failure.
 
         Cancellation:
           Safe. You stop waiting; the refresh goes on.
@@ -215,26 +218,25 @@ class Session(ClientMethods, metaclass=Opened):
         """
         self._machine.check_here()
         await trio.lowlevel.checkpoint()
-        await self._source.renewed()
+        await self._source.refresh()
 
     def reject(self, generation: int) -> None:
-        """Report that a server refused a generation, where httpx can't see it. Not a checkpoint.
+        """Report that a server refused a token outside httpx, as a WebSocket does with code 4401.
 
-        A WebSocket that was closed with 4401, say. The next who needs a token gets a newer one.
-        Idempotent; late news, of an older generation than the current one, is ignored. So is
-        news of each new token within a minute, after `RefreshPolicy.max_futile` of them, but for
-        one per pause: then refreshing is of no use.
+        Not a checkpoint. The next task that needs a token waits for a newer one. Idempotent; a
+        report of an older generation is ignored. So are reports, except for one per pause, after
+        ``max_futile`` refreshes (`RefreshPolicy`) whose tokens were reported within a minute.
 
         Args:
-          generation: What `Session.generation` was when `token` had returned it. (Not before: a
-              token that was renewed just then has a later number.) Of a request:
-              ``response.extensions["trioauth"].generation``.
+          generation: The number of the refused token: `Session.generation`, read just after `token`
+              has returned. (If it is read before, `token` may renew, and return a later one.) For a
+              request it is ``response.extensions["trioauth"].generation``.
         """
         self._machine.check_here()
         self._signer.report(generation)
 
     async def wait_logged_out(self) -> LoggedOut:
-        """Wait until the login ends, and return how. At once if there is none.
+        """Wait until the login ends, and return its `LoggedOut`. Return at once without a login.
 
         Cancellation:
           Safe. Nothing is changed.
@@ -246,21 +248,21 @@ class Session(ClientMethods, metaclass=Opened):
         machine.check_here()
         await trio.lowlevel.checkpoint()
         machine.check_open()
-        login = None if (generation := held(machine.state)) is None else generation.login
+        login = None if (generation := generation_of(machine.state)) is None else generation.login
         if login is None:
             state = self.state
             assert isinstance(state, LoggedOut)  # noqa: S101  # an open session without a login
             return state
-        await login.over.wait()
+        await login.ended.wait()
         if login.outcome is None:
-            machine.fail_ended(login)
+            machine.raise_ended(login)
         return login.outcome
 
     async def wait_logged_in(self) -> LoggedIn:
-        """Wait until there is a login, and return it. At once if there is one.
+        """Wait until there is a login, and return its `LoggedIn`. Return at once if there is one.
 
-        With a store that the program has passed, a login that is made elsewhere counts, too: the
-        store is looked into once a second.
+        With ``store=``, a login that another process has begun counts, too: the store is read once
+        a second.
 
         Cancellation:
           Safe. Nothing is changed.
@@ -284,25 +286,24 @@ class Session(ClientMethods, metaclass=Opened):
 
     @asynccontextmanager
     async def open_nursery(self) -> AsyncGenerator[trio.Nursery, None]:
-        """Open a nursery that lives as long as the login.
+        """Open a nursery that is cancelled when the login ends.
 
-        When the login ends, everything in the block is cancelled, and the block raises
-        `LoggedOutError`, bare. Other exceptions come as from any nursery, in a group; a
-        `LoggedOutError` of a task that met the end of the login itself is left out of it.
+        The block then raises `LoggedOutError` itself, not in a group. Other exceptions are in a
+        group, as with any nursery; the `LoggedOutError` of each task is left out of it.
 
         Cancellation:
           As any nursery: everything in it is cancelled.
 
         Raises:
           LoggedOutError: There is no login, or it ended.
-          RefreshUnavailableError: There is none yet, and the grant can't get one now.
-          GrantMisconfiguredError: There is none yet, and the server does not know this client.
+          RefreshUnavailableError: There is no login yet, and the grant can't begin one now.
+          GrantMisconfiguredError: As before, and the server does not accept this client.
           trio.ClosedResourceError: The session is closed, or was closed.
         """
         machine = self._machine
         machine.check_here()
         await trio.lowlevel.checkpoint()
-        login = (held(machine.state) or await self._source.obtain()).login
+        login = (generation_of(machine.state) or await self._source.obtain()).login
         others: BaseException | None = None
         scope = trio.CancelScope()
         login.scopes.add(scope)
@@ -311,45 +312,46 @@ class Session(ClientMethods, metaclass=Opened):
                 async with trio.open_nursery() as nursery:
                     yield nursery
         except BaseExceptionGroup as group:
-            if not login.over.is_set():
+            if not login.ended.is_set():
                 raise
-            # Five hundred tasks that met the end of the login have one thing to say.
+            # Each task may have raised it. One for the block is enough, and is raised below.
             _, others = group.split(LoggedOutError)
         finally:
             login.scopes.discard(scope)
         if others is not None:
             raise others
-        if login.over.is_set():
-            machine.fail_ended(login)
+        if login.ended.is_set():
+            machine.raise_ended(login)
 
     # --- logging in and out ----------------------------------------------------------------
 
     async def log_in(
         self, tokens: Tokens | Callable[[TokenEndpoint], Awaitable[Tokens]] | None = None
     ) -> None:
-        """Begin a new login. One that there was ends with the reason ``replaced``.
+        """Begin a new login. The login before, if there is one, ends with the reason ``replaced``.
 
-        That one is not revoked: some servers would revoke the new tokens along with the old. Call
-        `log_out` first if it should be.
+        The old login is not revoked, because some servers would revoke the new tokens with it. To
+        revoke it, call `log_out` first.
 
         Args:
-          tokens: The first tokens; or an async function that obtains them from a human, given the
-              session's `TokenEndpoint`; or None to ask the grant, if it needs no human. One task
-              asks at a time: others that call this with a function meanwhile wait for its login.
+          tokens: One of three. The first tokens. Or an async function that takes the session's
+              `TokenEndpoint` and returns tokens, by asking a person. Or None, the default, to ask
+              the grant, if it needs no human. Only one task asks at a time: other tasks that call
+              this with a function or None wait for its login.
 
         Cancellation:
           All or nothing. While tokens are being obtained, nothing has happened yet. From then on
           the login is completed without you.
 
         Raises:
-          TypeError: Those are no tokens.
-          StoreError: The login could not be kept. Of a function: before it is called, so no person
-              is asked for nothing. Otherwise afterwards: the login has begun, and lasts as long as
-              the session.
+          TypeError: ``tokens``, or what the function returned, is not `Tokens`.
+          StoreError: The store can't save the login. With a function: raised before it is called,
+              so that no person is asked in vain. Otherwise raised afterwards: the login has begun,
+              and lasts as long as the session.
           trio.TooSlowError: The grant took longer than `RefreshPolicy.timeout`.
           LoggedOutError: `log_out` was called before it was complete.
           trio.ClosedResourceError: The session is closed.
-          Exception: Whatever the function raises; the session is as it was.
+          Exception: What the function or the grant raised; the session is as it was.
         """
         machine = self._machine
         machine.check_here()
@@ -362,15 +364,15 @@ class Session(ClientMethods, metaclass=Opened):
         await self._asking.obtain(tokens)
 
     async def log_out(self, *, revoke: bool = True) -> None:
-        """End the login: the state at once, then the store, then the server.
+        """End the login: first the state, at once; then the store; then the server.
 
-        Whoever waits for a token is told before the first checkpoint of this call. That the store
-        or the server could not be told is no error here: observers get `events.NotSaved` and
-        `events.NotRevoked`. Without a login nothing happens.
+        Tasks that wait for a token get `LoggedOutError` before the first checkpoint of this call.
+        If the store or the server can't be told, this raises nothing: observers get
+        `events.NotSaved` or `events.NotRevoked`. Without a login nothing happens.
 
         Args:
-          revoke: Whether the grant should revoke the tokens, if it can (RFC 7009). Takes
-              ``close_grace`` seconds at most.
+          revoke: Whether the grant, if it can, revokes the tokens (RFC 7009), in at most
+              ``close_grace`` seconds. True by default.
 
         Cancellation:
           Safe. The session is logged out already; the store and the server are told without you.
@@ -390,7 +392,7 @@ class Session(ClientMethods, metaclass=Opened):
             self._http.forget_cookies()
 
     async def _close_clients(self) -> None:
-        with trio.move_on_after(_GOODBYE, shield=True):
+        with trio.move_on_after(_CLOSING, shield=True):
             try:
                 await self._asking.endpoint.aclose()
             finally:

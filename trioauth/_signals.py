@@ -1,12 +1,12 @@
 """SIGTERM, with which systemd, Docker and Kubernetes stop a program, as a cancellation.
 
 1. Without a handler the process ends at once. If a refresh is in the air, and the server rotates
-   refresh tokens, the login is lost: the old token is spent, and the new one is not stored.
-2. As a cancellation of the block, it makes a session leave as usual: the refresh gets
-   ``close_grace`` seconds to land and be stored (P8).
+   refresh tokens, the login is lost: the old token is spent, and the new one is not saved.
+2. With `cancel_on_sigterm` the block is cancelled, and a session in it closes as usual: the refresh
+   gets ``close_grace`` seconds to land and be saved (P8).
 
-There is one handler for all blocks that are open, in whatever order they are left. A handler that
-was there before is called, too.
+One handler serves all open blocks, in whatever order they are left. The handler that was installed
+before is called, too.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 @final
 @attrs.define(eq=False, repr=False)
 class _Blocks:
-    """The blocks that are open, each with the run of trio that it is in; and their handler."""
+    """The open blocks, each with its run of trio, and the one handler for them."""
 
     _scopes: dict[trio.CancelScope, trio.lowlevel.TrioToken] = attrs.field(
         factory=dict[trio.CancelScope, trio.lowlevel.TrioToken]
     )
     _before: _Handler = signal.SIG_DFL
-    """What is called too, and put back when the last block has been left."""
+    """The handler before: it is called, too, and installed again when the last block is left."""
 
     def enter(self, scope: trio.CancelScope) -> None:
         self._scopes[scope] = trio.lowlevel.current_trio_token()
         if len(self._scopes) == 1:
-            # None for a handler that was not installed by Python, which can't be put back.
+            # signal() returns None for a handler of C code, which Python can't install again.
             self._before = signal.signal(signal.SIGTERM, self._handle) or signal.SIG_DFL
 
     def leave(self, scope: trio.CancelScope) -> None:
@@ -51,7 +51,7 @@ class _Blocks:
         del self._scopes[scope]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # Between any two bytecodes, of trio's own perhaps: so not at once, but by trio's next step.
+        # A handler runs between any two bytecodes, perhaps of trio itself. So trio does it later.
         for scope, token in self._scopes.items():
             token.run_sync_soon(partial(scope.cancel, reason="SIGTERM"))
         if callable(self._before):
@@ -65,7 +65,7 @@ _blocks = _Blocks()
 def cancel_on_sigterm() -> Generator[trio.CancelScope, None, None]:
     """Cancel the block when the process is told to stop (SIGTERM), instead of dying at once.
 
-    Put it around everything that a program does, so that sessions in it are left in good order::
+    Put it around the whole program, so that the sessions in it are closed as usual::
 
         async def main():
             with trioauth.cancel_on_sigterm():
@@ -74,14 +74,14 @@ def cancel_on_sigterm() -> Generator[trio.CancelScope, None, None]:
 
         trio.run(main)
 
-    The block ends as that of `trio.move_on_after` does, and the program goes on after it; one that
-    has nothing more to do exits with status 0, which is what systemd calls a clean stop. For
-    another status look at ``cancelled_caught`` of the scope that the block gets. Blocks may be
-    nested; all of them are cancelled. A second signal changes nothing.
+    The block ends like that of `trio.move_on_after`, and the program goes on after it. If it ends
+    there, its exit status is 0, a clean stop for systemd. For another status use
+    ``cancelled_caught`` of the scope that the block gets. Blocks may be nested; all are cancelled.
+    A second signal changes nothing.
 
-    To leave takes up to ``close_grace`` seconds (`trioauth.RefreshPolicy`) while a refresh is in
-    the air. That must be less than the time before SIGKILL follows: 10 seconds with Docker, 30 with
-    Kubernetes, 90 with systemd. Windows has no such signal; there, nothing happens.
+    If a refresh is in the air, closing a session takes up to ``close_grace`` seconds
+    (`trioauth.RefreshPolicy`). That must be less than the time until SIGKILL: 10 seconds with
+    Docker, 30 with Kubernetes, 90 with systemd. Windows has no SIGTERM; nothing happens there.
 
     Raises:
       RuntimeError: Not in the main thread, where Python handles signals, or not inside `trio.run`.

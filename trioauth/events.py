@@ -1,12 +1,12 @@
-"""What a session tells its observers. Frozen, and without secrets.
+"""Events: what a session tells its observers. Frozen values, without secrets.
 
-An observer is a function of one argument, called in the middle of things: keep
-it short, and never let it block. If it raises, that is logged (to the logger
-``trioauth``), and the session goes on.
+An observer is a function of one argument, the event. It is called while the
+session changes its state, so keep it short, and never let it block. If it raises
+an `Exception`, that is logged (to the logger ``trioauth``), and the session goes on.
 
-The `str` of an event is a line for a person to read: ``observers=[print]`` is an
-observer. The same lines go to the logger ``trioauth.events`` without being asked
-for. What is there for that line alone does not count when events are compared.
+The `str` of an event is a line for a person: ``observers=[print]`` works. The
+same lines always go to the logger ``trioauth.events``. Attributes that are only
+there for that line are ignored when events are compared.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Event:
     time: float
     """When, on trio's clock (`trio.current_time`)."""
 
-    # One for all: attrs would compile one for each class whenever this is imported.
+    # One for all classes: attrs would compile one for each, at each import.
     def __repr__(self) -> str:
         values = (f"{each.name}={getattr(self, each.name)!r}" for each in attrs.fields(type(self)))
         return f"{type(self).__name__}({', '.join(values)})"
@@ -58,15 +58,15 @@ class _RefreshEnded(_Event):
     took: float = attrs.field(default=0.0, eq=False)
     """Seconds since it took off."""
     waited: int = attrs.field(default=0, eq=False)
-    """How many tasks have waited for it, those that left early included."""
+    """How many tasks have waited for it, including those that were cancelled."""
     tasks: tuple[str, ...] = attrs.field(default=(), eq=False)
-    """The names of the first few of them."""
+    """The names of the first five of them."""
 
 
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class RefreshStarted(_Event):
-    """A flight took off."""
+    """A refresh started: a flight took off."""
 
     flight: int
     """Numbered from 1 in each session."""
@@ -81,11 +81,11 @@ class RefreshStarted(_Event):
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class RefreshLanded(_RefreshEnded):
-    """A flight brought a new generation. It is current, and nobody has woken up yet."""
+    """A flight brought a new generation. It is current; the waiting tasks wake after this event."""
 
     generation: int
     adopted: bool
-    """The tokens were found in the store: somebody else had refreshed already."""
+    """Whether the tokens were found in the store, because another process had refreshed."""
 
     def __str__(self) -> str:
         found = ", found in the store" if self.adopted else ""
@@ -98,14 +98,14 @@ class RefreshLanded(_RefreshEnded):
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class RefreshFailed(_RefreshEnded):
-    """A flight came back with nothing; the login still stands, or see the `LoggedOut` after it."""
+    """A flight failed. The login goes on, unless a `LoggedOut` event follows."""
 
     error: str
     """The name of the exception's class; its text is in `Session.statistics`."""
     retry_at: float
     """When the next flight may start, on trio's clock."""
     words: str = attrs.field(default="", eq=False)
-    """The exception's class, and what it says if that surely holds no secret."""
+    """The exception's class, and its message if that is sure to hold no secret."""
 
     def __str__(self) -> str:
         pause = self.retry_at - self.time
@@ -119,7 +119,7 @@ class RefreshFailed(_RefreshEnded):
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class WaitStarted(_Event):
-    """A task boarded a flight."""
+    """A task boarded a flight: it waits for the refresh."""
 
     flight: int
     task: str
@@ -179,7 +179,7 @@ class LoggedIn(_Event):
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class LoggedOut(_Event):
-    """A login ended. Told before any waiting task wakes up: drop your caches here."""
+    """A login ended. The waiting tasks wake after this event: drop caches of its data here."""
 
     reason: LogoutReason
     words: str = attrs.field(default="", eq=False)
@@ -193,7 +193,7 @@ class LoggedOut(_Event):
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class Saved(_Event):
-    """The store holds this generation now."""
+    """The store has this generation now."""
 
     generation: int
 
@@ -204,14 +204,14 @@ class Saved(_Event):
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class NotSaved(_Event):
-    """The store did not take it; the session goes on with what is in memory, and tries again."""
+    """A save failed. The session goes on with the tokens in memory, and saves them again later."""
 
     generation: int
     error: str
     words: str = attrs.field(default="", eq=False)
     """Like `RefreshFailed.words`."""
     lost: bool = False
-    """The session is closed, so it is not tried again: what was in memory is gone."""
+    """Whether the session is closed, so that it is not saved again and is lost."""
 
     def __str__(self) -> str:
         what_next = (
@@ -228,7 +228,7 @@ class NotSaved(_Event):
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class Revoked(_Event):
-    """The authorization server was told that the login is over."""
+    """The authorization server has revoked the tokens of an ended login (RFC 7009)."""
 
     def __str__(self) -> str:
         return "revoked: the authorization server knows that the login is over"
@@ -237,7 +237,7 @@ class Revoked(_Event):
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class NotRevoked(_Event):
-    """The authorization server could not be told that the login is over."""
+    """The tokens of an ended login could not be revoked. They work until they expire."""
 
     error: str
     words: str = attrs.field(default="", eq=False)
@@ -269,7 +269,7 @@ Observer: TypeAlias = Callable[[Event], object]
 
 
 def who_waited(event: RefreshLanded | RefreshFailed) -> str:
-    """Say how many tasks have waited for a refresh, and who the first of them were."""
+    """Say how many tasks have waited for a refresh, and name the first of them."""
     if not event.waited:
         return "no task waited"
     count = "1 task" if event.waited == 1 else f"{event.waited} tasks"

@@ -20,7 +20,7 @@ VARIANTS: Final = (
                 "        self.launch(self.renewal.renew, flight)\n",
                 "        flight.began = trio.current_time()\n"
                 "        flight.deadline = flight.began + self.machine.policy.timeout\n"
-                "        self.aloft.add(flight)\n"
+                "        self.running.add(flight)\n"
                 "        self.waiting_to_fly[flight] = self.renewal.renew\n",
             ),
             Edit(
@@ -40,7 +40,7 @@ VARIANTS: Final = (
             ),
             Edit(
                 "flights",
-                "        flying.set(flight)\n",
+                "        current_flight.set(flight)\n",
                 "",
             ),
             Edit(
@@ -64,7 +64,7 @@ VARIANTS: Final = (
                 "source",
                 "            tell(events.WaitEnded(",
                 "            if cancelled:\n"
-                '                flight.ground("a waiter left")\n'
+                '                flight.cancel("a waiter left")\n'
                 "            tell(events.WaitEnded(",
             ),
         ),
@@ -97,8 +97,8 @@ VARIANTS: Final = (
             ),
             Edit(
                 "renewal",
-                "held, on_adoption, on_rotation",
-                "held, on_adoption, on_landing, on_rotation",
+                "generation_of, on_adoption, on_rotation",
+                "generation_of, on_adoption, on_landing, on_rotation",
             ),
         ),
         CANCELLATION + "test_p07_rotated_tokens_are_stored_before_anybody_wakes_up_with_them",
@@ -125,8 +125,8 @@ VARIANTS: Final = (
         (
             Edit(
                 "auth",
-                '        "_course",\n',
-                '        "_course",\n        "_scope",\n',
+                '        "_progress",\n',
+                '        "_progress",\n        "_scope",\n',
             ),
             Edit(
                 "auth",
@@ -185,8 +185,8 @@ VARIANTS: Final = (
             Edit(
                 "flights",
                 "        flight.late = True\n"
-                "        self.land(flight, self._best_of(flight, None))\n",
-                "        await flight.over.wait()\n",
+                "        self.land(flight, self._result_so_far(flight, None))\n",
+                "        await flight.done.wait()\n",
             ),
         ),
         AMENDED_TESTS
@@ -240,8 +240,8 @@ VARIANTS: Final = (
             Edit(
                 "signals",
                 "        if len(self._scopes) == 1:\n"
-                "            # None for a handler that was not installed by Python, "
-                "which can't be put back.\n"
+                "            # signal() returns None for a handler of C code, which Python "
+                "can't install again.\n"
                 "            self._before = signal.signal(signal.SIGTERM, self._handle) "
                 "or signal.SIG_DFL\n",
                 "        found = signal.signal(signal.SIGTERM, self._handle) or signal.SIG_DFL\n"

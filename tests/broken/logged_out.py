@@ -40,9 +40,9 @@ VARIANTS: Final = (
                 "words=careful(outcome.cause)\n"
                 "            )\n"
                 "        )\n"
-                "        self.over.add(login.id)\n"
+                "        self.ended_logins.add(login.id)\n"
                 "        login.end(outcome)\n",
-                "        self.over.add(login.id)\n"
+                "        self.ended_logins.add(login.id)\n"
                 "        login.end(outcome)\n"
                 "        self.forget_cookies()\n"
                 "        event = events.LoggedOut(time=trio.current_time(), "
@@ -67,7 +67,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "client",
-                "        if login is None or not login.over.is_set():\n",
+                "        if login is None or not login.ended.is_set():\n",
                 "        if True:\n",
             ),
         ),
@@ -79,8 +79,8 @@ VARIANTS: Final = (
         (
             Edit(
                 "logins",
-                "        login = Login(wished=True",
-                "        login = self.machine.login or Login(wished=True",
+                "        login = Login(by_log_in=True",
+                "        login = self.machine.login or Login(by_log_in=True",
             ),
         ),
         LOGGED_OUT + "test_p13_a_request_of_the_old_login_is_never_sent_with_the_new_ones_token",
@@ -108,7 +108,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "renewal",
-                "            failure = _bare(exc)\n",
+                "            failure = _unwrap(exc)\n",
                 '            return GrantRefusedError("invalid_grant")\n',
             ),
         ),

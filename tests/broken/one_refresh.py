@@ -78,9 +78,9 @@ VARIANTS: Final = (
         (
             Edit(
                 "signing",
-                "            course.charged = self.evidence.charge(place, "
+                "            progress.charged = self.evidence.charge(place, "
                 "generation.number, now=now)\n"
-                "            if course.charged is None:\n",
+                "            if progress.charged is None:\n",
                 "            account = self.evidence.accounts.get(place)\n"
                 "            if account is not None and account.forbids(now):\n",
             ),

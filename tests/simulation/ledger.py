@@ -210,9 +210,9 @@ class Ledger:
 
     def issue_held_by(self, stay: Stay) -> Issue | None:
         """Return what a session has at hand: the one look that is taken into the library."""
-        from trioauth._core.state import held
+        from trioauth._core.state import generation_of
 
-        generation = None if stay.session is None else held(stay.session._machine.state)
+        generation = None if stay.session is None else generation_of(stay.session._machine.state)
         return None if generation is None else self.by_access.get(generation.tokens.access_token)
 
     def note_held(self, stay: Stay) -> None:

@@ -3,22 +3,23 @@
 In reading order, from the pure to what acts:
 
 ``policy``          `RefreshPolicy`: when to refresh, how often to try, how long to wait
-``authentication``  `Authentication`: what is said of a response
+``authentication``  `Authentication`: how a request was authenticated
 ``clock``           the one place where wall time meets trio time
-``login_state``     LoggedIn, LoggedOut: what the world sees
-``flight``          Login, Generation, Flight: what is held, and what is on its way
+``login_state``     LoggedIn, LoggedOut: the values of `Session.state`
+``flight``          Login, Generation, Flight: a login, one set of tokens in it, a change under way
 ``state``           states, decisions, transitions (pure)
 ``retry``           when another try makes sense (pure)
-``machine``         the state of a session, the one place where it changes, and who is told
+``machine``         the state of a session, the one place where it changes, and the order of telling
 ``vault``           the store, as one session sees it
 ``records``         from generations to what the store keeps, and back
 ``renewal``         the flight that brings the next generation
 ``logins``          the flights that begin and end logins
-``flights``         changes of credentials in the air: taking off, landing, closing
+``flights``         running flights: taking off, deadlines, landing, closing
 ``timers``          what a session does without being asked
-``source``          what tasks ask for a token, and wait for one
+``source``          gives tokens to tasks, and lets them wait for a flight
 ``asking``          one task asks a person to log in, the others wait
-``statistics``      `Statistics`: the figures; ``explain`` is the same for a person
+``statistics``      `Statistics`: the figures
+``explain``         the same in sentences, for a person
 
 Imports from: the base, ``stores``, ``oauth``, ``watch``.
 """

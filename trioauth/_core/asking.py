@@ -1,4 +1,14 @@
-"""Asking: one task asks a person to log in, the others wait for it."""
+"""Asking: how `Session.log_in` begins a login.
+
+1. With tokens: a flight saves them and begins the login.
+2. With a function that asks a person: one task calls it, and other tasks that call `log_in`
+   wait for that log-in instead of asking the person again.
+3. With neither: a flight asks the grant, which needs no human. One task at a time, as in case 2.
+
+In cases 2 and 3: if the task is cancelled before there are tokens, the next task that waits asks
+instead. If it fails, every task that waits gets an error. Once there are tokens, the login is
+completed by a flight, whatever becomes of the task.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +26,7 @@ from .flight import Flight
 from .login_state import LoggedOut
 from .logins import checked
 from .machine import ask, call
-from .state import Setback, seen
+from .state import Setback, public_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,17 +42,20 @@ if TYPE_CHECKING:
 
 @final
 @attrs.define(eq=False, repr=False)
-class _Question:
-    """A log-in that a task has begun, and for which others wait."""
+class _PendingLogIn:
+    """A log-in that one task makes and for which other tasks wait."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
     flight: Flight[Landing] | None = None
-    """What begins the login once there are tokens, whatever becomes of the task."""
+    """The flight that completes the login; None as long as there are no tokens."""
     error: Exception | None = None
 
 
-# The log-in that this task is a part of: one that began another would wait for itself.
-_within: contextvars.ContextVar[_Question | None] = contextvars.ContextVar("within", default=None)
+# The log-in that the present task makes, to detect a deadlock: if its function called log_in(), it
+# would wait for itself.
+_current_log_in: contextvars.ContextVar[_PendingLogIn | None] = contextvars.ContextVar(
+    "current_log_in", default=None
+)
 
 
 @final
@@ -53,7 +66,7 @@ class Asking:
     machine: Machine
     flights: Flights
     endpoint: TokenEndpoint
-    _question: _Question | None = attrs.field(default=None, init=False)
+    _pending: _PendingLogIn | None = attrs.field(default=None, init=False)
 
     async def begin(self, tokens: Tokens, *, asked_at: float) -> None:
         """Begin a login with these tokens.
@@ -75,48 +88,49 @@ class Asking:
           All or nothing. While tokens are being obtained, nothing has happened yet, and the next
           task that waits asks instead. From then on the login is completed without you.
         """
-        while (question := self._question) is not None:
-            if question is _within.get():
+        while (pending := self._pending) is not None:
+            if pending is _current_log_in.get():
                 raise RuntimeError(
                     "what obtains the tokens can't call log_in() of the same session, it would "
                     "wait for itself; return the tokens"
                 )
-            await question.done.wait()
-            if question.flight is not None:
-                await self._wait(question.flight)
+            await pending.done.wait()
+            if pending.flight is not None:
+                await self._wait(pending.flight)
                 return
-            if question.error is not None:
-                raise _failed(question.error, seen(self.machine.state))
-        # It may have been closed while this task waited.
+            if pending.error is not None:
+                raise _failed(pending.error, public_state(self.machine.state))
+        # The session may have been closed while this task waited.
         self.machine.check_open()
-        question = self._question = _Question()
-        token = _within.set(question)
+        pending = self._pending = _PendingLogIn()
+        token = _current_log_in.set(pending)
         try:
             if obtain is None:
-                await self._obtain_by_grant(question)
+                await self._obtain_by_grant(pending)
             else:
-                await self._obtain_by(obtain, question)
+                await self._obtain_by(obtain, pending)
         except Exception as exc:
-            question.error = exc
+            pending.error = exc
             raise
         finally:
-            self._question = None
-            question.done.set()
-            _within.reset(token)
+            self._pending = None
+            pending.done.set()
+            _current_log_in.reset(token)
 
-    async def _obtain_by_grant(self, question: _Question) -> None:
+    async def _obtain_by_grant(self, pending: _PendingLogIn) -> None:
         flights = self.flights
         flight = flights.launch(flights.logins.obtain_first, Flight("log_in"))
         try:
             await self._wait(flight)
         finally:
-            question.flight = None if flight.brought is None else flight
+            # Without tokens the log-in is over with this task; with tokens the flight completes it.
+            pending.flight = None if flight.brought is None else flight
             if flight.brought is None and not flight.landed:
-                flight.ground("the task that logged in was cancelled")
+                flight.cancel("the task that logged in was cancelled")
 
-    async def _obtain_by(self, obtain: Obtain, question: _Question) -> None:
+    async def _obtain_by(self, obtain: Obtain, pending: _PendingLogIn) -> None:
         machine, endpoint = self.machine, self.endpoint
-        # Nothing is asked of a person that could not be kept (P23).
+        # Before a person is asked: otherwise the answer could not be kept (P23).
         await self.flights.logins.prove_writable()
         began, took = trio.current_time(), 0.0
         answer = call(obtain, endpoint)
@@ -125,25 +139,26 @@ class Asking:
                 "what obtains the tokens must be async; "
                 f"it returned a {type(answer).__name__} at once"
             )
-        # No deadline: a human takes the time it takes.
+        # No deadline: a person may take any time.
         tokens = checked(await ask(_answered, answer))
         machine.check_open()
         if endpoint.asked_at >= began:
-            # The person may have taken half an hour: what counts is the last request.
+            # The function has used the endpoint. The lifetime of the tokens began with its last
+            # request there, perhaps half an hour after the person was asked.
             took = trio.current_time() - endpoint.asked_at
-        question.flight = self.flights.begin(tokens, asked_at=machine.clock.now() - took)
-        await self._wait(question.flight)
+        pending.flight = self.flights.begin(tokens, asked_at=machine.clock.now() - took)
+        await self._wait(pending.flight)
 
     async def _wait(self, flight: Flight[Landing]) -> None:
         landing = await flight.wait_landed()
         if isinstance(landing, Setback):
-            # The flight has asked the grant; what it raised is this task's alone.
+            # Case 3: what the grant raised. No other task raises the same object.
             raise landing.cause
         if isinstance(landing, LoggedOut):
-            self.machine.fail(landing)
+            self.machine.raise_failure(landing)
         self.machine.check_open()
         if not self.flights.renewal.vault.shared:
-            return  # It is in memory, which is all that was asked for.
+            return  # The program has passed no store, so memory is where the login is kept.
         unsaved = flight.unsaved
         if unsaved is None and flight.late:
             unsaved = trio.TooSlowError("the token store did not take it in time")
@@ -156,7 +171,7 @@ class Asking:
 
 
 async def _answered(answer: Awaitable[Tokens]) -> Tokens:
-    """Await what a function of the program has returned, see `ask`.
+    """Await an awaitable of the program: `ask` takes a function.
 
     Cancellation:
       As the function.
@@ -165,7 +180,7 @@ async def _answered(answer: Awaitable[Tokens]) -> Tokens:
 
 
 def check_obtains(obtain: object, *, unattended: bool) -> None:
-    """Name what is not fit to obtain the first tokens, before anything happens."""
+    """Raise `TypeError` if this can't obtain the first tokens, before anything happens."""
     if obtain is None and not unattended:
         raise TypeError("log_in() needs tokens=: this grant can't get the first ones itself")
     if obtain is not None and not callable(obtain):

@@ -1,4 +1,4 @@
-"""Authentication: what the session says of a response, in ``response.extensions["trioauth"]``."""
+"""Authentication: how a request was authenticated, in ``response.extensions["trioauth"]``."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ class Authentication:
     """How a request was authenticated: ``response.extensions["trioauth"]``."""
 
     generation: int
-    """The tokens it was sent with, the last time."""
+    """The number of the tokens that it was last sent with."""
 
     attempts: int = 1
-    """How often it was sent: once, twice, or three times; see `RefreshPolicy.settle`, too."""
+    """How often it was sent: 1; 2 after a refresh; 3 if that refresh only found tokens in the
+    store, or with `RefreshPolicy.settle`."""
 
     not_resent: NotResent | None = None
-    """Why a refused request was not sent again, if it was not:
+    """Why a 401 was returned instead of sending the request again; None if there was no such 401:
 
     ``body``
         Its body can't be sent twice. A refresh is under way: the next try works.
     ``futile``
-        Refreshing was of no use there the last few times; see `RefreshPolicy.max_futile`.
+        The last refreshes did not help there; see `RefreshPolicy.max_futile`.
     ``again``
-        It was refused with a token just renewed, too.
+        It was refused with the renewed token, too.
     ``step_up``
         The API asks for something that a refresh can't give, such as another login or more
         scope: `trioauth.challenge` tells what.

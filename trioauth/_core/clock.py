@@ -1,9 +1,12 @@
 """The one place where wall time meets trio time.
 
-Everything inside counts on trio's clock, which no administrator turns back. But
-trio's clock stands still while a laptop sleeps, and a store is read by other
-processes, whose trio clocks started at other moments. So the time asleep is
-added, and what is stored is wall time.
+Three clocks are in use:
+
+1. The session's clock, `Clock.now`, for everything inside: trio's clock plus the time that the
+   machine has slept. Trio's own clock stands still during sleep, tokens expire all the same.
+2. Trio's clock, for deadlines and events.
+3. Wall time, in the store only: other processes read it, and their trio clocks began at other
+   moments. An administrator may set it at any time, so nothing inside depends on it.
 """
 
 from __future__ import annotations
@@ -17,30 +20,30 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-# A wait is cut into slices of so many seconds; a slice that ends so much later than it should was
-# interrupted: by SIGSTOP, a paused container, or code that held up the event loop.
+# `wait_awake` waits in slices of so many seconds. If a slice ends more than _LATE seconds late, the
+# process was stopped: by SIGSTOP, a paused container, or code that blocked the event loop.
 _SLICE = 1.0
 _LATE = 0.5
-# An event loop that is always late must not make a wait endless.
+# So many stops are forgiven. Otherwise an event loop that is always late would never time out.
 _MOST_STOPS = 10
 
-# Less than this between two readings is the two clocks' jitter, not a nap.
+# Seconds. A smaller difference between two readings is jitter of the clocks, not sleep.
 _SHORTEST_SLEEP = 1.0
 
 
 @final
 @attrs.define(eq=False, repr=False)
 class Clock:
-    """Trio's clock, and the time this machine has slept since the session was opened.
+    """Trio's clock, plus the time that this machine has slept since the session was opened.
 
-    Sleep is what the wall clock has over the clock that stops with the machine.
-    A wall clock that is set forward looks the same, and costs one refresh too
-    many; one that is set back is never believed.
+    The machine has slept when the wall clock is ahead of ``time.perf_counter``, which stops during
+    sleep. A wall clock that is set forward looks the same, and costs one unneeded refresh; one that
+    is set back changes nothing.
     """
 
     _wall: Callable[[], float] = time.time
     _running: Callable[[], float] = time.perf_counter
-    # Looked up once: `trio.current_time` would do it for each request.
+    # Looked up once, because `trio.current_time` looks it up each time, for each request.
     _trio: trio.abc.Clock = attrs.field(factory=trio.lowlevel.current_clock, init=False)
     _slept: float = attrs.field(default=0.0, init=False)
     _ahead: float = attrs.field(init=False)
@@ -49,7 +52,7 @@ class Clock:
         self._ahead = self._wall() - self._running()
 
     def now(self) -> float:
-        """Return the seconds on trio's clock, plus those asleep. Not a checkpoint."""
+        """Return the time on trio's clock plus the seconds asleep. Not a checkpoint."""
         ahead = self._wall() - self._running()
         if ahead - self._ahead > _SHORTEST_SLEEP:
             self._slept += ahead - self._ahead
@@ -70,14 +73,14 @@ class Clock:
 
 
 async def wait_awake(wait: Callable[[], Awaitable[object]], until: Callable[[], float]) -> bool:
-    """Wait for something until a moment; return whether it came. Counts only the time awake.
+    """Wait for something until a deadline that counts only the time awake; return whether it came.
 
-    Trio's clock goes on while the process is stopped. A deadline that passed in that time has not
-    been waited for: what arrived in the socket is read first, as if there had been no stop.
+    Trio's clock goes on while the process is stopped. If the deadline passes then, it is moved by
+    the length of the stop: an answer that has arrived in the socket is read, as without the stop.
 
     Args:
-      wait: What to wait for; called anew for each slice of the time, so cancelling it must be safe.
-      until: The moment on trio's clock. Asked again each time, because it may be moved.
+      wait: Waits for it. Called anew for each slice of time, so cancelling it must be safe.
+      until: Returns the deadline, on trio's clock. Called for each slice: it may have moved.
 
     Cancellation:
       Safe, if ``wait`` is.

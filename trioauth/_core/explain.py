@@ -1,4 +1,7 @@
-"""What a session is up to, told to a person: `Session.explain`. Pure: a `Scene` in, words out."""
+"""What `Session.explain` says: what a session is doing, and why, for a person.
+
+`look` collects all facts into a frozen `Scene`; `explain` and the rest are pure functions of it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from trioauth._errors import careful
 from trioauth._outcomes import CAUSES, REASONS
 
 from .login_state import LoggedIn, LoggedOut
-from .state import Closed, Current, LoggingIn, Refreshing, Rejected, Vacant, held
+from .state import Closed, Current, LoggingIn, Refreshing, Rejected, Vacant, generation_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,16 +28,18 @@ if TYPE_CHECKING:
     from .source import TokenSource
     from .state import Landing, State
 
-# A moment farther away than this, in seconds, has no date that helps anybody.
+# Seconds. For a moment farther away no date is printed.
 _FAR = 1e9
+# Seconds. A moment that is nearer is "just now".
 _AN_INSTANT = 0.005
+# Seconds since 1970; `datetime` has no year for a moment much later.
 _DOOMSDAY = 1e11
 _WIDTH = 80
 
 
 @final
 class Explanation(str):
-    """A text of several lines that shows itself as it is, in a notebook or a debugger, too."""
+    """A string whose ``repr`` is itself, so that a notebook shows its lines as lines."""
 
     __slots__ = ()
 
@@ -45,7 +50,7 @@ class Explanation(str):
 @final
 @attrs.frozen(kw_only=True)
 class Scene:
-    """Everything that an explanation is made from. Times are those of the session's clock."""
+    """All facts that an explanation is made from. Times are those of the session's clock."""
 
     now: float
     wall: float
@@ -53,9 +58,9 @@ class Scene:
     state: State
     journal: Journal
     saved: bool
-    """Whether the store has the newest news, so far as it was told."""
+    """Whether no record is pending: nothing that should be in the store failed to be saved."""
     telling: bool
-    """Whether it is being told, of a log-in or a log-out."""
+    """Whether a log-in, a log-out or a save is under way."""
     renewable: bool
     """Whether newer tokens can be had without a human."""
     by_timer: bool
@@ -63,10 +68,10 @@ class Scene:
     timeout: float
     """Seconds that a refresh may take."""
     futile: bool
-    """Whether 401s are handed back, because refreshing was of no use."""
+    """Whether some 401s are handed back without a refresh, because refreshes did not help."""
 
     def when(self, at: float) -> str:
-        """Say when something was or will be, both ways."""
+        """Say when something was or will be: how far away, and the time of day."""
         distance = at - self.now
         if abs(distance) > _FAR:
             return "long ago" if distance < 0 else "in many years"
@@ -80,16 +85,16 @@ class Scene:
         return f"in {span}" if at > self.now else f"{span} ago"
 
     def clock(self, at: float) -> str:
-        """Write a moment as the clock on the wall shows it, with its day if that is another."""
+        """Write the time of day of a moment, with its date if that is not today."""
         moment, today = _local(self.wall + (at - self.now)), _local(self.wall)
         day = "" if moment.date() == today.date() else f"{moment:%Y-%m-%d} "
         return f"{day}{moment:%H:%M:%S}"
 
 
 def look(source: TokenSource, *, futile: bool) -> Scene:
-    """Take in what a session looks like now. Not a checkpoint."""
+    """Collect the facts about a session. Not a checkpoint."""
     machine, flights = source.machine, source.flights
-    now, generation = machine.clock.now(), held(machine.state)
+    now, generation = machine.clock.now(), generation_of(machine.state)
     has_one = generation is not None and generation.tokens.refresh_token is not None
     return Scene(
         now=now,
@@ -97,7 +102,7 @@ def look(source: TokenSource, *, futile: bool) -> Scene:
         state=machine.state,
         journal=machine.journal,
         saved=source.vault.pending is None,
-        telling=any(flight.kind != "renewal" for flight in flights.aloft),
+        telling=any(flight.kind != "renewal" for flight in flights.running),
         renewable=has_one or not flights.renewal.records.needs_refresh_token,
         by_timer=machine.policy.keep_fresh,
         timeout=machine.policy.timeout,
@@ -106,7 +111,7 @@ def look(source: TokenSource, *, futile: bool) -> Scene:
 
 
 def explain(scene: Scene) -> Explanation:
-    """Say what a session is up to, why, and what happens next."""
+    """Say what a session is doing, why, and what happens next."""
     told = {
         "Session": _session(scene),
         "Token": _token(scene),
@@ -154,7 +159,7 @@ def _logged_out(scene: Scene, state: LoggedOut) -> str:
 
 
 def _token(scene: Scene) -> str:
-    generation = held(scene.state)
+    generation = generation_of(scene.state)
     if generation is None:
         return ""
     match scene.state:
@@ -212,7 +217,7 @@ def _next(scene: Scene) -> str:
         case Closed():
             return "nothing; for another session: async with trioauth.open_session(...)"
         case LoggedOut():
-            return "nothing, until somebody logs in: await session.log_in(...)"
+            return "nothing, until there is a log-in: await session.log_in(...)"
         case Refreshing(_, flight) | LoggingIn(flight):
             return _landing(scene, flight)
         case Vacant(setback) | Rejected(_, setback) | Current(_, setback) if (
@@ -224,7 +229,7 @@ def _next(scene: Scene) -> str:
         case _:
             what = "a log-in" if isinstance(scene.state, Vacant) else "a refresh"
             return f"{what}, " + (
-                "by a timer" if scene.by_timer else "started by whoever needs a token next"
+                "by a timer" if scene.by_timer else "started by the next request that needs a token"
             )
 
 
@@ -236,12 +241,12 @@ def _landing(scene: Scene, flight: Flight[Landing]) -> str:
 
 
 def _until(scene: Scene) -> str:
-    """Say what happens to those who need a token before a failed refresh may be tried again."""
+    """Say what happens to requests before a failed refresh may be tried again."""
     match scene.state:
         case Current(generation) if scene.now < generation.expires_at:
             return "until then requests go on with the token as it is"
         case _:
-            return "until then whoever needs a token gets this failure at once"
+            return "until then each request that needs a token gets this failure at once"
 
 
 def _due(scene: Scene, generation: Generation) -> str:
@@ -279,7 +284,7 @@ def _wrapped(margin: str, text: str) -> list[str]:
 
 
 def _in_units(seconds: float) -> str:
-    """Write a duration for a person: no more digits than help."""
+    """Write a duration for a person, in a fitting unit and with few digits."""
     if seconds < 10:
         return f"{round(seconds, 2 if seconds < 1 else 1):g} s"
     if seconds < 120:
@@ -292,5 +297,5 @@ def _in_units(seconds: float) -> str:
 
 
 def _local(unix: float) -> datetime:
-    """Return a moment in the time zone of this machine, of those that a calendar has."""
+    """Return a moment in the time zone of this machine, clamped to what `datetime` can hold."""
     return datetime.fromtimestamp(min(max(unix, 0.0), _DOOMSDAY), tz=UTC).astimezone()

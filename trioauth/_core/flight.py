@@ -1,4 +1,13 @@
-"""Generation, Login and Flight: what is held, how long it counts, and what is on its way."""
+"""Generation, Login and Flight: one set of tokens, the span it belongs to, a change under way.
+
+1. A `Login` lasts from logging in to logging out. It has one generation after another.
+2. A `Generation` is one set of tokens with a number. It passes from fresh to early, stale and
+   expired by the clock: `Generation.schedule` decides when, `Generation.freshness` tells.
+3. A `Flight` is one change of credentials that a task of the session makes. Any number of tasks
+   wait for it, and get the one value with which it lands.
+
+All three are compared by identity. Two logins, or two generations, may well have the same strings.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +31,17 @@ Freshness: TypeAlias = Literal["fresh", "early", "stale", "expired"]
 
 ResultT = TypeVar("ResultT")
 
-# Of those who waited for a flight, so many names: enough for a person to see who they were.
+# How many names of waiting tasks a flight keeps for its event: enough for a person to see.
 _REMEMBERED = 5
 
 
 @final
 @attrs.frozen
 class Loss:
-    """Answers to one refresh token that were lost: the server may have replaced it (P5)."""
+    """Lost answers to one refresh token, which the server may have replaced in one of them (P5)."""
 
     flights: int = 0
-    """How many flights have lost one, in a row."""
+    """How many flights in a row have lost an answer."""
 
     quiet_until: float = -math.inf
     """No session may send the refresh token again before this, on the session's clock."""
@@ -44,42 +53,44 @@ NO_LOSS = Loss()
 @final
 @attrs.define(eq=False)
 class Login:
-    """The span from logging in to logging out. Compared by identity; it only moves forward."""
+    """The span from logging in to logging out. It ends once, and for good."""
 
     id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
-    """The name of this login in a shared store."""
+    """The name of this login in the store, where other processes see it."""
 
     outcome: LoggedOut | None = attrs.field(default=None, init=False)
-    """How it ended; None while it lasts, and if the session was closed first."""
+    """How it ended; None while it lasts, and also if the session was closed before it ended."""
 
-    wished: bool = False
-    """Whether it began with `Session.log_in`, rather than because a token was asked for."""
+    by_log_in: bool = False
+    """Whether it began with `Session.log_in`, not because a request needed a token."""
 
     replaces: str = ""
-    """The name of the login that was in the store when this one began, as far as we knew."""
+    """The id of the login that the store had when this one began, as far as this session knew."""
 
-    over: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+    ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+    """Set when it ends, or when the session is closed."""
 
     scopes: set[trio.CancelScope] = attrs.field(
         factory=set[trio.CancelScope], init=False, repr=False
     )
-    """What lives no longer than this login."""
+    """What is cancelled when this login ends: nurseries of `Session.open_nursery`, requests that
+    queue for a connection."""
 
     newest: Tokens | None = attrs.field(default=None, init=False, repr=False)
-    """The last tokens it got, even those that came when it was over: what there is to revoke.
-    Dropped once they are revoked."""
+    """The last tokens it got, even those that came after its end: what `Session.log_out` revokes.
+    None after that, so that no secret stays in memory."""
 
     generation: int = attrs.field(default=0, init=False)
-    """Their number."""
+    """The number of ``newest``."""
 
     loss: Loss = attrs.field(default=NO_LOSS, init=False)
     """Whether an answer to its refresh token was lost (P5)."""
 
     def end(self, outcome: LoggedOut | None) -> None:
-        """Wake those who wait for the end, and cancel what lives no longer. Not a checkpoint."""
-        if not self.over.is_set():
+        """Wake the tasks that wait for the end, and cancel ``scopes``. Not a checkpoint."""
+        if not self.ended.is_set():
             self.outcome = outcome
-            self.over.set()
+            self.ended.set()
             for scope in self.scopes:
                 scope.cancel(reason="trioauth: the login is over")
 
@@ -93,23 +104,23 @@ def _bearer(generation: Generation) -> str:
 class Generation:
     """One set of tokens, from the moment it was obtained to the moment it is replaced.
 
-    Compared by identity: two servers may well issue the same string twice, but
-    "is this still the one I used?" is a question about history. Its times are
-    those of the session's clock, see `trioauth._core.clock`.
+    Compared by identity: a server may issue the same string twice, and "is this the one that I
+    used?" is still a question with one answer. Times are those of the session's clock, see
+    `trioauth._core.clock`.
     """
 
     number: int
     login: Login = attrs.field(repr=False)
     tokens: Tokens
     lifetime: float
-    """Seconds, from being asked for to `expires_at`."""
+    """Seconds from the request for the tokens to ``expires_at``; infinite if it is unknown."""
     early_at: float
     stale_at: float
     expires_at: float
     adopted: bool = False
-    """Whether it was found in the store, rather than renewed here: it may be refused already."""
+    """Whether it was found in the store, not obtained here: an API may already refuse it (P4)."""
     obtained_at: float = -math.inf
-    """When it came to be here."""
+    """When this session got it."""
     header: str = attrs.field(
         default=attrs.Factory(_bearer, takes_self=True), init=False, repr=False
     )
@@ -119,7 +130,7 @@ class Generation:
         init=False,
         repr=False,
     )
-    """What is said of a request that was sent with it once."""
+    """What ``response.extensions["trioauth"]`` says of a request sent once: made once for all."""
 
     @classmethod
     def schedule(
@@ -138,14 +149,14 @@ class Generation:
         """Decide when tokens get early, stale and expired.
 
         Args:
-          number: Of this generation.
-          login: That it belongs to.
-          tokens: What it consists of.
-          asked_at: When the lifetime started at the earliest: before the request for it was sent.
-          policy: Has the windows.
-          jitter: Between 0 and 1: how much of a fifth the early window is shortened by.
-          renewable: False if nobody could get newer tokens anyway: then they are used up to
-              their end.
+          number: The number of this generation.
+          login: The login that it belongs to.
+          tokens: The tokens.
+          asked_at: When the lifetime began at the earliest: before the request for it was sent.
+          policy: Says how long the early and the stale window are.
+          jitter: Between 0 and 1. The early window is shortened by this share of a fifth.
+          renewable: Whether newer tokens can be had without a human. If not, these are fresh until
+              they expire.
           adopted: See `Generation.adopted`.
           obtained_at: See `Generation.obtained_at`.
         """
@@ -170,11 +181,13 @@ class Generation:
 
         Args:
           now: The moment.
-          valid_for: Seconds of life that are wanted. More than a whole lifetime can't be had by
-              refreshing; then a token is good that isn't early yet.
-          one_shot: For a request that can't be sent again: early counts as stale.
+          valid_for: Seconds of life that the task needs. No refresh gives more than a whole
+              lifetime: if more is needed, a token will do that is not early yet.
+          one_shot: Whether the request can't be sent again. Then early counts as stale, so that no
+              401 for an old token can hit it.
         """
         if valid_for > self.lifetime:
+            # Otherwise each call would refresh, and never be content with the result.
             valid_for, one_shot = 0.0, True
         if now + valid_for >= self.expires_at:
             return "expired"
@@ -204,20 +217,20 @@ FlightKind: TypeAlias = Literal["renewal", "log_in", "log_out", "save", "look"]
 @final
 @attrs.define(eq=False)
 class Flight(Generic[ResultT]):
-    """A change of credentials in the air: many tasks may wait for it, one result lands.
+    """One change of credentials: many tasks wait for it, and each gets the one result.
 
-    Not an `outcome.Outcome`: those can be unwrapped once, and this has many
-    passengers. It runs in a shielded scope, so that cancelling the tasks around
-    the session does not lose a rotated token; the session cancels it by name.
+    Not an `outcome.Outcome`, which can be unwrapped only once. It runs in a shielded scope, so that
+    cancelling the tasks around the session can't lose a rotated token. The session cancels it with
+    `cancel`.
     """
 
     kind: FlightKind
     number: int = 0
-    """Of a renewal, from 1; of the others 0."""
+    """The number of a renewal, from 1; 0 for the other kinds."""
     cause: RefreshCause | None = None
     """Why a renewal was started."""
     base: Generation | None = attrs.field(default=None, repr=False)
-    """What it was started for; None if there was no login."""
+    """The generation that a renewal replaces; None if there was no login."""
     began: float = 0.0
     """When it took off, on trio's clock."""
     deadline: float = math.inf
@@ -226,34 +239,34 @@ class Flight(Generic[ResultT]):
         factory=lambda: trio.CancelScope(shield=True), init=False, repr=False
     )
     brought: ResultT | None = attrs.field(default=None, init=False, repr=False)
-    """What it has in hand already, should the deadline cut it short before it is saved."""
+    """What it will land with, set before it is saved: it lands even if the deadline comes first."""
 
     asking: float | None = attrs.field(default=None, init=False)
-    """Since when the server has had the refresh token without an answer, on the session's clock."""
+    """When the refresh token was sent, while its answer is awaited; on the session's clock."""
 
     quiet_until: float = attrs.field(default=-math.inf, init=False)
-    """Until when no flight may send its refresh token again, however this one ends (P5)."""
+    """No later flight may send this refresh token before this time, on the session's clock (P5)."""
 
     doing: str = attrs.field(default="waiting for its turn", init=False)
-    """What it is busy with, in words: an error at the deadline says it."""
+    """What it waits for, in words: the error at its deadline quotes this."""
 
     late: bool = attrs.field(default=False, init=False)
-    """It was landed at its deadline, and its task goes on because it can't be cancelled."""
+    """Whether it was landed at its deadline while its task, which can't be cancelled, goes on."""
 
     unsaved: Exception | None = attrs.field(default=None, init=False, repr=False)
-    """Why what it brought is not in the store."""
+    """Why ``brought`` could not be saved; None if it was."""
 
-    grounded: str | None = attrs.field(default=None, init=False)
-    """Why it was cancelled, if it was."""
+    cancelled_because: str | None = attrs.field(default=None, init=False)
+    """Why `cancel` was called; None if it was not."""
 
     boarded: int = attrs.field(default=0, init=False)
-    """How many tasks have waited for it, those that left early included."""
+    """How many tasks have waited for it, including those that were cancelled."""
 
     first: tuple[str, ...] = attrs.field(default=(), init=False)
-    """The names of the first few of them."""
+    """The names of the first five of them."""
 
-    over: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
-    """Set when its task is done, which may be later than its landing."""
+    done: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+    """Set when its task has ended, which may be later than its landing."""
 
     _landed: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     # Written once, before _landed is set; read only after.
@@ -261,24 +274,25 @@ class Flight(Generic[ResultT]):
 
     @property
     def overtaken(self) -> bool:
-        """Whether a log-out or a new login has ended what it was started for."""
+        """Whether a log-out or a new login has ended the login that it was started for."""
         if self.base is not None and self.base.login.outcome is not None:
             return True
+        # A flight that is not late is landed before its task ends only by such an end.
         return self.landed and not self.late
 
     def board(self, task: str) -> None:
-        """Take note of a task that is about to wait. Not a checkpoint."""
+        """Count a task that is about to wait. Not a checkpoint."""
         self.boarded += 1
         if self.boarded <= _REMEMBERED:
             self.first += (task,)
 
-    def ground(self, reason: str) -> None:
-        """Cancel it. Not a checkpoint."""
-        self.grounded = reason
+    def cancel(self, reason: str) -> None:
+        """Cancel its task. Not a checkpoint."""
+        self.cancelled_because = reason
         self.scope.cancel(reason=f"trioauth: {reason}")
 
     def land(self, result: ResultT) -> None:
-        """Deliver the result and wake every passenger; only the first counts. Not a checkpoint."""
+        """Set the result and wake every passenger; a second result is ignored. Not a checkpoint."""
         if not self._landed.is_set():
             self._result.append(result)
             self._landed.set()
@@ -294,7 +308,7 @@ class Flight(Generic[ResultT]):
 
     @property
     def landed(self) -> bool:
-        """Whether its passengers have been told a result."""
+        """Whether its passengers have got a result."""
         return self._landed.is_set()
 
     @property

@@ -1,4 +1,4 @@
-"""LoggedIn, LoggedOut: what the world sees of a session's state. No secrets in them."""
+"""LoggedIn, LoggedOut: the values of `Session.state`. No secrets in them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class LoggedIn:
     """There is a login. Nothing here is secret."""
 
     generation: int
-    """The number of the tokens now in use, never going back."""
+    """The number of the tokens now in use; within a session it only grows."""
 
     scope: frozenset[str] = frozenset()
-    """What was granted, as far as the server said it."""
+    """The scope that the server says it granted (RFC 6749 5.1); empty if it did not say."""
 
 
 @final
@@ -33,7 +33,7 @@ class LoggedOut:
     """Why; see `LogoutReason`."""
 
     cause: Exception | None = attrs.field(default=None, repr=careful_repr)
-    """The exception that says more, if there is one."""
+    """The exception that ended the login, such as the server's refusal; None if there is none."""
 
     at_unix: float | None = attrs.field(default=None, eq=False)
-    """When the login ended, in seconds since 1970; None if there was none, or it is not known."""
+    """When the login ended, in seconds since 1970; None if there was none, or if it is unknown."""

@@ -1,4 +1,14 @@
-"""Logins: the flights that begin and end logins, and those that look for one and save again."""
+"""Logins: the procedures of the flights that begin a login, end one, look for one, or save again.
+
+1. A log-in (`Logins.log_in`, `Logins.obtain_first`) saves its tokens, then the login begins. A new
+   login always wins over the stored one. If the store fails, the login begins all the same.
+2. A log-out changes the state at once, before its flight starts. The flight (`Logins.log_out`)
+   tells the store, then the server.
+3. A log-in and a log-out need the lock that a renewal holds. They give it ``close_grace`` seconds,
+   then they cancel it: `Logins._exclusively`.
+4. A look (`Logins.look`) adopts a login that another process has begun. It takes no lock of the
+   store, and gives way to 1 and 2.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +25,7 @@ from trioauth._tokens import Tokens, no_tokens
 from .flight import Flight, Login
 from .login_state import LoggedOut
 from .machine import ask
-from .state import Landing, held
+from .state import Landing, generation_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -39,15 +49,15 @@ class Logins:
     grant: Grant
     endpoint: TokenEndpoint
     lock: trio.Lock
-    """Every change of credentials goes through it."""
-    ground: Callable[[], None] = attrs.field(default=lambda: None)
-    """Cancels the renewals in the air; set by what has the flights."""
+    """Held by every change of credentials, so that there is one at a time in this session."""
+    cancel_renewals: Callable[[], None] = attrs.field(default=lambda: None)
+    """Cancels the renewals in the air; set in ``_opening``, because `Flights` lies above this."""
 
     async def prove_writable(self) -> None:
-        """Try whether the store could take a login, before a person is asked for one (P23).
+        """Check that the store could save a login, before a person is asked for one (P23).
 
         Raises:
-          StoreError: It could not.
+          StoreError: It could not, or gave no answer within ``RefreshPolicy.timeout`` seconds.
 
         Cancellation:
           Safe. Nothing is changed.
@@ -59,7 +69,7 @@ class Logins:
                     # The session may have been closed while this task waited.
                     self.machine.check_open()
                     async with self.vault.lock():
-                        # Nothing is adopted here, so it stays news for the next renewal.
+                        # `peek`, not `look`: nothing is adopted here, so it must stay news.
                         await self.vault.peek()
                         await self.vault.probe()
         except trio.TooSlowError:
@@ -70,7 +80,7 @@ class Logins:
         except (Error, trio.ClosedResourceError):
             raise
         except Exception as exc:
-            # A store of the program's own may raise anything.
+            # A store that the program has written may raise anything.
             raise StoreError(
                 f"the token store can't take a login now ({careful(exc)}), so none was begun"
             ) from exc
@@ -85,30 +95,31 @@ class Logins:
             flight.doing = "waiting for the authorization server"
             asked_at = self.machine.clock.now()
             tokens = checked(await ask(self.grant, None, self.endpoint))
-        if flight.landed or flight.grounded is not None:
-            # The task has left, or was told that it failed: no session has these tokens.
+        if flight.landed or flight.cancelled_because is not None:
+            # No task waits for this login any more, so no session will use these tokens.
             await self.revoke_late(tokens)
             return LoggedOut("asked")
         return await self.log_in(flight, tokens, asked_at)
 
     async def log_in(self, flight: Flight[Landing], tokens: Tokens, asked_at: float) -> Landing:
-        """Begin a new login with these tokens, which no other session has.
+        """Save the tokens of a new login; `Flights.land` then begins it.
 
         Cancellation:
           All or nothing in the store; the login begins in any case.
         """
         before = self.vault.stored
-        login = Login(wished=True, replaces="" if before is None else before.login)
+        login = Login(by_log_in=True, replaces="" if before is None else before.login)
         generation = self.records.next_generation(tokens, login, asked_at)
         flight.brought = generation
-        with self.records.kept_in_memory(generation, login, flight=flight):
+        with self.records.swallow_store_errors(generation, login, flight=flight):
             flight.doing = "waiting for the token store"
             async with self._exclusively(), self.vault.lock():
                 record = await self.vault.peek()
                 if login.outcome is not None:
-                    # A log-out ended this login meanwhile: the store must not get it.
+                    # A log-out ended this login while it waited for the lock: don't save it.
                     return generation
-                self.records.supersede(record)
+                self.records.replace_stored(record)
+                # Numbers may have grown while this waited for the lock: then take the next one.
                 number = max(self.machine.number, self.vault.synced)
                 if number > generation.number or self.vault.synced >= generation.number:
                     generation = self.records.next_generation(tokens, login, asked_at)
@@ -117,21 +128,21 @@ class Logins:
         return generation
 
     async def log_out(self, logins: list[Login], *, revoke: bool) -> Landing:
-        """Tell the store, then the server, that logins are over; the state says so already.
+        """Tell the store, then the server, that logins have ended. The state changed before.
 
         Args:
-          logins: The one that there was, then those that had only just begun.
-          revoke: Whether to tell the server.
+          logins: The current one, then those that were about to begin.
+          revoke: Whether to tell the server, by revoking the tokens.
 
         Cancellation:
-          Unsafe. The store and the server may or may not have been told; observers know.
+          Unsafe. The store and the server may or may not have been told; events say which.
         """
         for login in logins:
-            # The wait for the lock may be cancelled, too: then the store is told later.
-            with self.records.kept_in_memory(None, login, login.outcome):
+            # Around the locks, too: if the wait for them is cancelled, the store is told later.
+            with self.records.swallow_store_errors(None, login, login.outcome):
                 async with self._exclusively(), self.vault.lock():
                     await self.records.tell_ended(login)
-        # Without the lock: neither a new login nor a look waits for the server (P11).
+        # After the lock is released: a new login does not wait for the revocation (P11).
         for login in logins:
             newest, login.newest = login.newest, None
             if revoke and newest is not None:
@@ -139,30 +150,34 @@ class Logins:
         return LoggedOut("asked")
 
     async def look(self, flight: Flight[Landing]) -> Landing | None:
-        """Look into a shared store for a login that was made elsewhere (P11).
+        """Look into a shared store for a login that another process has begun (P11).
 
         Cancellation:
           Safe. Nothing is changed.
         """
         flight.doing = "waiting for the token store"
         if self.lock.locked():
-            # A log-in or a log-out is under way. What it leads to is told in its time, and who asks
-            # now need not wait until the server has revoked a token.
+            # A log-in or a log-out is under way and will change the state itself. Don't make the
+            # asking task wait for it.
             return None
         async with self.lock:
             record = await self.vault.peek()
-            if record is None or record.tokens is None or held(self.machine.state) is not None:
+            if (
+                record is None
+                or record.tokens is None
+                or generation_of(self.machine.state) is not None
+            ):
                 return None
-            if record.login in self.machine.over:
-                # It has ended here, and its end is not in the store yet.
+            if record.login in self.machine.ended_logins:
+                # This login has ended here, and its tombstone is not saved yet.
                 return None
             self.vault.note(record)
-            # Another login has begun: what could not be saved is about one that has ended.
+            # The pending record is the tombstone of an older login. This one has replaced it.
             self.vault.pending = None
             return self.records.restore(record, record.tokens)
 
     async def save_again(self, flight: Flight[Landing]) -> Landing | None:
-        """Save what could not be saved before.
+        """Save the pending record, see `Records.save_again`.
 
         Cancellation:
           All or nothing.
@@ -171,7 +186,7 @@ class Logins:
             return await self.records.save_again(flight)
 
     async def revoke_late(self, tokens: Tokens) -> None:
-        """Revoke tokens that came when their flight had been cancelled.
+        """Revoke tokens that came after their flight was cancelled, in spite of the cancellation.
 
         Cancellation:
           Delayed, for up to ``close_grace`` seconds.
@@ -180,7 +195,7 @@ class Logins:
             await self.revoke(tokens)
 
     async def revoke(self, tokens: Tokens) -> None:
-        """Tell the server that a login is over: bounded, and best effort.
+        """Revoke tokens at the server (RFC 7009), within ``close_grace`` seconds; never raises.
 
         Cancellation:
           Unsafe. The server may or may not have revoked the tokens.
@@ -193,7 +208,7 @@ class Logins:
         try:
             with trio.fail_after(self.machine.policy.close_grace):
                 told = await ask(revoke, tokens, self.endpoint)
-        except Exception as exc:  # noqa: BLE001  # told; there is nothing to mend
+        except Exception as exc:  # noqa: BLE001  # told to the observers; the login is over anyway
             tell(events.NotRevoked(time=now(), error=type(exc).__name__, words=careful(exc)))
         else:
             if told is not False:
@@ -201,11 +216,11 @@ class Logins:
 
     @asynccontextmanager
     async def _exclusively(self) -> AsyncGenerator[None, None]:
-        """Hold the session's lock; a flight that has it gets ``close_grace`` seconds to land."""
+        """Hold the session's lock; cancel a renewal that has it after ``close_grace`` seconds."""
         with trio.move_on_after(self.machine.policy.close_grace) as patience:
             await self.lock.acquire()
         if patience.cancelled_caught:
-            self.ground()
+            self.cancel_renewals()
             await self.lock.acquire()
         try:
             yield
@@ -214,7 +229,7 @@ class Logins:
 
 
 def checked(tokens: object) -> Tokens:
-    """Let tokens pass; refuse anything else that a function has returned for them."""
+    """Return ``tokens``, or raise `TypeError` if a function has returned something else."""
     if not isinstance(tokens, Tokens):
         kind = no_tokens(tokens)
         raise TypeError(f"what obtains the tokens must return trioauth.Tokens, not {kind}")

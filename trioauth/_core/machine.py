@@ -1,20 +1,24 @@
 """Machine: the state of a session, and the one place where it changes.
 
-How it works. `Machine.state` is one of the frozen states of `trioauth._core.state`,
-and `Machine.become` is the only place that assigns it. The order in which the
-world is told:
+`Machine.state` is one of the frozen states of `trioauth._core.state`, and
+`Machine.become` is the only place that assigns it (but for `Flights.mark_closed`,
+the last change). The order of a change:
 
-1. the state is assigned;
-2. the observers are told, the log first;
-3. what lives no longer than an ended login is cancelled, and those who wait for its end wake;
-4. the passengers of a flight that the state no longer waits for wake, then the timers.
+1. The state is assigned.
+2. The log is told, then the observers.
+3. If a login ended: its cookies are dropped, its nurseries are cancelled, and the tasks that wait
+   for its end wake.
+4. If the new state does not wait for the flight of the old one: its passengers wake.
+5. The tasks that wait for any change of the state wake: the timers, `Session.wait_logged_in`.
 
-So no task wakes up into the past. Between reading the state and writing it there
-is never an ``await``: in trio that is the lock.
+So a task that wakes sees the new state, and observers have seen it before. There
+is never an ``await`` between reading the state and writing it: trio switches tasks
+only there, so no lock is needed.
 
-Control-C can come on any line, and an observer may raise anything. So what
-belongs together is `bookkeeping`: Control-C waits until it is done, and what an
-observer raises beyond an `Exception` is raised after it.
+Control-C can arrive on any line, and an observer may raise anything. So each
+method that must not be cut in two is decorated with `bookkeeping`. Control-C is
+held back until it returns. An observer's `Exception` is logged; what else an
+observer raises (`SystemExit`, `KeyboardInterrupt`) is raised after it.
 """
 
 from __future__ import annotations
@@ -54,7 +58,7 @@ from trioauth.watch._log import Log
 
 from .clock import Clock
 from .login_state import LoggedOut
-from .state import Closed, Setback, airborne, held, seen
+from .state import Closed, Setback, flight_of, generation_of, public_state
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,12 +69,14 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("trioauth")
 
-# How far the contexts of an exception are followed.
+# How many links of a chain of exceptions are followed.
 _LONGEST_CHAIN = 50
 
-# The flight that this task is a part of: a grant that asked its own session for a token would wait
-# for itself.
-flying: contextvars.ContextVar[Flight[Any] | None] = contextvars.ContextVar("flying", default=None)
+# The flight that the present task runs, to detect a deadlock: a grant that asks its own session for
+# a token would wait for the flight that it runs in.
+current_flight: contextvars.ContextVar[Flight[Any] | None] = contextvars.ContextVar(
+    "current_flight", default=None
+)
 
 
 class _HasMachine(Protocol):
@@ -86,10 +92,10 @@ OwnerT = TypeVar("OwnerT", bound=_HasMachine)
 def bookkeeping(
     method: Callable[Concatenate[OwnerT, P], ResultT],
 ) -> Callable[Concatenate[OwnerT, P], ResultT]:
-    """Make a method one step that Control-C and observers can't break into.
+    """Make a method one step, which neither Control-C nor an observer can cut in two.
 
-    Control-C is delivered at the program's next checkpoint, but for the functions of the
-    program that are called inside, see `call`.
+    Control-C is delivered at the program's next checkpoint; or in a function of the program that
+    the method calls, see `call`.
     """
 
     @wraps(method)
@@ -101,7 +107,7 @@ def bookkeeping(
             return method(self, *args, **kwargs)
         finally:
             machine.depth -= 1
-            machine.surface()
+            machine.raise_interrupt()
 
     return whole
 
@@ -124,10 +130,10 @@ async def ask(
     return await function(*args, **kwargs)
 
 
-def _take_from(raised: BaseException, handled: BaseException | None) -> None:
-    """Take the exception that the session was handling out of the context of another.
+def _drop_context(raised: BaseException, handled: BaseException | None) -> None:
+    """Remove the exception that the session was handling from the ``__context__`` of another.
 
-    Python puts it there when an observer raises, and it may quote a secret (P17).
+    Python sets it when an observer raises, and the handled exception may quote a secret (P17).
     """
     each: BaseException | None = raised
     for _ in range(_LONGEST_CHAIN):
@@ -141,7 +147,7 @@ def _take_from(raised: BaseException, handled: BaseException | None) -> None:
 @final
 @attrs.define(eq=False, repr=False)
 class Machine:
-    """The state of a session, what it remembers, and who is told."""
+    """The state of a session, its counters, and its observers."""
 
     policy: RefreshPolicy
     state: State
@@ -155,17 +161,17 @@ class Machine:
     number: int = attrs.field(default=0, init=False)
     """The generation counter: the highest number given to anything, here or in the store."""
     clock: Clock = attrs.field(factory=Clock, init=False)
-    over: set[str] = attrs.field(factory=set[str], init=False)
-    """The names of logins that have ended here: others may still have them in the store."""
+    ended_logins: set[str] = attrs.field(factory=set[str], init=False)
+    """The ids of logins that have ended here: the store may still hold a record of one."""
     refreshes: int = attrs.field(default=0, init=False)
     rejections: int = attrs.field(default=0, init=False)
     last_failure: Exception | None = attrs.field(default=None, init=False)
     journal: Journal = attrs.field(default=Journal(), init=False)
     changed: trio.Event = attrs.field(factory=trio.Event, init=False)
-    """Set at the next change of the state."""
+    """Set at the next change of the state; each change makes a new one."""
     log: Log = attrs.field(factory=Log, init=False)
     depth: int = attrs.field(default=0, init=False)
-    """How many steps of `bookkeeping` are under way, one inside another."""
+    """How many calls of `bookkeeping` methods are under way, one inside another."""
     _interrupt: BaseException | None = attrs.field(default=None, init=False)
     _thread: int = attrs.field(factory=threading.get_ident, init=False)
     _run: trio.lowlevel.TrioToken = attrs.field(
@@ -181,17 +187,19 @@ class Machine:
 
     @bookkeeping
     def become(self, state: State, *news: events.Event, landing: Landing | None = None) -> None:
-        """Take on a state, tell the observers, then wake who waited. Not a checkpoint.
+        """Change to a state, tell the observers, then wake the tasks. Not a checkpoint.
 
         Args:
           state: The new state.
           news: What happened, for the observers.
-          landing: What passengers get if the new state no longer waits for their flight.
+          landing: What the passengers get if the new state does not wait for their flight.
         """
+        # No await in here: every task sees either the old state or the new one.
         before, self.state = self.state, state
         for event in news:
             self.tell(event)
-        login, generation = self.login, held(state)
+        # A generation of another login begins that login, and ends the one before ("replaced").
+        login, generation = self.login, generation_of(state)
         outcome = state if isinstance(state, LoggedOut) else None
         begins = generation is not None and generation.login is not login
         if generation is not None and begins:
@@ -200,44 +208,48 @@ class Machine:
             self._end(login, outcome)
         if generation is not None and begins:
             self.tell(events.LoggedIn(time=trio.current_time(), generation=generation.number))
-        flight = airborne(before)
-        if flight is not None and airborne(state) is not flight:
+        # Last, so that passengers wake after everything above is done.
+        flight = flight_of(before)
+        if flight is not None and flight_of(state) is not flight:
             flight.land(landing or outcome or LoggedOut("replaced"))
         self.wake()
 
     def wake(self) -> None:
-        """Wake those who wait for a change of the state. Not a checkpoint."""
+        """Wake the tasks that wait for a change of the state. Not a checkpoint."""
+        # The new event first: a task that wakes may wait for the next change at once.
         changed, self.changed = self.changed, trio.Event()
         changed.set()
 
     def _end(self, login: Login, outcome: LoggedOut) -> None:
         self.ended_at = trio.current_time()
+        # Before any task wakes: its next request must not carry a cookie of the ended login.
         self.forget_cookies()
         self.tell(
             events.LoggedOut(
                 time=trio.current_time(), reason=outcome.reason, words=careful(outcome.cause)
             )
         )
-        self.over.add(login.id)
+        self.ended_logins.add(login.id)
         login.end(outcome)
 
     @bookkeeping
     def tell(self, event: events.Event) -> None:
-        """Tell the log and the observers, and remember what explains. Not a checkpoint.
+        """Tell the log and the observers, and note the event in the journal. Not a checkpoint.
 
-        An observer that raises an `Exception` is logged. Control-C in one, `SystemExit` and their
-        like wait until the bookkeeping is done.
+        An `Exception` of an observer is logged. Any other exception of one, such as `SystemExit`,
+        is raised when the outermost `bookkeeping` is done.
         """
         if not isinstance(event, PASSING):
             self.journal = self.journal.noting(event, at=self.clock.now())
-        # A task that an observer starts is no part of the flight, and may wait for it.
-        token = flying.set(None)
+        # A task that an observer starts inherits this context. It is not part of the flight, so it
+        # may wait for it.
+        token = current_flight.set(None)
         try:
             self._tell_one(self.log, event)
             for observer in self.observers:
                 self._tell_one(observer, event)
         finally:
-            flying.reset(token)
+            current_flight.reset(token)
 
     def _tell_one(self, observer: events.Observer, event: events.Event) -> None:
         handled = sys.exception()
@@ -250,56 +262,56 @@ class Machine:
                     "an observer must not be async: it is called, and not awaited"
                 )
         except Exception as exc:  # noqa: BLE001  # logged
-            _take_from(exc, handled)
+            _drop_context(exc, handled)
             self._log_raised()
-        except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised by `surface`
-            _take_from(exc, handled)
+        except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised by `raise_interrupt`
+            _drop_context(exc, handled)
             self._interrupt = self._interrupt or exc
 
     def _log_raised(self) -> None:
         try:
             call(_logger.exception, "an observer raised; the session goes on")
-        except Exception:  # noqa: BLE001, S110  # a handler of the program's log: there is no other place to say it
+        except Exception:  # noqa: BLE001, S110  # the log handler raised: nowhere is left to log it
             pass
-        except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised by `surface`
+        except BaseException as exc:  # noqa: ASYNC103, BLE001  # raised by `raise_interrupt`
             self._interrupt = self._interrupt or exc
 
-    def surface(self) -> None:
-        """Raise what an observer raised, once the bookkeeping is done. Not a checkpoint."""
+    def raise_interrupt(self) -> None:
+        """Raise what an observer raised, if no bookkeeping is under way. Not a checkpoint."""
         if self.depth == 0 and self._interrupt is not None:
             interrupt, self._interrupt = self._interrupt, None
             context = interrupt.__context__
             try:
                 raise interrupt
             finally:
-                # Without what is being handled here, as above.
+                # Not the exception that is being handled here, as in `_drop_context`.
                 interrupt.__context__ = context
-                # Or the traceback holds the frame, and the frame the exception.
+                # Else traceback and frame keep each other alive.
                 del interrupt, context
 
-    # --- looking ---------------------------------------------------------------------------
+    # --- times and errors ------------------------------------------------------------------
 
     def unix(self) -> float:
-        """Return the time of now, in seconds since 1970."""
+        """Return the current time, in seconds since 1970."""
         return self.clock.to_unix(self.clock.now())
 
     def set_back(self, cause: Exception, pause: float, quiet_until: float) -> Setback:
-        """Make a setback, to be remembered for a pause, and while a refresh token is left alone."""
+        """Return a setback that lasts for ``pause`` seconds, and until ``quiet_until`` at least."""
         return Setback(cause, max(self.clock.now() + pause, quiet_until))
 
-    def fail(self, why: Failure) -> NoReturn:
-        """Raise what this means to the task at hand: an exception of its own, a shared cause."""
+    def raise_failure(self, why: Failure) -> NoReturn:
+        """Raise a failure in the present task: a new exception each time, from the shared cause."""
         match why:
             case Setback() if isinstance(self.state, Closed):
-                self.fail(self.state)
+                self.raise_failure(self.state)
             case Setback(GrantMisconfiguredError() as cause):
-                # A copy with the original's traceback, since each task gets an exception of its
-                # own; as its cause, the original would say the same once more.
+                # A copy, because each task raises an exception of its own. It has the original's
+                # traceback; with the original as its cause, the message would be there twice.
                 copy = GrantMisconfiguredError(cause.error, cause.description)
                 raise copy.with_traceback(cause.__traceback__) from cause.__cause__
             case Setback(cause, retry_at):
-                lasts = "" if held(self.state) is None else "still logged in, "
-                # It need not be told by a name that it has itself.
+                lasts = "" if generation_of(self.state) is None else "still logged in, "
+                # The new exception is of the same class: don't repeat its name in the message.
                 said = careful(cause).removeprefix(f"{RefreshUnavailableError.__name__}: ")
                 error = RefreshUnavailableError(
                     f"no new token can be had now ({said}); {lasts}try later"
@@ -318,25 +330,25 @@ class Machine:
                 )
         assert_never(why)
 
-    def fail_ended(self, login: Login) -> NoReturn:
-        """Raise to a task whose login has ended, or whose session was closed with it."""
+    def raise_ended(self, login: Login) -> NoReturn:
+        """Raise in a task whose login has ended, or whose session was closed before it ended."""
         if login.outcome is not None:
-            self.fail(login.outcome)
-        self.fail(Closed(seen(self.state)))
+            self.raise_failure(login.outcome)
+        self.raise_failure(Closed(public_state(self.state)))
 
     def check_open(self) -> None:
         """Raise `trio.ClosedResourceError` if the session is closed."""
         if isinstance(self.state, Closed):
-            self.fail(self.state)
+            self.raise_failure(self.state)
 
     def check_here(self) -> None:
         """Raise `RuntimeError` in another thread, or another run of trio, than the session's."""
-        # First what each request with a fresh token pays for. No other thread has this token.
+        # The fast way, taken by each request: no other thread and no other run has this token.
         try:
             if trio.lowlevel.current_trio_token() is self._run:
                 return
         except RuntimeError:
-            pass  # There is no trio here.
+            pass  # This thread does not run trio.
         if threading.get_ident() != self._thread:
             self.check_open()
             raise RuntimeError(

@@ -1,12 +1,16 @@
 """Records: from generations to what the store keeps, and back.
 
-Three rules decide what happens to the store:
+Saving is a compare-and-swap on the record's number. Three rules:
 
-1. A loser adopts. When another session has saved since we looked, its record counts and ours is
-   dropped: `Records.secure` returns what to land with.
-2. The store may fail, the login goes on. What could not be saved is kept in memory, told to the
-   observers, and saved later: `Records.kept_in_memory`.
-3. A record about an ended login never replaces the next login: `Records.tell_ended`.
+1. The first one to save wins, the other adopts. If another session has saved since this one last
+   looked, its record counts: `Records.save_or_adopt` returns what to land with.
+2. If the store fails, the login goes on. The record stays in `Vault.pending`, the observers get
+   `NotSaved`, and it is saved later: `Records.swallow_store_errors`.
+3. The end of a login is a record without tokens, a tombstone. It never replaces the record of a
+   newer login: `Records.tell_ended`.
+
+Other sessions adopt only higher numbers. So a record that is to be news gets a number above that of
+the stored one, whatever number its generation has here.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from trioauth.stores._contract import Record
 from .flight import NO_LOSS, Generation, Login, Loss
 from .login_state import LoggedOut
 from .retry import one_more_loss
-from .state import Closed, Refreshing, Rejected, held, on_adoption
+from .state import Closed, Refreshing, Rejected, generation_of, on_adoption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -38,29 +42,28 @@ if TYPE_CHECKING:
     from .state import Landing
     from .vault import Vault
 
-# With a lock that works, once is enough.
+# How often a save is tried that loses the compare-and-swap. With a lock that works, it never does.
 _SAVE_ATTEMPTS = 3
 
 
 @final
 @attrs.define(eq=False, repr=False)
 class Records:
-    """What a session knows as generations, and the store as records."""
+    """Turns generations into records and records into generations, and saves records."""
 
     machine: Machine
     vault: Vault
     needs_refresh_token: bool
-    """Whether the grant can only refuse without a refresh token."""
+    """Whether the grant can't obtain tokens without a refresh token."""
     save_later: Callable[[], None] = attrs.field(default=lambda: None)
-    """Starts saving again what could not be saved; set by what has the timers."""
-    _unheeded: Record | None = attrs.field(default=None, init=False, repr=False)
-    """News that came when the session was closed, and no state could take it in: the renewal that
-    still waits for the lock needs it."""
+    """Starts the timer that saves again; set in ``_opening``, because timers lie above this."""
+    _missed_news: Record | None = attrs.field(default=None, init=False, repr=False)
+    """News that `save_again` found after closing, for a renewal that still waits for the lock."""
 
     # --- generations -----------------------------------------------------------------------
 
     def next_generation(self, tokens: Tokens, login: Login, asked_at: float) -> Generation:
-        """Make the next generation of tokens that were just obtained. Not a checkpoint."""
+        """Make the next generation from tokens that were just obtained. Not a checkpoint."""
         login.loss = NO_LOSS
         return self._schedule(self._next_number(), tokens, login, asked_at)
 
@@ -74,7 +77,7 @@ class Records:
         return self._schedule(number, tokens, base.login, asked_at)
 
     def restore(self, record: Record, tokens: Tokens) -> Generation:
-        """Make a generation of a record of others and its tokens. Not a checkpoint."""
+        """Make a generation from a record and its tokens. Not a checkpoint."""
         machine = self.machine
         machine.number = max(machine.number + 1, record.generation)
         login = machine.login
@@ -85,7 +88,7 @@ class Records:
         if record.expires_at_unix is None or tokens.expires_in is None:
             tokens = attrs.evolve(tokens, expires_in=None)
         else:
-            # A wall clock that was set back must not make a token live longer than it was given.
+            # If the wall clock was set back, the token must not live longer than ``expires_in``.
             expires_at = machine.clock.from_unix(record.expires_at_unix)
             asked_at = min(asked_at, expires_at - tokens.expires_in)
         return self._schedule(machine.number, tokens, login, asked_at, adopted=True)
@@ -114,33 +117,35 @@ class Records:
         if not record.unanswered or record.quiet_until_unix is None:
             return NO_LOSS
         clock = self.machine.clock
-        # Another machine's clock may be a day ahead: a pause is no longer than its own length.
+        # The clock of another machine may be a day ahead, so cap the pause at its full length.
         longest = one_more_loss(Loss(record.unanswered - 1), now=clock.now()).quiet_until
         return Loss(record.unanswered, min(clock.from_unix(record.quiet_until_unix), longest))
 
     # --- looking into the store ------------------------------------------------------------
 
     async def news(self, *, has_login: bool) -> Generation | LoggedOut | None:
-        """Return what others have saved and we adopt, or that they logged out; None if neither.
+        """Adopt what another session has saved, if it is news.
+
+        Returns the generation; `LoggedOut` if another session has ended the login; else None.
 
         Raises:
           StoreError: The store can't be read, or holds another client's login.
 
         Cancellation:
-          Safe. What was adopted is adopted.
+          Safe. Either nothing was adopted, or all of it.
         """
-        news = await self.vault.news(self.machine.over)
-        record, unheeded, self._unheeded = news, self._unheeded, None
-        if record is None and unheeded is not None and unheeded.generation == self.vault.synced:
-            record = unheeded
+        news = await self.vault.news(self.machine.ended_logins)
+        record, missed, self._missed_news = news, self._missed_news, None
+        if record is None and missed is not None and missed.generation == self.vault.synced:
+            record = missed
         if record is None:
             return None
         if record.tokens is None:
-            # A session that waits for its first login learns nothing from a log-out.
+            # A tombstone: it ends our login, if there is one.
             return LoggedOut("elsewhere", at_unix=record.ended_at_unix) if has_login else None
-        current = held(self.machine.state)
+        current = generation_of(self.machine.state)
         if current is not None and self._is_held(record, current):
-            # Others have lost an answer to this refresh token, as we may have done ourselves.
+            # Both may have lost an answer to this refresh token: the longer pause counts.
             loss, ours = self._loss(record), current.login.loss
             current.login.loss = max(loss, ours, key=lambda each: each.quiet_until)
             return None
@@ -149,10 +154,10 @@ class Records:
         return generation
 
     def _is_held(self, record: Record, current: Generation) -> bool:
-        """Say whether a record has the tokens that we have, and nothing newer about them.
+        """Say whether a record has our tokens, with no later expiry.
 
-        Some servers forgive a repeated request with the same answer, and some renew by answering
-        with the same tokens and a new lifetime: that is news, unless a server has refused them.
+        Some servers renew by answering with the same tokens and a new lifetime. That is news,
+        unless the access token was rejected: then it is still the rejected one.
         """
         tokens = record.tokens
         if (
@@ -166,39 +171,36 @@ class Records:
         rejected = isinstance(state, Rejected) or (isinstance(state, Refreshing) and state.rejected)
         if rejected or record.expires_at_unix is None:
             return True
-        # A second is what clocks and rounding may be apart.
+        # Clocks and rounding may differ by up to a second.
         return self.machine.clock.from_unix(record.expires_at_unix) <= current.expires_at + 1
 
-    def supersede(self, record: Record | None) -> None:
-        """Let a new login take the place of what is stored. Not a checkpoint.
-
-        Whatever that is: a login is a person's wish, and younger.
-        """
+    def replace_stored(self, record: Record | None) -> None:
+        """Let a new login, which always wins, replace the stored record. Not a checkpoint."""
         self.vault.note(record)
         if record is not None:
-            self.machine.over.add(record.login)
+            self.machine.ended_logins.add(record.login)
 
     # --- saving ----------------------------------------------------------------------------
 
-    async def secure(self, landing: Landing, base: Generation | None) -> Landing:
-        """Put what was learned into the store; return what to land with.
+    async def save_or_adopt(self, landing: Landing, base: Generation | None) -> Landing:
+        """Save a landing, or adopt what another session has saved first (rule 1).
 
-        That is ``landing``, saved or not, unless others were in the store since we looked.
+        Returns what to land with: ``landing``, saved or not, or what was adopted. ``base`` is of
+        the login that it is about; without one there is nothing to save.
 
         Cancellation:
-          All or nothing in the store. What is not there is kept in memory and saved later.
+          All or nothing in the store. What was not saved is kept in memory and saved later.
         """
         generation = landing if isinstance(landing, Generation) else None
         outcome = landing if isinstance(landing, LoggedOut) else None
         if base is None:
             return landing
-        with self.kept_in_memory(generation, base.login, outcome):
+        with self.swallow_store_errors(generation, base.login, outcome):
             for _ in range(_SAVE_ATTEMPTS):
                 try:
                     record = self.record(generation, base.login, outcome)
                     if record.generation <= self.vault.synced:
-                        # Others have only marked the tokens that we have renewed. They adopt
-                        # higher numbers only.
+                        # Another session has marked the old tokens with this number: renumber.
                         record = attrs.evolve(record, generation=self._next_number())
                     await self.save(record)
                 except StoreConflictError:
@@ -222,7 +224,7 @@ class Records:
     def record(
         self, generation: Generation | None, login: Login, outcome: LoggedOut | None = None
     ) -> Record:
-        """Make the record of a generation, or of the end of a login. Not a checkpoint."""
+        """Make the record of a generation, or the tombstone of a login. Not a checkpoint."""
         owner = self.vault.owner or (self.vault.stored.owner if self.vault.stored else "")
         if generation is None:
             return Record(
@@ -245,10 +247,7 @@ class Records:
         )
 
     async def mark_loss(self, base: Generation) -> None:
-        """Tell all who share the store that an answer was lost (P5).
-
-        The record is that of the same tokens, with a higher number. If it can't be saved now, this
-        session knows all the same, and saves it later.
+        """Save the tokens again, marked: other sessions learn that an answer was lost (P5).
 
         Cancellation:
           All or nothing.
@@ -256,48 +255,48 @@ class Records:
         vault, login = self.vault, base.login
         ended = login.outcome
         if not vault.shared or (ended is not None and ended.reason != "unavailable"):
-            # The store is told of other ends; one for want of an answer leaves the token there.
+            # The tombstone is saved instead. (After "unavailable" the tokens stay in the store.)
             return
         if (vault.pending or vault.stored) is None:
-            # Others have no record of this token, and are not to get one because it is in doubt.
+            # Other sessions have no record of this refresh token. Don't give them a doubtful one.
             return
         if vault.pending is not None and vault.pending.login != login.id:
-            # A new login waits to be saved: it counts.
+            # The record of a newer login is still to be saved. Don't replace it.
             return
         record = attrs.evolve(self.record(base, login), generation=self._next_number())
-        with self.kept_in_memory(base, login):
+        with self.swallow_store_errors(base, login):
             await self.save(record)
 
     async def tell_ended(self, login: Login) -> None:
-        """Tell the store that a login is over, unless it has another login by now.
+        """Save the tombstone of a login, unless the store has a newer login (rule 3).
 
         Cancellation:
           All or nothing.
         """
-        news = await self.vault.news(self.machine.over)
+        news = await self.vault.news(self.machine.ended_logins)
         stored = self.vault.stored
         if stored is not None:
-            # Another flight of this session may have seen the news first, so compare generations,
-            # too. That is not enough: a login that was never saved may have a higher number than
-            # one that others have begun since. So what it replaces must be known by name.
+            # `news` reports a record once, perhaps to another flight of this session: so compare
+            # generations, too. Not only these: a login that was never saved may have a higher
+            # number than one that another process has begun since. So compare ids as well.
             newer = news is not None or stored.generation >= login.generation
-            ours = stored.login in {login.replaces, *self.machine.over}
+            ours = stored.login in {login.replaces, *self.machine.ended_logins}
             if stored.login != login.id and (newer or not ours):
-                # Another login has begun; about this one nothing is left to save.
+                # Another process has begun a login: nothing about ours is left to save.
                 self.vault.forget(login)
                 return
             if newer and stored.tokens is not None:
-                # Another process has refreshed this very login.
+                # Another process has refreshed this login: those tokens are to be revoked.
                 login.newest = stored.tokens
         pending = self.vault.pending
-        if pending is None or pending.tokens is None or pending.login in self.machine.over:
+        if pending is None or pending.tokens is None or pending.login in self.machine.ended_logins:
             await self.save(self.record(None, login, login.outcome))
         else:
-            # A new login waits to be saved: it counts.
+            # The record of a newer login is still to be saved: save that instead.
             await self.save(attrs.evolve(pending, generation=self._next_number()))
 
     async def save_again(self, flight: Flight[Landing]) -> Landing | None:
-        """Save what could not be saved before, unless others have saved something newer.
+        """Save the pending record, unless another session has saved something newer.
 
         Cancellation:
           All or nothing.
@@ -310,19 +309,19 @@ class Records:
             await self.tell_ended(login)
             return None
         before = self.vault.synced
-        news = await self.news(has_login=held(self.machine.state) is not None)
+        news = await self.news(has_login=generation_of(self.machine.state) is not None)
         if isinstance(self.machine.state, Closed) and self.vault.synced != before:
-            self._unheeded = self.vault.stored
+            self._missed_news = self.vault.stored
         pending = self.vault.pending
         if pending is not None:
             if pending.generation <= self.vault.synced:
-                # The store has passed this number, and others adopt only higher ones: renumber.
+                # The store has passed this number: renumber.
                 pending = attrs.evolve(pending, generation=self._next_number())
             await self.save(pending)
         return news if isinstance(news, LoggedOut) else None
 
     @contextmanager
-    def kept_in_memory(
+    def swallow_store_errors(
         self,
         generation: Generation | None,
         login: Login,
@@ -330,9 +329,10 @@ class Records:
         *,
         flight: Flight[Landing] | None = None,
     ) -> Generator[None, None, None]:
-        """Swallow what the store raises: say so, note it in ``flight``, and save later.
+        """Swallow an `Exception` of the block: tell the observers, and save later (rule 2).
 
-        A cancellation goes through, and is noted all the same: the record may not be there.
+        A cancellation is raised again, after the same was done: the record may not be saved. The
+        arguments are those of `record`; the exception is noted in ``flight``.
         """
         try:
             yield
@@ -342,10 +342,9 @@ class Records:
             self._not_saved(generation, login, outcome, exc)
         except BaseException:
             if self._is_stored(generation, login):
-                # An observer that was told so has raised this.
+                # The save succeeded. An observer raised this when it was told of it.
                 raise
-            # Cancelled: bare, or in a group from a nursery of the store's own. Where it was cut off
-            # says nothing to a person.
+            # Cancelled. Observers get an error that says more to a person than `trio.Cancelled`.
             late = trio.TooSlowError("the token store did not take it in time")
             if flight is not None:
                 flight.unsaved = late
@@ -353,7 +352,7 @@ class Records:
             raise
 
     def _is_stored(self, generation: Generation | None, login: Login) -> bool:
-        """Say whether these tokens, or the end of the login, are in the store. Not a checkpoint."""
+        """Say whether the store has these tokens, or this tombstone. Not a checkpoint."""
         stored, tokens = self.vault.stored, None if generation is None else generation.tokens
         return (
             self.vault.pending is None
@@ -376,11 +375,18 @@ class Records:
         if record is None or (record.login, record.tokens) != (login.id, tokens):
             # `Vault.save` was never reached, so mark it pending here.
             record = self.vault.pending = self.record(generation, login, outcome)
-        self._tell_not_saved(record.generation, why)
+        self.machine.tell(
+            events.NotSaved(
+                time=trio.current_time(),
+                generation=record.generation,
+                error=type(why).__name__,
+                words=careful(why),
+            )
+        )
         self.save_later()
 
     def tell_lost(self) -> None:
-        """Tell the observers what could not be saved before the session was closed."""
+        """Tell the observers that the pending record is lost: the session is closed."""
         unsaved = self.machine.journal.unsaved
         if self.vault.pending is not None and unsaved is not None:
             self.machine.tell(
@@ -391,13 +397,3 @@ class Records:
                     lost=True,
                 )
             )
-
-    def _tell_not_saved(self, generation: int, why: BaseException) -> None:
-        self.machine.tell(
-            events.NotSaved(
-                time=trio.current_time(),
-                generation=generation,
-                error=type(why).__name__,
-                words=careful(why),
-            )
-        )

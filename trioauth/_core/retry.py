@@ -1,4 +1,17 @@
-"""When another try makes sense at the token endpoint: pure."""
+"""Whether and when to ask the token endpoint again: pure.
+
+After a failed attempt there are three cases:
+
+1. The refresh token was not used (the grant says `safe_to_repeat`), or none was sent: up to
+   ``attempts`` attempts, with growing pauses.
+2. The answer was lost, so the refresh token may have been used: it is sent at most twice more,
+   within ten seconds. Some servers forgive a repeat, but only for some seconds; others take it for
+   theft, and end the login (RFC 9700 4.14.2).
+3. An earlier flight has already lost an answer to it: it is sent once, and no more in this flight.
+
+After cases 2 and 3 no session that shares the store sends it for a pause that grows from ten
+seconds to five minutes (`Loss.quiet_until`).
+"""
 
 from __future__ import annotations
 
@@ -13,38 +26,38 @@ from .flight import Loss
 if TYPE_CHECKING:
     from .policy import RefreshPolicy
 
-# A server that forgives a repeated refresh token does so for some seconds only,
-# and one that does not takes it for theft: so soon, and not often (P5).
+# Case 2.
 MOST_REPEATS = 2
 REPEAT_WITHIN = 10.0
 
-# After that the token is left alone, each time twice as long.
+# The first pause of `Loss.quiet_until`, in seconds; each next one is twice as long.
 FIRST_QUIET = 10.0
 
 LONGEST_PAUSE = 300.0
-"""No pause is longer than that, in seconds: five minutes after a server is back, all is well."""
+"""The longest pause, in seconds: five minutes after a server is back, everything works again."""
 
-# A Retry-After beyond this is a mistake, or a maintenance that a person should decide about.
+# In seconds. A longer Retry-After (RFC 9110 10.2.3) is cut to this: otherwise a server's mistake
+# could stop a session for days.
 LONGEST_RETRY_AFTER = 300.0
 
 
 def retry_after(error: Exception) -> float:
-    """Return the seconds for which a server asked to be left alone; 0 if it did not.
+    """Return how many seconds the server asked to wait; 0 if it did not.
 
-    Always a number from 0 to `LONGEST_RETRY_AFTER`, whatever a grant has put there.
+    Always a number from 0 to `LONGEST_RETRY_AFTER`, whatever value a grant's exception has.
     """
     try:
         wanted = error.retry_after if isinstance(error, RefreshUnavailableError) else None
-    except Exception:  # noqa: BLE001  # a property of a stranger's
+    except Exception:  # noqa: BLE001  # a subclass may make it a property that raises
         wanted = None
     return min(seconds_of(wanted) or 0.0, LONGEST_RETRY_AFTER)
 
 
 def is_safe_to_repeat(error: Exception) -> bool:
-    """Say whether a refresh token was certainly not used; never raises, as above."""
+    """Say whether the refresh token was certainly not used; never raises, as above."""
     try:
         return isinstance(error, RefreshUnavailableError) and bool(error.safe_to_repeat)
-    except Exception:  # noqa: BLE001  # a property of a stranger's
+    except Exception:  # noqa: BLE001  # as above
         return False
 
 
@@ -55,12 +68,12 @@ def growing(first: float, times: int) -> float:
       first: The first pause, in seconds.
       times: How many pauses there were before.
     """
-    # No exponent that a year of failures could make too large for a float.
+    # The exponent is capped: a year of failures would make it too large for a float.
     return min(LONGEST_PAUSE, first * 2.0 ** min(times, 32))
 
 
 def one_more_loss(loss: Loss, *, now: float) -> Loss:
-    """Note that one more flight has lost the answer to a refresh token (P5)."""
+    """Return the loss after one more flight has lost an answer to the refresh token (P5)."""
     return Loss(loss.flights + 1, now + growing(FIRST_QUIET, loss.flights))
 
 
@@ -71,10 +84,10 @@ class Attempts:
 
     _policy: RefreshPolicy
     lost_before: bool = False
-    """An earlier flight has lost an answer to this token: then it is presented once."""
+    """Whether an earlier flight has lost an answer to this refresh token (case 3)."""
     made: int = 0
     failure: Exception | None = attrs.field(default=None, repr=careful_repr)
-    """How the last one failed."""
+    """The exception of the last attempt."""
     _repeats: int = 0
     _spent_at: float = 0.0
     _lost_at: float | None = None
@@ -82,16 +95,14 @@ class Attempts:
     def pause(
         self, error: Exception, *, asked_at: float, now: float, jitter: float, spends: bool
     ) -> float | None:
-        """Note a failed attempt; return the seconds until the next one, or None for "no more".
+        """Note a failed attempt; return the seconds until the next one, or None if there is none.
 
         Args:
           error: How it failed.
-          asked_at: When it was made. A lost answer counts from then: while it was waited for, the
-              machine may have slept.
+          asked_at: When it was made. The ten seconds of case 2 count from then.
           now: When it failed.
-          jitter: Between 0 and 1.
-          spends: A refresh token was presented, and if nobody knows what became of it, presenting
-              it again is bounded more tightly.
+          jitter: Between 0 and 1; 0 makes the pause half as long, 1 leaves it.
+          spends: Whether a refresh token was sent.
         """
         self.made += 1
         self.failure = error
@@ -108,19 +119,19 @@ class Attempts:
         return None if self.too_late(now + wait) else wait
 
     def lose(self, *, asked_at: float, now: float) -> None:
-        """Note that nobody knows any more what became of a refresh token that was presented."""
+        """Note that the answer to a refresh token was lost. Only the first loss counts."""
         if self._lost_at is None:
             self._spent_at, self._lost_at = asked_at, now
 
     def find(self) -> None:
-        """Note that the server has answered with a new refresh token, which was never presented."""
+        """Note that the server has answered with a new refresh token, which was never sent."""
         self._lost_at, self._repeats, self.lost_before = None, 0, False
 
     @property
     def lost(self) -> bool:
-        """Whether an answer to a refresh token was lost."""
+        """Whether an answer to the refresh token was lost in this flight."""
         return self._lost_at is not None
 
     def too_late(self, now: float) -> bool:
-        """Whether a refresh token of unknown fate may not be presented any more."""
+        """Whether an answer was lost and the ten seconds for repeats are over."""
         return self._lost_at is not None and now > self._spent_at + REPEAT_WITHIN

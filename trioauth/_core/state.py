@@ -1,13 +1,25 @@
-"""What a session can be, and what follows from it: frozen states and pure functions.
+"""The states of a session, and what follows from them: frozen values and pure functions.
 
-No clock, no I/O, no await: ``now`` is an argument. The rules:
+No clock, no I/O, no await: ``now`` is an argument. A session is in one of seven states:
 
-- A flight is in the air exactly in `LoggingIn` and `Refreshing`, and there is one.
-- `Rejected`, and `Refreshing` with ``rejected``, hold a generation that is known
-  to be bad: nobody is told to use it.
+1. `Vacant`: no tokens yet; the grant can obtain the first ones without a human.
+2. `LoggingIn`: a flight obtains the first tokens.
+3. `Current`: there are tokens. Whether they are fresh, early, stale or expired depends on ``now``.
+4. `Rejected`: there are tokens, a server has refused them, and no flight is in the air.
+5. `Refreshing`: there are tokens, rejected or not, and a flight brings the next ones.
+6. `LoggedOut`: there is no login.
+7. `Closed`: the session's ``async with`` block was left.
+
+The rules:
+
+- A renewal is in the air exactly in `LoggingIn` and `Refreshing`, and there is one.
+- A rejected generation, in `Rejected` and in `Refreshing` with ``rejected``, is never used.
 - Nothing leads out of `Closed`; out of `LoggedOut` leads only a new login.
-- What comes too late changes nothing: a rejection of an older generation, the
-  landing of a flight that nobody waits for any more.
+- Late news changes nothing: a rejection of an older generation, or the landing of a flight that
+  the state does not wait for.
+
+Three groups of functions: decisions (`on_demand`, `on_refresh`) say what a task does; transitions
+(`on_take_off`, `on_landing`, ...) return the next state; the rest read a state.
 
 ``docs/states.md`` is drawn from these functions by ``scripts/draw_states.py``.
 """
@@ -33,7 +45,7 @@ if TYPE_CHECKING:
 @final
 @attrs.frozen
 class Setback:
-    """A flight that came back with nothing: remembered until ``retry_at``."""
+    """A flight failed. Until ``retry_at`` tasks get this failure, and no other flight starts."""
 
     cause: Exception = attrs.field(repr=careful_repr)
     retry_at: float
@@ -42,7 +54,7 @@ class Setback:
 @final
 @attrs.frozen
 class Vacant:
-    """Nobody has logged in yet, but the grant can, without a human."""
+    """There was no login yet; the grant can begin one without a human."""
 
     setback: Setback | None = None
 
@@ -50,7 +62,7 @@ class Vacant:
 @final
 @attrs.frozen
 class LoggingIn:
-    """The first tokens are on their way."""
+    """A flight obtains the first tokens."""
 
     flight: Flight[Landing]
 
@@ -58,7 +70,7 @@ class LoggingIn:
 @final
 @attrs.frozen
 class Current:
-    """Tokens are at hand. Whether they are still fresh depends on the clock."""
+    """There are tokens. Whether they are still fresh depends on the clock."""
 
     generation: Generation
     setback: Setback | None = None
@@ -67,7 +79,7 @@ class Current:
 @final
 @attrs.frozen
 class Rejected:
-    """The tokens at hand are known to be bad, and nobody is fetching better ones."""
+    """A server has refused the tokens, and no flight brings new ones yet."""
 
     generation: Generation
     setback: Setback | None = None
@@ -76,13 +88,13 @@ class Rejected:
 @final
 @attrs.frozen
 class Refreshing:
-    """A flight is in the air; who needs what it brings boards it."""
+    """A flight brings the next tokens; tasks that need them board it."""
 
     generation: Generation
     flight: Flight[Landing]
     rejected: bool = False
     troubled: bool = False
-    """The flight before this one failed: while the tokens still work, nobody waits."""
+    """The flight before this one failed: until the tokens expire, tasks use them and don't wait."""
 
 
 @final
@@ -103,7 +115,7 @@ Landing: TypeAlias = Generation | Setback | LoggedOut
 @final
 @attrs.frozen
 class Use:
-    """Go ahead with these tokens."""
+    """Use these tokens."""
 
     generation: Generation
 
@@ -111,7 +123,7 @@ class Use:
 @final
 @attrs.frozen
 class UseAndRefresh:
-    """Go ahead with these tokens, and start a flight that nobody waits for."""
+    """Use these tokens, and start a flight in the background."""
 
     generation: Generation
 
@@ -137,33 +149,36 @@ Decision: TypeAlias = Use | UseAndRefresh | Board | TakeOff | Failure
 
 
 def on_demand(
-    state: State, *, now: float, valid_for: float = 0.0, one_shot: bool = False, landed: int = 0
+    state: State, *, now: float, valid_for: float = 0.0, one_shot: bool = False, waited_for: int = 0
 ) -> Decision:
-    """Someone wants a token. What do we do about it?
+    """Decide what a task does that needs a token.
 
     Args:
-      state: As it is.
-      now: The moment.
+      state: The current one.
+      now: The current time, on the session's clock.
       valid_for: See `Generation.freshness`.
       one_shot: See `Generation.freshness`.
-      landed: The number of a generation that the one who asks has just waited for: it can't be
-          had any newer, whatever its age. 0 if there is none.
+      waited_for: The number of the generation that a flight has just brought to this task, 0 if
+          it has not waited. Such a generation is used whatever its age: no newer one can be had,
+          and a lifetime of zero must not make a loop of refreshes.
     """
     match state:
         case Current(generation, setback):
             freshness = generation.freshness(now, valid_for=valid_for, one_shot=one_shot)
-            if freshness == "fresh" or generation.number >= landed > 0:
+            if freshness == "fresh" or generation.number >= waited_for > 0:
                 return Use(generation)
             if setback is not None and now < setback.retry_at:
                 return setback if freshness == "expired" else Use(generation)
-            # While the token works, a server that had no answer just now keeps nobody waiting.
+            # After a failed refresh, a stale token is used until it expires: a server that is down
+            # must not delay requests that still work.
             if freshness == "early" or (setback is not None and freshness == "stale"):
                 return UseAndRefresh(generation)
             return TakeOff("clock")
         case Refreshing(generation, flight, rejected, troubled):
             freshness = generation.freshness(now, valid_for=valid_for, one_shot=one_shot)
+            # Early: the flight was started in the background, so this task need not wait either.
             good = freshness in ("fresh", "early") or (troubled and freshness == "stale")
-            if not rejected and (good or generation.number >= landed > 0):
+            if not rejected and (good or generation.number >= waited_for > 0):
                 return Use(generation)
             return Board(flight)
         case Rejected(_, setback):
@@ -182,7 +197,7 @@ def on_demand(
 
 
 def on_refresh(state: State, *, now: float) -> Board | TakeOff | Failure:
-    """Someone wants a newer token than the one at hand, whatever its age."""
+    """Decide what a task does that wants newer tokens, whatever the age of the present ones."""
     match state:
         case Current(_, setback) | Rejected(_, setback) | Vacant(setback):
             if setback is not None and now < setback.retry_at:
@@ -199,7 +214,7 @@ def on_refresh(state: State, *, now: float) -> Board | TakeOff | Failure:
 
 
 def on_take_off(state: State, flight: Flight[Landing]) -> State:
-    """Put a flight into the air."""
+    """Return the state that waits for a flight."""
     match state:
         case Current(generation, setback):
             return Refreshing(generation, flight, troubled=setback is not None)
@@ -213,25 +228,26 @@ def on_take_off(state: State, flight: Flight[Landing]) -> State:
 
 
 def on_rejection(state: State, number: int) -> State:
-    """Learn that a server refused a generation; late news changes nothing."""
+    """Return the state after a server refused a generation; an older one changes nothing."""
     match state:
         case Current(generation, setback) if generation.number == number:
             return Rejected(generation, setback)
-        case Refreshing(generation, flight, False) if generation.number == number:
+        case Refreshing(generation, flight, rejected=False) if generation.number == number:
             return Refreshing(generation, flight, rejected=True)
         case _:
             return state
 
 
 def on_adoption(state: State, generation: Generation) -> State:
-    """Take over what somebody else has put into the store."""
+    """Return the state after another process's generation was found in the store."""
     match state:
         case Refreshing(former, flight) if former.login is generation.login:
+            # The adopted tokens are not rejected. The flight that found them is still in the air.
             return Refreshing(generation, flight)
         case LoggingIn(flight):
             return Refreshing(generation, flight)
         case Refreshing() | Current() | Rejected():
-            # A flight of a login that was replaced has nothing left to bring.
+            # The login of this flight was replaced, so the state does not wait for it any more.
             return Current(generation)
         case Vacant() | LoggedOut() | Closed():
             return state
@@ -239,9 +255,9 @@ def on_adoption(state: State, generation: Generation) -> State:
 
 
 def on_rotation(state: State, generation: Generation) -> State:
-    """Take in a new refresh token that came without a usable access token.
+    """Return the state after a new refresh token came without a usable access token.
 
-    The access token is the one that there was, and as bad as it was.
+    The generation has the former access token. If that was rejected, it stays rejected.
     """
     match state:
         case Current(former) | Rejected(former) | Refreshing(former) if (
@@ -253,10 +269,11 @@ def on_rotation(state: State, generation: Generation) -> State:
 
 
 def on_landing(state: State, flight: Flight[Landing], landing: Landing) -> State:
-    """Take in what a flight brought, unless nobody waits for it any more."""
+    """Return the state after a flight landed, if the state waits for this flight."""
     match state:
         case Refreshing(generation, awaited, rejected) if awaited is flight:
             if isinstance(landing, Setback):
+                # A 401 may have come while the flight was in the air, so ``rejected`` counts now.
                 return (Rejected if rejected else Current)(generation, landing)
         case LoggingIn(awaited) if awaited is flight:
             if isinstance(landing, Setback):
@@ -267,43 +284,44 @@ def on_landing(state: State, flight: Flight[Landing], landing: Landing) -> State
 
 
 def on_log_in(state: State, generation: Generation) -> State:
-    """Begin a new login, whatever there was."""
+    """Return the state of a new login; it takes the place of any login before."""
     return state if isinstance(state, Closed) else Current(generation)
 
 
 def on_log_out(state: State, outcome: LoggedOut) -> State:
-    """End the login; there is no way back but a new one."""
+    """Return the state after the login ended. Only a new login leads out of it."""
     return state if isinstance(state, Closed | LoggedOut) else outcome
 
 
 def on_close(state: State) -> Closed:
-    """Leave the ``async with`` block."""
-    return state if isinstance(state, Closed) else Closed(seen(state))
+    """Return the state after the ``async with`` block was left."""
+    return state if isinstance(state, Closed) else Closed(public_state(state))
 
 
-# --- looking -------------------------------------------------------------------------------
+# --- reading -------------------------------------------------------------------------------
 
 
-def held(state: State) -> Generation | None:
-    """Return the generation that a state holds, good or bad."""
-    # No match: each task that has waited asks this, and matching takes three times as long.
+def generation_of(state: State) -> Generation | None:
+    """Return the generation in a state, rejected or not; None without a login."""
+    # Not a match statement: every task that has waited calls this, and match takes three times as
+    # long.
     if isinstance(state, Current | Rejected | Refreshing):
         return state.generation
     return None
 
 
-def usable(state: State, *, now: float, valid_for: float = 0.0) -> Generation | None:
-    """Return what still works although it could not be renewed."""
+def fallback(state: State, *, now: float, valid_for: float = 0.0) -> Generation | None:
+    """Return the generation to use although a refresh failed: not rejected and not expired."""
     match state:
-        case Current(generation) | Refreshing(generation, _, False):
+        case Current(generation) | Refreshing(generation, rejected=False):
             expired = generation.freshness(now, valid_for=valid_for) == "expired"
             return None if expired else generation
         case _:
             return None
 
 
-def airborne(state: State) -> Flight[Landing] | None:
-    """Return the flight that a state waits for."""
+def flight_of(state: State) -> Flight[Landing] | None:
+    """Return the flight that a state waits for; None if it waits for none."""
     match state:
         case Refreshing(_, flight) | LoggingIn(flight):
             return flight
@@ -311,8 +329,8 @@ def airborne(state: State) -> Flight[Landing] | None:
             return None
 
 
-def seen(state: State) -> LoggedIn | LoggedOut:
-    """Return what the world sees of a state."""
+def public_state(state: State) -> LoggedIn | LoggedOut:
+    """Return what `Session.state` shows of a state."""
     match state:
         case Current(generation) | Rejected(generation) | Refreshing(generation):
             return LoggedIn(generation.number, generation.tokens.scope)

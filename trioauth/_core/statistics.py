@@ -1,4 +1,4 @@
-"""Statistics: what a session looks like inside, at one moment."""
+"""Statistics: the figures of `Session.statistics`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 from trioauth._errors import careful
 
 from .login_state import LoggedIn, LoggedOut
-from .state import airborne, held, seen
+from .state import flight_of, generation_of, public_state
 
 if TYPE_CHECKING:
     from .source import TokenSource
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @final
 @attrs.frozen
 class Statistics:
-    """What a session looks like inside, at one moment. Nothing here is secret."""
+    """The figures of a session at one moment. Nothing here is secret."""
 
     generation: int
     """The number of the tokens now in use; 0 when logged out."""
@@ -27,7 +27,7 @@ class Statistics:
     tasks_waiting: int
     """Tasks that wait for the refresh in the air."""
     refreshes: int
-    """Refreshes that were started."""
+    """Refreshes that were started since the session was opened."""
     retries: int
     """Requests that were sent again after a 401."""
     rejections: int
@@ -35,25 +35,25 @@ class Statistics:
     seconds_until_expiry: float | None
     """Life left in the access token; None if unknown or logged out."""
     saved: bool
-    """Whether the store has the newest news."""
+    """Whether everything that should be in the store was saved."""
     last_failure: str | None
-    """What the last refresh failed with; None if it landed.
+    """The class and message of the exception that the last refresh failed with; None if it landed.
 
-    Of an exception that is neither ours nor the operating system's, only its name and the line it
-    came from: what it says may hold a secret.
+    The message of an exception that is neither ours nor the operating system's is left out, because
+    it may hold a secret: then only its class and the line that raised it.
     """
 
 
 def take_statistics(source: TokenSource, *, resent: int) -> Statistics:
-    """Count, at this moment. Not a checkpoint.
+    """Collect the figures. Not a checkpoint.
 
     Args:
       source: The tokens of the session.
       resent: How many requests were sent again after a 401.
     """
     machine = source.machine
-    state = seen(machine.state)
-    generation, flight = held(machine.state), airborne(machine.state)
+    state = public_state(machine.state)
+    generation, flight = generation_of(machine.state), flight_of(machine.state)
     expires_in: float | None = None
     if generation is not None and generation.tokens.expires_in is not None:
         expires_in = generation.expires_at - machine.clock.now()

@@ -1,4 +1,10 @@
-"""Timers: what a session does without being asked. Their pauses grow while nothing works."""
+"""Timers: what a session does by itself.
+
+1. With ``keep_fresh`` it refreshes when its tokens get early, so that no request has to wait.
+2. After a failed save it saves again, until that works.
+
+While something fails, the pauses grow up to five minutes.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +23,18 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .vault import Vault
 
-# A token that is born old must not make a busy loop of a timer.
+# In seconds. Without it, tokens with a lifetime of zero would make the timer a busy loop.
 _SHORTEST_NAP = 0.5
-# Trio's timers stand still while the machine sleeps: so the clock is looked at now and then, too.
+# In seconds. Trio's timers stand still while the machine sleeps, so wake up and read the clock.
 _LONGEST_NAP = 30.0
-# A nap may end so much too early, because seconds are added up in another order.
+# In seconds. A nap may end this much too early, by rounding.
 _ROUNDING = 1e-6
 
 
 @final
 @attrs.define(eq=False, repr=False)
 class Timers:
-    """Refreshes by the clock, and saves again what the store did not take."""
+    """Refreshes by the clock, and saves again what could not be saved."""
 
     machine: Machine
     flights: Flights
@@ -47,16 +53,17 @@ class Timers:
         """
         while True:
             nap = max(min(self.until_refresh(), _LONGEST_NAP), _SHORTEST_NAP)
+            # Each change of the state starts the nap anew: the time of the next refresh may differ.
             with trio.move_on_after(nap):
                 await self.machine.changed.wait()
                 continue
-            # Another task may have started a flight in the moment in which the nap ended.
+            # Ask again: another task may have started a flight just when the nap ended.
             if self.until_refresh() <= _ROUNDING:
                 rejected = isinstance(self.machine.state, Rejected)
                 self.flights.take_off("rejected" if rejected else "clock")
 
     def until_refresh(self) -> float:
-        """Return the seconds until the timer refreshes; infinity if it does not."""
+        """Return the seconds until the timer refreshes; infinite if this state needs no refresh."""
         match self.machine.state:
             case Current(generation, setback):
                 due = max(generation.early_at, setback.retry_at if setback else -math.inf)
@@ -71,7 +78,7 @@ class Timers:
         return due - self.machine.clock.now()
 
     def save_later(self) -> None:
-        """Save what could not be saved in a while, and again until it is. Not a checkpoint."""
+        """Start to save the pending record after pauses, until that works. Not a checkpoint."""
         if not self._saving_later and not isinstance(self.machine.state, Closed):
             self._saving_later = True
             self.flights.start_soon(self._keep_saving)
@@ -84,5 +91,5 @@ class Timers:
             if isinstance(self.machine.state, Closed):
                 break
             flight = Flight[Landing]("save")
-            await self.flights.launch(self.flights.logins.save_again, flight).over.wait()
+            await self.flights.launch(self.flights.logins.save_again, flight).done.wait()
         self._saving_later = False

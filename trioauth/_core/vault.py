@@ -1,4 +1,11 @@
-"""Vault: the store, as one session sees it."""
+"""Vault: the store, and what one session knows about it.
+
+1. ``stored`` is the record that this session last saw in the store. `Vault.save` is a
+   compare-and-swap: it fails if the store has another number by now.
+2. ``pending`` is the record that should be in the store but could not be saved. While there is one,
+   the store is behind this session.
+3. `Vault.news` tells whether the store is ahead of this session: its docstring lists the cases.
+"""
 
 from __future__ import annotations
 
@@ -25,41 +32,41 @@ if TYPE_CHECKING:
 class Vault:
     """A store, and what this session knows about it.
 
-    All but `lock` and `peek` is called with the lock held.
+    All methods but `lock`, `peek` and `look` are called with the lock held.
 
-    No method awaits between learning something and noting it here: a task that is
-    cancelled in one of them has either learned nothing or noted everything.
+    No method awaits between reading the store and noting what it read: if a task is cancelled in
+    one, either nothing was read or everything is noted.
     """
 
     _store: TokenStore
 
     owner: str = ""
-    """Whose records the session may use, see `Record.owner`; "" if the grant does not say."""
+    """The only `Record.owner` whose records this session uses; "" if the grant does not say."""
 
     shared: bool = True
-    """Whether others may have the store, too: the program has passed it."""
+    """Whether other sessions may use the store, too: true if the program has passed it."""
 
     stored: Record | None = attrs.field(default=None, init=False, repr=False)
-    """What was in the store when we last looked."""
+    """The record that this session last saw in the store."""
 
     pending: Record | None = attrs.field(default=None, init=False)
-    """What should be in the store, and could not be saved yet."""
+    """The record that should be in the store but could not be saved yet."""
 
     missing: Exception | None = attrs.field(default=None, init=False)
-    """Why there is no store at all, if none can be locked and there is no record."""
+    """Why the store can't be locked, while it has no record: it is then treated as absent (P32)."""
 
     _tried: Record | None = attrs.field(default=None, init=False, repr=False)
-    """What we tried to save last: it may be there in spite of an error."""
+    """The record of the last `save`. It may have been saved although `save` raised."""
 
     _seen: set[str] = attrs.field(factory=set[str], init=False, repr=False)
-    """The logins that this session has found in the store or put there."""
+    """The ids of all logins that this session has seen in the store, or saved there."""
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
-        """Exclude all others who share the store.
+        """Exclude all other sessions that share the store.
 
-        Where no lock can be made and there is no record, there is nothing to share: then the block
-        runs all the same, with `missing` set (P32).
+        If no lock can be made and there is no record, other sessions have nothing to share either:
+        then the block runs without a lock, with `missing` set (P32).
 
         Cancellation:
           Safe. A cancelled wait for the lock leaves nothing locked.
@@ -68,29 +75,29 @@ class Vault:
             try:
                 await stack.enter_async_context(self._store.lock())
             except Exception as exc:
-                # If this is cancelled, it does not matter any more why there was no lock.
+                # (If this load is cancelled, the error of the lock is lost, and not needed.)
                 if self.stored is not None or await ask(self._store.load) is not None:  # noqa: ASYNC120
                     raise
                 self.missing = exc
             try:
                 yield
             finally:
-                # The next one to look may find that there is a store by now.
+                # The next call tries again: by then the store may work.
                 self.missing = None
 
     @property
     def synced(self) -> int:
-        """The generation that was in the store when we last looked; 0 if none was."""
+        """The number of the record that this session last saw in the store; 0 if there was none."""
         return 0 if self.stored is None else self.stored.generation
 
     @property
     def waits_for(self) -> str | None:
-        """What the store waits for, in words, if it can say that: the lock of another process."""
+        """What the store waits for, in words, such as another process's lock; None if unknown."""
         waits_for = getattr(self._store, "waits_for", None)
         return waits_for if isinstance(waits_for, str) else None
 
     async def look(self) -> Record | None:
-        """Return what is in the store, whether it is news or not.
+        """Return the record in the store, and count it as seen.
 
         Raises:
           StoreError: It is a record of another client, or can't be read.
@@ -100,7 +107,7 @@ class Vault:
         return record
 
     async def peek(self) -> Record | None:
-        """Return what is in the store, and don't count it as seen: it stays news.
+        """Return the record in the store without counting it as seen: `news` still reports it.
 
         Raises:
           StoreError: As `look`.
@@ -121,43 +128,52 @@ class Vault:
         if record is not None:
             self._seen.add(record.login)
 
-    async def news(self, over: Container[str] = ()) -> Record | None:
-        """Return what others have saved since we last looked, or None.
+    async def news(self, ended_logins: Container[str] = ()) -> Record | None:
+        """Return the record in the store if another session has saved it and it is news, else None.
 
-        News is a record with a higher generation, or of a login never seen here, whatever its
-        number: the file was deleted, and another login begun. A store that lost its contents, or
-        was put back to an older state, has no news: what we hold in memory is newer. Neither is it
-        news if others have only marked the tokens that ours, still to be saved, were made from, or
-        if they come from an earlier renewal of the same login.
+        1. News: it has a higher number than the record last seen.
+        2. News: its login was never seen here, whatever its number. (The file was deleted, and
+           another login begun.)
+        3. Not news: its login has ended here.
+        4. Not news: it is older than what was last seen. The store lost its contents or was
+           restored; this session has newer tokens in memory.
+        5. Not news: new tokens are pending here, and the record has only a mark on the tokens
+           before them, or is from an earlier renewal of the same login.
+        6. Not news: it is our own record, whose `save` raised although it was saved.
+
+        News replaces the pending record: another session was first.
 
         Args:
-          over: Logins that have ended here: what others still save about them is no news.
+          ended_logins: The ids of logins that have ended here.
         """
         before, record = self.stored, await self.peek()
+        # Cases 1 to 4.
         newer = (
             record is not None
             and (record.generation > self.synced or record.login not in self._seen)
-            and record.login not in over
+            and record.login not in ended_logins
         )
+        # Case 5. The session's own tokens are newer, and are about to be saved.
         if self.pending is not None and self.pending.tokens is not None:
             newer = newer and not _same_tokens(record, before)
             newer = newer and not _is_behind(record, self.pending)
         self.note(record)
         if not newer:
             return None
+        # Case 6.
         ours = _same(record, self._tried)
         if not ours or self.pending is self._tried:
-            # What we could not save was overtaken, or it was saved in spite of an error.
+            # The pending record was overtaken, or it is the one that was saved after all.
             self.pending = None
         return None if ours else record
 
     def forget(self, login: Login) -> None:
-        """Give up saving what is about a login."""
+        """Drop the pending record if it is about this login."""
         if self.pending is not None and self.pending.login == login.id:
             self.pending = None
 
     async def probe(self) -> None:
-        """Prove that a record could be saved now, if the store can tell; write nothing.
+        """Check that a record could be saved now, as far as the store can tell; save nothing.
 
         Raises:
           StoreError: It could not be saved.
@@ -167,14 +183,20 @@ class Vault:
         await ask(probe_store, self._store)
 
     async def save(self, record: Record) -> None:
-        """Put a record into the store, unless somebody else has been there since we last looked."""
+        """Save a record, unless another session has saved one since this session last looked.
+
+        Raises:
+          StoreConflictError: Another session was first; its record counts.
+          Exception: The store failed; the record is pending.
+        """
+        # Before the first await: if this is cancelled, the record may or may not be there.
         self.pending = self._tried = record
         if self.missing is not None:
             raise self.missing
         try:
             await ask(self._store.save, record, expected=self.synced)
         except StoreConflictError:
-            # The winner's record stays; ours is of no use to anybody.
+            # The other record stays, and ours is dropped.
             self.pending = self._tried = None
             raise
         self.note(record)

@@ -3,15 +3,15 @@
 In reading order, as a request goes:
 
 ``client``        the session's own httpx client
-``belonging``     which login a request belongs to
+``belonging``     which login a request belongs to, and whether its token is still good
 ``attach``        signs a client of either library
-``auth_httpx``    the end of the auth flow for httpx; ``auth_httpx2`` is the one for httpx2
-``auth``          the auth flow: sign, and on a 401 once more
+``auth_httpx``    the auth class for httpx; ``auth_httpx2`` is the one for httpx2
+``auth``          the auth flow: sign a request, and send it again after a 401
 ``signing``       what the flow decides
 ``challenge``     WWW-Authenticate: what a refresh can cure and what not (pure)
-``evidence``      what 401s have shown about refreshing (pure)
-``refusal``       reading a 401, but not without end
-``limiter``       who waits for a connection
+``evidence``      which refreshes have helped against 401s (pure)
+``refusal``       reads a 401, within bounds
+``limiter``       requests queue here for a connection
 
 Imports from: the base, ``_network``, ``_core``.
 """

@@ -1,7 +1,7 @@
 """attach: sign the requests of a client of httpx or of httpx2.
 
-It finds out which library a client comes from without importing the one that the program does
-not use.
+It finds out which of the two libraries a client is from, and imports no library that the program
+does not use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .signing import Signer
 
 
 class ClientLike(Protocol):
-    """What is used of a client."""
+    """The part of a client that is used."""
 
     @property
     def auth(self) -> Any: ...
@@ -46,7 +46,7 @@ def attach(signer: Signer, client: ClientT) -> ClientT:
 
 
 def _check_is_free(signer: Signer, client: ClientLike) -> None:
-    """Refuse a client that another open session signs: requests would change their login (P22)."""
+    """Raise if another open session signs the client: requests would change their login (P22)."""
     other: Signer | None = getattr(client.auth, "signer", None)
     if (
         isinstance(other, Signer)
@@ -61,7 +61,7 @@ def _check_is_free(signer: Signer, client: ClientLike) -> None:
 
 def _library(client: object) -> str:
     for name in ("httpx2", "httpx"):
-        # Whoever has a client of a library has imported it.
+        # A program that has a client of a library has imported the library.
         module = sys.modules.get(name)
         if module is not None and isinstance(client, module.AsyncClient):
             return name

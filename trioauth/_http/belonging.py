@@ -1,7 +1,9 @@
-"""Belonging: what the session's own client asks about the login and the token of a request.
+"""Belonging: which login a request belongs to, and whether its token may still be sent.
 
-A request is marked when it is built, and looked at once more when it has queued for a connection:
-by then its login may have ended (P13), or its token may be known to be bad (P3).
+1. A request of the session's own client is marked with the current login when it is built (P13).
+2. The auth flow signs it with a token of that login.
+3. When it has queued for a connection, it is checked again: its login may have ended (it is not
+   sent), or its token may have been rejected (it is signed anew, P3).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, final
 
 import attrs
 
-from trioauth._core.state import Closed, Use, UseAndRefresh, held, on_demand, seen
+from trioauth._core.state import Closed, Use, UseAndRefresh, generation_of, on_demand, public_state
 
 if TYPE_CHECKING:
     import httpx
@@ -27,7 +29,7 @@ SIGNED_ANEW = "trioauth.signed_anew"
 
 
 class TokenSource(Protocol):
-    """What is used of the inside of a session."""
+    """The part of `trioauth._core.source.TokenSource` that is used here."""
 
     @property
     def state(self) -> State: ...
@@ -37,20 +39,20 @@ class TokenSource(Protocol):
     def login(self) -> Login | None: ...
 
     async def obtain(self, login: Login | None = None) -> Generation:
-        """Return a generation to use, of ``login`` if one is given; wait if need be.
+        """Return the generation to use, of ``login`` if one is given, after a refresh if needed.
 
         Cancellation:
           Safe. A flight that is waited for goes on.
         """
         ...
 
-    def fail(self, why: Failure) -> NoReturn:
-        """Raise what this means to the task at hand."""
+    def raise_failure(self, why: Failure) -> NoReturn:
+        """Raise a failure in the present task."""
         ...
 
 
 def login_of(request: httpx.Request) -> Login | None:
-    """Return the login that a request belongs to; None if there was none, or it is not known."""
+    """Return the login that a request is marked with; None without a login or a mark."""
     login: Login | None = request.extensions.get(LOGIN)
     return login
 
@@ -58,38 +60,38 @@ def login_of(request: httpx.Request) -> Login | None:
 @final
 @attrs.frozen(eq=False, repr=False)
 class Belonging:
-    """The answers of one session."""
+    """Knows the login and the tokens of one session."""
 
     _tokens: TokenSource
 
     def current_login(self) -> Login | None:
-        """Return the login that a request belongs to that is built now. Not a checkpoint."""
+        """Return the current login, with which a new request is marked. Not a checkpoint."""
         login = self._tokens.login
-        return None if login is None or login.over.is_set() else login
+        return None if login is None or login.ended.is_set() else login
 
     def check(self, request: httpx.Request) -> None:
         """Raise if a request needs a login that has ended. Not a checkpoint."""
         login = self.needed(request)
-        if login is not None and login.over.is_set():
-            self._tokens.fail(login.outcome or Closed(seen(self._tokens.state)))
+        if login is not None and login.ended.is_set():
+            self._tokens.raise_failure(login.outcome or Closed(public_state(self._tokens.state)))
 
     @staticmethod
     def needed(request: httpx.Request) -> Login | None:
-        """Return the login without which a request is not to be sent. Not a checkpoint."""
+        """Return the login that a request needs: None if it is not signed. Not a checkpoint."""
         return login_of(request) if "Authorization" in request.headers else None
 
     def signed_with(self, request: httpx.Request) -> Generation | None:
         """Return the generation that a request was just signed with. Not a checkpoint.
 
-        None if it was signed with something else: by the program itself, say.
+        None if its header is not ours: the program may have set it.
         """
-        generation = held(self._tokens.state)
+        generation = generation_of(self._tokens.state)
         if generation is None or request.headers.get("Authorization") != generation.header:
             return None
         return generation
 
     def is_good(self, generation: Generation) -> bool:
-        """Say whether requests may still be sent with a generation. Not a checkpoint."""
+        """Say whether a generation is still the one to use. Not a checkpoint."""
         match on_demand(self._tokens.state, now=self._tokens.clock.now()):
             case Use(current) | UseAndRefresh(current):
                 return current is generation
@@ -97,7 +99,7 @@ class Belonging:
                 return False
 
     async def sign_anew(self, request: httpx.Request, generation: Generation) -> None:
-        """Sign a request with the generation that has taken the place of another; wait if need be.
+        """Sign a request with the generation that replaces this one, after a refresh if needed.
 
         Cancellation:
           Safe. A refresh that it waits for goes on.
@@ -120,7 +122,7 @@ def signed_anew(request: Any, generation: Generation) -> Generation:
       generation: What the auth flow has signed it with.
     """
     newer: Generation | None = request.extensions.get(SIGNED_ANEW)
-    # The mark may be of an earlier sending.
+    # If the header is another one, the mark is from an earlier sending.
     if newer is None or request.headers.get("Authorization") != newer.header:
         return generation
     return newer

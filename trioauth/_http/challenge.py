@@ -1,4 +1,4 @@
-"""What a server says with a 401 (RFC 9110 11.6.1), and what of it a refresh can cure (pure)."""
+"""Challenges: reads WWW-Authenticate (RFC 9110 11.6.1); says what a refresh can cure (pure)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from trioauth._errors import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-# A "token" of RFC 9110 5.6.2, which is not what a token is elsewhere here.
+# A "token" in the sense of RFC 9110 5.6.2: a word.
 #
-# Every pattern is possessive ("++", "*+"): it never goes back to try another way, so
-# whatever a server sends is read in linear time.
+# Every pattern is possessive ("++", "*+"): it never backtracks, so it reads any header in linear
+# time.
 _WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-# Between commas, unless they are in a quoted string, which may lack its end.
+# What is between two commas. Commas in a quoted string don't count; its end quote may be missing.
 _ELEMENT = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.?)*+"?)++', re.DOTALL)
 _NAME = re.compile(rf"{_WORD}[ \t]*+=")
 _PARAMETER = re.compile(rf'({_WORD})[ \t]*+=[ \t]*+(?:({_WORD})|"((?:[^"\\]++|\\.)*+)")', re.DOTALL)
@@ -28,8 +28,8 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 _LONGEST = 65536
 
-# RFC 6750 3.1, RFC 9470 3 and RFC 9449 9: the request, the login or its proof is what is wrong, and
-# not the token.
+# Codes of RFC 6750 3.1, RFC 9470 3 and RFC 9449 9 that a new access token can't cure: the request,
+# the login or the proof of possession is wrong.
 _INCURABLE = frozenset(
     {
         "invalid_request",
@@ -41,7 +41,7 @@ _INCURABLE = frozenset(
 
 
 class HeadersLike(Protocol):
-    """What is used of an ``httpx.Headers`` or ``httpx2.Headers``."""
+    """The part of headers that is used, of httpx or httpx2."""
 
     def get_list(self, key: str, /) -> list[str]:
         """Return the values of all fields of this name, one per line."""
@@ -49,7 +49,7 @@ class HeadersLike(Protocol):
 
 
 class ChallengedResponse(Protocol):
-    """What is used of a response of httpx or httpx2."""
+    """The part of a response that is used, of httpx or httpx2."""
 
     @property
     def status_code(self) -> int: ...
@@ -88,7 +88,7 @@ class Challenge:
     parameters: Mapping[str, str] = attrs.field(
         factory=dict[str, str], converter=_to_parameters, eq=_items, repr=_names
     )
-    """Names in lower case; of several of one name the first."""
+    """By name in lower case; if a name occurs several times, its first value."""
 
     token68: str | None = attrs.field(default=None, repr=_hidden)
     """What some schemes, such as Negotiate, send instead of parameters."""
@@ -105,7 +105,7 @@ class Challenge:
 
     @property
     def error_description(self) -> str | None:
-        """What the server says about it, control characters removed; for a person to read."""
+        """The server's message for a person (RFC 6750 3), without control characters."""
         text = self.parameters.get("error_description")
         return None if text is None else printable(text)
 
@@ -121,7 +121,7 @@ class Challenge:
 
     @property
     def max_age(self) -> float | None:
-        """How many seconds ago the user may have logged in (RFC 9470 3); None if any."""
+        """How many seconds ago the user may have logged in (RFC 9470 3); None if not said."""
         text = self.parameters.get("max_age", "")
         digits = text.isascii() and text.isdigit() and len(text) < 16
         return float(text) if digits else None
@@ -130,9 +130,12 @@ class Challenge:
 def challenges(response: ChallengedResponse) -> tuple[Challenge, ...]:
     """Return all challenges of a response, in the order they were sent.
 
-    Never raises on what a server sends. A parameter that can't be read is left
-    out; after something that is not even a parameter, so are all up to the next
-    scheme. No more than 64 kB are looked at.
+    Never raises, whatever the header has. A malformed parameter is left out. After an element
+    that is neither a scheme nor a parameter, all parameters up to the next scheme are left out. At
+    most 64 kB are read.
+
+    Args:
+      response: Of httpx or httpx2.
     """
     return tuple(_parse(response.headers.get_list("www-authenticate")))
 
@@ -149,10 +152,10 @@ def challenge(response: ChallengedResponse, scheme: str = "Bearer") -> Challenge
 
 
 def is_rejected(response: ChallengedResponse) -> bool:
-    """Say whether a refresh would cure this: the default of ``open_session(is_rejected=...)``.
+    """Say whether a refresh may cure this: the default of ``open_session(is_rejected=...)``.
 
-    It would for a 401, whatever scheme its challenges name (some servers say ``OAuth2``, ``JWT`` or
-    ``Basic`` to a Bearer token), unless they say that not the token is the problem.
+    True for a 401, whatever scheme its challenges name (some servers name ``OAuth2``, ``JWT`` or
+    ``Basic``), unless `asks_for_more`.
     """
     return response.status_code == 401 and not asks_for_more(response)
 
@@ -160,8 +163,8 @@ def is_rejected(response: ChallengedResponse) -> bool:
 def asks_for_more(response: ChallengedResponse) -> bool:
     """Say whether the challenges ask for something that a refresh can't give.
 
-    They do if they name such an error and no other; a Bearer challenge without any is about the
-    token.
+    They do if all error codes in them are of that kind, and if there is no Bearer challenge without
+    a code: that one is about the token.
     """
     found = challenges(response)
     errors = {each.error for each in found if each.error is not None}

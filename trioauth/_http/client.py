@@ -1,4 +1,10 @@
-"""The session's own httpx client: whose its requests and cookies are; its methods lent to it."""
+"""The session's own httpx client, and the methods that `Session` passes on to it.
+
+1. Requests are marked with the login that there is when they are built (P13).
+2. Cookies live as long as the login; configured ones stay (P11). An answer that arrives after its
+   login has ended sets none.
+3. Requests queue in a `Limiter` in front of httpx's pool.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +26,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 
-# httpx's own, but for the time that a request queues. What the program says takes its place, here
-# or for one request, whatever its value.
+# httpx's default, except for the time that a request queues. A ``timeout=`` of the program, for the
+# session or for one request, replaces it.
 _TIMEOUT = httpx.Timeout(5.0, pool=PATIENCE)
 
 
@@ -39,7 +45,7 @@ class SessionClient(NetworkClient):
         self._belonging = belonging
         self._cookies_now = _Cookies()
         self._configured = httpx.Cookies()
-        # A copy: what a server sets is not configuration.
+        # A copy, because servers will set cookies in the other one.
         self._configured.update(options.get("cookies"))
         super().__init__(**{"timeout": _TIMEOUT, **options})
         self.forget_cookies()
@@ -53,20 +59,20 @@ class SessionClient(NetworkClient):
         return Limiter(pool, size, self._belonging)
 
     def build_request(self, *args: Any, **options: Any) -> httpx.Request:
-        """Build a request, as `httpx.AsyncClient.build_request` does: one of the current login."""
+        """Build a request as `httpx.AsyncClient.build_request` does, for the current login."""
         request = super().build_request(*args, **options)
-        # A new one: with httpx 0.27 the old one may be the program's own.
+        # A new dict: with httpx 0.27 the old one may be the program's.
         request.extensions = {**request.extensions, LOGIN: self._belonging.current_login()}
         return request
 
-    # One more seam of httpx's own, the same in 0.27 and 0.28.
+    # A private method of httpx, the same in 0.27 and 0.28.
     def _build_redirect_request(
         self, request: httpx.Request, response: httpx.Response
     ) -> httpx.Request:
         redirect = super()._build_redirect_request(request, response)
         login = request.extensions.get(LOGIN, self._belonging.current_login())
         if login is not self._belonging.current_login():
-            # The request of one login gets no cookie of the next.
+            # The login ended while this was redirected: the cookies are those of the next login.
             redirect.headers.pop("Cookie", None)
             self._configured.set_cookie_header(redirect)
         return redirect
@@ -81,43 +87,43 @@ class SessionClient(NetworkClient):
         self._cookies_now = _Cookies(cookies)
 
     def forget_cookies(self) -> None:
-        """Go back to the configured cookies: those of a login end with it. Not a checkpoint."""
+        """Drop all cookies but the configured ones: a login has ended. Not a checkpoint."""
         self._cookies_now.clear()
         self._cookies_now.update(self._configured)
 
 
 @final
 class _Cookies(httpx.Cookies):
-    """Cookies that take in none of a login that has ended."""
+    """Cookies that ignore the answers of a login that has ended."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
-        # Few responses have any, and what httpx does to find that out takes 20 microseconds.
+        # Few responses set any, and httpx takes 20 microseconds to find that out.
         if "Set-Cookie" not in response.headers:
             return
         login = login_of(response.request)
-        if login is None or not login.over.is_set():
+        if login is None or not login.ended.is_set():
             super().extract_cookies(response)
 
 
 class HasClient(Protocol):
-    """Whoever has an httpx client behind it."""
+    """An object with an httpx client."""
 
     @property
     def http(self) -> httpx.AsyncClient: ...
 
 
-def lent(
+def delegates_to(
     method: Callable[Concatenate[httpx.AsyncClient, P], ResultT],
 ) -> Callable[[Callable[[Any], None]], Callable[Concatenate[HasClient, P], ResultT]]:
-    """Lend a method of the client to its owner, signature and types included.
+    """Make a method that calls a method of ``self.http``, with the same signature and types.
 
-    Decorates a function that gives the docstring. A function and not an attribute, because every
-    type checker binds one to its object, and reads its type from here instead of guessing it.
+    Decorates a function that has only the docstring. (Type checkers treat a decorated function as a
+    method, and take its type from here; of a plain attribute they would have to guess it.)
     """
 
-    def lend(own: Callable[[Any], None]) -> Callable[Concatenate[HasClient, P], ResultT]:
+    def decorate(own: Callable[[Any], None]) -> Callable[Concatenate[HasClient, P], ResultT]:
         def call(self: HasClient, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
-            # By name, so that a client's own `send` is found.
+            # By name, so that a method that a subclass overrides is found.
             result: ResultT = getattr(self.http, method.__name__)(*args, **kwargs)
             return result
 
@@ -125,7 +131,7 @@ def lent(
         call.__doc__ = own.__doc__
         return call
 
-    return lend
+    return decorate
 
 
 class ClientMethods:
@@ -133,46 +139,46 @@ class ClientMethods:
 
     __slots__ = ()
 
-    @lent(httpx.AsyncClient.get)
+    @delegates_to(httpx.AsyncClient.get)
     def get(self) -> None:
         """Send a GET request, as `httpx.AsyncClient.get` does."""
 
-    @lent(httpx.AsyncClient.post)
+    @delegates_to(httpx.AsyncClient.post)
     def post(self) -> None:
         """Send a POST request, as `httpx.AsyncClient.post` does."""
 
-    @lent(httpx.AsyncClient.put)
+    @delegates_to(httpx.AsyncClient.put)
     def put(self) -> None:
         """Send a PUT request, as `httpx.AsyncClient.put` does."""
 
-    @lent(httpx.AsyncClient.patch)
+    @delegates_to(httpx.AsyncClient.patch)
     def patch(self) -> None:
         """Send a PATCH request, as `httpx.AsyncClient.patch` does."""
 
-    @lent(httpx.AsyncClient.delete)
+    @delegates_to(httpx.AsyncClient.delete)
     def delete(self) -> None:
         """Send a DELETE request, as `httpx.AsyncClient.delete` does."""
 
-    @lent(httpx.AsyncClient.head)
+    @delegates_to(httpx.AsyncClient.head)
     def head(self) -> None:
         """Send a HEAD request, as `httpx.AsyncClient.head` does."""
 
-    @lent(httpx.AsyncClient.options)
+    @delegates_to(httpx.AsyncClient.options)
     def options(self) -> None:
         """Send an OPTIONS request, as `httpx.AsyncClient.options` does."""
 
-    @lent(httpx.AsyncClient.request)
+    @delegates_to(httpx.AsyncClient.request)
     def request(self) -> None:
         """Send a request of any method, as `httpx.AsyncClient.request` does."""
 
-    @lent(httpx.AsyncClient.stream)
+    @delegates_to(httpx.AsyncClient.stream)
     def stream(self) -> None:
         """Send a request, and read the answer in a block, as `httpx.AsyncClient.stream` does."""
 
-    @lent(httpx.AsyncClient.send)
+    @delegates_to(httpx.AsyncClient.send)
     def send(self) -> None:
         """Send a request that is built already, as `httpx.AsyncClient.send` does."""
 
-    @lent(httpx.AsyncClient.build_request)
+    @delegates_to(httpx.AsyncClient.build_request)
     def build_request(self) -> None:
         """Build a request, as `httpx.AsyncClient.build_request` does; sends nothing."""

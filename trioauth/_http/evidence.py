@@ -1,21 +1,22 @@
-"""What 401s have shown about refreshing (P4): pure, and bounded whatever an API and its callers do.
+"""Which refreshes have helped against 401s (P4): pure, and bounded.
 
-An API may answer 401 whatever the token. So each refresh that a 401 causes is held against the
-place that was refused, an origin and a path, until something shows that the refresh helped:
+Some APIs answer 401 whatever the token is: then refreshing is futile, and must be bounded. So each
+refresh that a 401 causes is counted for the place of that 401, an origin and a path, until
+something proves that the refresh helped:
 
-1. A 401 refuses a token that nothing is known against: it causes a refresh, which is counted at
-   once. (A 401 to a token that is known to be bad causes none, and is not counted.)
-2. A request that was refused with the token that was counted is sent again and answered: the
-   refresh helped. Forget all.
-3. A request to the same place is answered with a newer token, at least a minute later, and that
-   token was never refused there: the refresh helped. Forget all. (Less proves little: where one
-   query of a path is refused for good, others are answered with each new token.)
-4. ``max_futile`` refreshes are counted: 401s of that place are handed back, except for one
-   refresh after each pause. Pauses begin with ``cooldown`` and double up to five minutes.
-5. Sixteen places have an account of their own. All others share one, which only case 2 clears: a
-   place is never forgotten to make room for another.
-6. ``Session.reject()`` has an account, too. No answer can speak for such a refresh, so it helped
-   if nothing was reported of the new token for a minute.
+1. A 401 to the current token, not yet rejected: it causes a refresh, which is counted at once. (A
+   late 401, or one to a token already rejected, causes no refresh and is not counted.)
+2. The request that was refused is sent again and answered: the refresh helped. The count of the
+   place goes back to zero.
+3. Another request to the place is answered with a newer token, at least a minute later, and that
+   token was never refused there: the refresh helped, too. (An earlier answer proves little: if one
+   query of a path is always refused, its other queries are answered with each new token.)
+4. The count reaches ``max_futile``: 401s of that place go to the caller, except for one refresh
+   after each pause. Pauses begin with ``cooldown`` and double up to five minutes.
+5. Sixteen places have an account of their own. All others share one, which only case 2 clears. No
+   account is dropped to make room for another: an API could use that to be refreshed for ever.
+6. ``Session.reject()`` has an account, too. No answer belongs to such a refresh, so it helped if
+   the new token was not reported for a minute.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ if TYPE_CHECKING:
     from trioauth._origins import URLLike
 
 MOST_PLACES = 16
-"""So many places have an account of their own."""
+"""How many places have an account of their own."""
 
 SHORTEST_PAUSE = 1.0
-"""The first pause is at least so many seconds long, whatever ``cooldown`` is."""
+"""Seconds that the first pause lasts at least, whatever ``cooldown`` is."""
 
 LONGEST_PAUSE = 300.0
-"""No pause is longer: so many seconds after an API is mended, 401s are refreshed again."""
+"""Seconds that a pause lasts at most: so long after an API is mended, 401s are refreshed again."""
 
 PROBATION = 60.0
-"""A token that has worked for so many seconds shows that the refresh helped."""
+"""Seconds that a token must have worked to prove that the refresh helped (cases 3 and 6)."""
 
 Place: TypeAlias = tuple[Origin, str]
 """An origin and a path."""
@@ -55,28 +56,29 @@ def place_of(url: URLLike) -> Place:
 @final
 @attrs.define(eq=False, repr=False)
 class Account:
-    """The refreshes that are held against one place."""
+    """The count of refreshes that have not helped, for one place."""
 
     place: Place | None = attrs.field(default=None, repr=False)
-    """Whose it is; None if it belongs to no single place."""
+    """The place; None for the shared account and that of reports."""
     count: int = 0
-    """How many there are; it stops at ``max_futile``."""
+    """How many refreshes are counted; at most ``max_futile``."""
     refused: int = 0
     """The newest generation that was refused there."""
     counted: int = 0
-    """The generation whose refusal was counted last."""
+    """The generation whose refusal caused the last counted refresh."""
     counted_at: float = -math.inf
     """When the last refresh was counted."""
     pause: float = 0.0
-    """Seconds from then to the next one; 0 while fewer than ``max_futile`` are counted."""
+    """Seconds from ``counted_at`` in which 401s cause no refresh; 0 below ``max_futile``."""
 
     def forbids(self, now: float) -> bool:
-        """Say whether a 401 must be handed back."""
+        """Say whether a 401 must not cause a refresh now."""
         return now < self.counted_at + self.pause
 
     def charge(self, generation: int, now: float, policy: RefreshPolicy) -> None:
-        """Count one refresh more, which the refusal of a generation causes."""
+        """Count one more refresh, which the refusal of a generation causes."""
         self.counted = generation
+        # Capped, as the pause is: a year of 401s must not make a number grow without end.
         self.count = min(self.count + 1, policy.max_futile)
         self.counted_at = now
         if self.count == policy.max_futile:
@@ -84,7 +86,7 @@ class Account:
             self.pause = min(longer, LONGEST_PAUSE)
 
     def has_helped(self, generation: int, now: float) -> bool:
-        """Say whether a generation shows, by being used now, that the last refresh helped."""
+        """Say whether an answer to a generation now proves that the last refresh helped."""
         return generation > self.refused and now >= self.counted_at + PROBATION
 
 
@@ -101,17 +103,19 @@ class Evidence:
     reports: Account = attrs.field(factory=Account, init=False)
 
     def charge(self, place: Place, generation: int, *, now: float) -> Account | None:
-        """Count the refresh that a 401 is about to cause; None if it must not cause one.
+        """Count the refresh that a 401 is about to cause, unless it must not cause one.
 
         Args:
           place: Where the 401 came from.
-          generation: The current one, which is not known to be bad yet.
+          generation: The number of the refused generation: the current one, not yet rejected.
           now: The moment.
 
         Returns:
-          What to give to `acquit` if the request is answered when it is sent again.
+          The account, for `acquit` if the request is answered when it is sent again. None if the
+          401 must not cause a refresh.
         """
         account = self.accounts.get(place)
+        # Case 5: once sixteen places have an account, a new place uses the shared one.
         if account is None and len(self.accounts) < MOST_PLACES:
             account = self.accounts[place] = Account(place)
         account = account or self.shared
@@ -122,7 +126,7 @@ class Evidence:
         return account
 
     def charged(self, place: Place, generation: int) -> Account | None:
-        """Return the account in which the refusal of a generation at a place was counted last."""
+        """Return the account of a place if this generation was counted there last."""
         account = self.accounts.get(place, self.shared)
         return account if account.counted == generation else None
 
@@ -132,20 +136,21 @@ class Evidence:
             account.refused = max(account.refused, generation)
 
     def note_answered(self, place: Place, generation: int, *, now: float) -> None:
-        """Note that a request was not refused."""
+        """Note that a request was answered (case 3)."""
         account = self.accounts.get(place)
         if account is not None and account.has_helped(generation, now):
             del self.accounts[place]
 
     def acquit(self, charged: Account) -> None:
-        """Note that a request was answered which had been refused with the counted token."""
+        """Note that a refused request was answered when it was sent again (case 2)."""
         if charged is self.shared:
+            # A new object: requests that were charged to the old one can't acquit this one.
             self.shared = Account()
         elif charged.place is not None and self.accounts.get(charged.place) is charged:
             del self.accounts[charged.place]
 
     def charge_report(self, generation: int, *, now: float) -> bool:
-        """Count the refresh that a report is about to cause; False if it must not cause one."""
+        """Count the refresh that a report is about to cause (case 6); False if it must not."""
         if self.reports.has_helped(generation, now):
             self.reports = Account()
         self.reports.refused = max(self.reports.refused, generation)
@@ -155,7 +160,7 @@ class Evidence:
         return True
 
     def forbids(self, now: float) -> bool:
-        """Say whether 401s, or reports, are of no consequence somewhere."""
+        """Say whether 401s of some place, or reports, must not cause a refresh now."""
         return any(
             account.forbids(now) for account in (*self.accounts.values(), self.shared, self.reports)
         )

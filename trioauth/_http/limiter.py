@@ -1,20 +1,20 @@
 """Limiter: a slot for each connection, in front of httpx's pool and below the auth flow.
 
-httpx's pool costs requests x connections each time it looks for work, and loses connections for
-good when requests are cancelled while they connect and others queue behind them
-(encode/httpcore#1093). So there are as many slots here as the pool has connections, requests queue
-for a slot, and nothing ever queues in the pool.
+Requests must not queue in httpx's pool: each change there costs queued requests x connections, and
+the pool loses a connection for good if a request is cancelled while it connects and others queue
+(encode/httpcore#1093). So there are as many slots here as the pool has connections, and requests
+queue for a slot instead.
 
-What follows from the place, below the auth flow:
+Because this is below the auth flow:
 
-1. A slot is held from the sending of a request to the closing of its response, and for nothing
-   else: neither across a hook of the program, nor while a request waits for a refresh.
-2. The request that is seen is the one that is really sent: a redirect and a second sending queue
-   like any other, and what the auth flow refuses (`OriginError`) never queues.
-3. A request that queues belongs to a login (P13). When that ends, the request is told at once, and
-   it is never sent. A request without ``Authorization`` needs no login, and goes on.
-4. A request was signed before it queued. If its token is known to be bad when it gets its slot, it
-   gives the slot back, waits for a newer token, and queues once more (P3).
+1. A slot is held from the sending of a request until its response is closed. It is not held while
+   a hook of the program runs, nor while a request waits for a refresh.
+2. Each request that is sent queues once, also after a redirect and for a second sending. A request
+   that the auth flow refuses (`OriginError`) does not queue.
+3. When the login of a queueing request ends (P13), the request raises at once and is not sent. A
+   request without ``Authorization`` needs no login, and goes on.
+4. A request is signed before it queues. If its token was rejected by the time it gets a slot, it
+   gives the slot back, waits for a newer token, and queues again (P3).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from .belonging import Belonging
 
 PATIENCE = 30.0
-"""Seconds that a request queues if the program has said nothing (P20).
+"""Seconds that a request queues at most if the program does not say (P20).
 
-httpx's own default, five, is for a pool in which nothing should queue: too short for a crowd.
+httpx's default is 5, which is too short for a thousand tasks with a hundred connections.
 """
 
 
 @final
 class Limiter(httpx.AsyncBaseTransport):
-    """As many slots as a pool has connections; a request takes one before it gets to the pool."""
+    """Has as many slots as the pool has connections; a request takes one before it is sent."""
 
     def __init__(self, pool: Pool, size: int, belonging: Belonging) -> None:
         self._pool = pool
@@ -48,12 +48,12 @@ class Limiter(httpx.AsyncBaseTransport):
         self._belonging = belonging
         self._slots = trio.Semaphore(size, max_value=size)
         self._streams = 0
-        # One for each request that queues, for `aclose` to cancel.
+        # One scope for each request that queues; `aclose` cancels them.
         self._queueing: set[trio.CancelScope] = set()
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request when there is a connection for it.
+        """Send a request as soon as a slot is free.
 
         Cancellation:
           As with httpx: the request may or may not have reached the server.
@@ -63,7 +63,7 @@ class Limiter(httpx.AsyncBaseTransport):
           LoggedOutError: The login of the request has ended. Nothing was sent.
           trio.ClosedResourceError: The session has ended. Nothing was sent.
         """
-        # First, so that nothing is awaited between the check below and the sending.
+        # Made first, so that there is no await between the check below and the sending.
         transport = self._pool.transport or await self._pool.open()
         while not self._take_slot():
             signed_with = self._belonging.signed_with(request)
@@ -79,7 +79,7 @@ class Limiter(httpx.AsyncBaseTransport):
             self._slots.release()
             raise
         if response.is_closed:
-            # It holds no connection: a mock that tests put in the place of httpx's transport.
+            # It holds no connection: tests replace httpx's transport with a mock.
             self._slots.release()
             return response
         self._streams += 1
@@ -94,12 +94,13 @@ class Limiter(httpx.AsyncBaseTransport):
         return True
 
     async def _queue(self, request: httpx.Request) -> None:
-        """Wait for a slot: until the program's patience, the login or the client ends."""
+        """Wait for a slot, until the timeout, the end of the login or the closing of the client."""
         timeouts = request.extensions.get("timeout", {})
         patience: float | None = timeouts.get("pool", PATIENCE)
         scope = trio.CancelScope()
         if patience is not None:
             scope.deadline = trio.current_time() + patience
+        # Sets of scopes that are cancelled when the client is closed, and when the login ends.
         ends = [self._queueing]
         self._check(request)
         if (login := self._belonging.needed(request)) is not None:
@@ -122,7 +123,7 @@ class Limiter(httpx.AsyncBaseTransport):
             )
 
     def _check(self, request: httpx.Request) -> None:
-        """Raise if there is nothing to send this request for any more. Not a checkpoint."""
+        """Raise if the login of a request has ended, or the client is closed. Not a checkpoint."""
         self._belonging.check(request)
         if self._closed:
             raise trio.ClosedResourceError("this client was closed before the request was sent")
@@ -145,18 +146,18 @@ class Limiter(httpx.AsyncBaseTransport):
 
 @final
 class _Stream(httpx.AsyncByteStream):
-    """The body of a response, which gives the slot back when it is closed."""
+    """The body of a response; gives the slot back when it is closed."""
 
     def __init__(self, stream: Any, give_back: Callable[[], None]) -> None:
         self._stream = stream
         self._give_back: Callable[[], None] | None = give_back
 
-    # No generator: one that is left early would warn of it in the user's program.
+    # Not a generator: trio warns when one is left early, as programs do with streams.
     def __aiter__(self) -> AsyncIterator[bytes]:
         return aiter(self._stream)
 
     async def aclose(self) -> None:
-        # A stream may be closed twice; its slot is given back once.
+        # A stream may be closed twice, but its slot must be given back once.
         give_back, self._give_back = self._give_back, None
         try:
             await self._stream.aclose()

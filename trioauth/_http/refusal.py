@@ -1,11 +1,10 @@
-"""Reading a refusal to its end, or to where it is not worth it any more (P10).
+"""Reads a refusal, within bounds (P10).
 
-A request that is refused is sent again, and nothing waits for what the refusal says beyond its
-head. It is read all the same, because the connection is busy until then. But an API may send it
-slowly, without end, or not at all: that costs its connection, and not the request.
-
-It is never inflated: sixty kilobytes may become sixty megabytes, and httpx would do that on the
-event loop. A compressed body is dropped once it is read.
+1. The body of a refusal has no use, but its connection stays busy until it is read. So it is read
+   before the request waits for a refresh.
+2. An API may send it slowly, or without end: after two seconds or 64 kB the connection is closed
+   instead.
+3. It is not inflated: 60 kB may become 60 MB, on the event loop. A compressed body is dropped.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 LONGEST_REFUSAL = 65_536
-"""More bytes than that are not read. What there was of them is in the response's history."""
+"""Bytes of a refusal that are read at most, and kept in the response."""
 
 REFUSAL_PATIENCE = 2.0
-"""Nor is waited longer than that, in seconds."""
+"""Seconds that reading it may take, and closing it, too."""
 
-# After it was closed, a stream may have so much at hand that it had read before: 64 kB from the
-# socket, in chunks of a byte each.
+# After a stream was closed, it may still give what it had read from the socket: up to 64 kB, in
+# chunks of a byte each. A stream that gives more ignores being closed.
 _MOST_LEFTOVERS = 20_000
 _LONGEST_LEFTOVERS = 8 * LONGEST_REFUSAL
 
 
 async def read_refusal(response: Any, library: ModuleType) -> None:  # noqa: ASYNC910
-    """Read a response of either library, so that its own ``aread()`` does not wait any more.
+    """Read a response of either library, within bounds; its ``aread()`` then does not wait.
 
     Cancellation:
       Safe. The response is left to be closed by its client.
 
     Checkpoints:
-      None if it is all here already.
+      None if all of it has arrived.
     """
     if response.is_stream_consumed:
         # By an event hook, or by a transport that has no network.
@@ -46,7 +45,7 @@ async def read_refusal(response: Any, library: ModuleType) -> None:  # noqa: ASY
         return
     stream, body = response.stream, bytearray()
     with trio.move_on_after(REFUSAL_PATIENCE), suppress(library.HTTPError):  # noqa: ASYNC912
-        # Unless it is cut short, or all here already.
+        # A checkpoint, unless all of it has arrived.
         await _read(stream, body)
     with trio.move_on_after(REFUSAL_PATIENCE), suppress(library.HTTPError):  # noqa: ASYNC912
         await stream.aclose()
@@ -62,11 +61,11 @@ async def _read(stream: Any, body: bytearray) -> None:
     async for part in parts:
         body += part
         if len(body) > LONGEST_REFUSAL:
-            # Closed first, and read on until that is noticed, as in `TokenEndpoint`.
+            # Close it, then read on until the stream ends, as in `TokenEndpoint`.
             await stream.aclose()
             leftovers += 1
             if leftovers > _MOST_LEFTOVERS or len(body) > _LONGEST_LEFTOVERS:
-                # This stream ignores being closed: leave it.
+                # This stream ignores being closed: stop reading.
                 break
     if isasyncgen(parts):
         await parts.aclose()

@@ -1,7 +1,21 @@
-"""Signer: what is decided about a request before it is signed, and after it was answered.
+"""Signer: the decisions about a request, before it is signed and after it was answered.
 
-It decides and takes notes; `Flow` in ``auth`` asks it. All but `Signer.obtain` is
-synchronous: nothing happens between looking at the session's state and acting on it.
+All methods but `Signer.obtain` are synchronous: no other task runs between reading the session's
+state and acting on it. After an answer, `Signer.judge` says what it means for the token:
+
+1. answered: not a refusal.
+2. refused: a refusal of our token (``is_rejected`` decides). `Signer.next_step` says what follows.
+3. step_up: a 401 that asks for what a refresh can't give (RFC 9470, RFC 6750 3.1).
+4. not_ours: the refused request did not carry our token, because a redirect led elsewhere.
+5. policy: a 401 that ``is_rejected`` does not take for a refusal.
+
+After a refusal, `Signer.next_step` says what follows:
+
+1. again: sent three times, or refused with a renewed token: the 401 goes to the caller.
+2. settle: the token is new, and the policy says to wait and send it once more.
+3. futile: earlier refreshes did not help here (``evidence``): the 401 goes to the caller.
+4. body: a refresh starts, but the body can't be sent again: the 401 goes to the caller.
+5. refresh: a refresh starts, or is in the air, or has landed: send again with the next token.
 """
 
 from __future__ import annotations
@@ -15,7 +29,7 @@ import trio
 from trioauth import events
 from trioauth._core.authentication import Authentication
 from trioauth._core.login_state import LoggedOut
-from trioauth._core.state import Closed, Failure, held, on_demand, on_rejection
+from trioauth._core.state import Closed, Failure, generation_of, on_demand, on_rejection
 
 from .belonging import LOGIN
 from .challenge import asks_for_more
@@ -34,10 +48,10 @@ if TYPE_CHECKING:
     from .evidence import Account
 
 MOST_SENDINGS: Final = 3
-"""Once; again after a refresh; and a third time if that refresh only found a token in the store, or
-if the policy lets a new token settle."""
+"""Once; again after a refresh; a third time if that refresh only found a token in the store, or
+with `RefreshPolicy.settle`."""
 
-# These answers come from something in front of the API, or before it has looked at the token.
+# Statuses that a proxy sends, or an API before it has checked the token: they prove nothing.
 _SAY_NOTHING = frozenset({407, 408, 421, 425, 429})
 
 _MISSING: Final = object()
@@ -47,7 +61,7 @@ Step: TypeAlias = Literal["refresh", "settle"]
 
 
 class RequestLike(Protocol):
-    """What is used of a request of httpx or httpx2."""
+    """The part of a request that is used, of httpx or httpx2."""
 
     @property
     def url(self) -> Any: ...
@@ -66,7 +80,7 @@ RequestT_co = TypeVar("RequestT_co", bound=RequestLike, covariant=True)
 
 
 class ResponseLike(Protocol[RequestT_co]):
-    """What is used of a response of httpx or httpx2."""
+    """The part of a response that is used, of httpx or httpx2."""
 
     @property
     def status_code(self) -> int: ...
@@ -83,7 +97,7 @@ class ResponseLike(Protocol[RequestT_co]):
 
 
 class TokenSource(Protocol):
-    """What signing needs of the inside of a session."""
+    """The part of `trioauth._core.source.TokenSource` that signing uses."""
 
     @property
     def state(self) -> State: ...
@@ -93,13 +107,13 @@ class TokenSource(Protocol):
     def policy(self) -> RefreshPolicy: ...
 
     def fresh(self, valid_for: float = 0.0) -> Generation | None:
-        """Return the generation to use if there is nothing to think about. Not a checkpoint."""
+        """Return the generation if it stays fresh for ``valid_for`` seconds. Not a checkpoint."""
         ...
 
     async def obtain(
         self, login: Login | None = None, *, valid_for: float = 0.0, one_shot: bool = False
     ) -> Generation:
-        """Return a generation to use, of ``login`` if one is given; wait if need be.
+        """Return the generation to use, of ``login`` if one is given, after a refresh if needed.
 
         Cancellation:
           Safe. A flight that is waited for goes on.
@@ -110,16 +124,16 @@ class TokenSource(Protocol):
         """Raise `RuntimeError` in another thread, or another run of trio, than the session's."""
         ...
 
-    def fail(self, why: Failure) -> NoReturn:
-        """Raise what this means to the task at hand."""
+    def raise_failure(self, why: Failure) -> NoReturn:
+        """Raise a failure in the present task."""
         ...
 
     def reject(self, number: int) -> None:
-        """Take in that a generation was refused; late news is ignored. Not a checkpoint."""
+        """Note that a server refused a generation; an older one is ignored. Not a checkpoint."""
         ...
 
-    def renew_behind(self) -> None:
-        """Start a flight that no task waits for yet, if one is due. Not a checkpoint."""
+    def refresh_in_background(self) -> None:
+        """Start the flight that is due after a rejection, if it is. Not a checkpoint."""
         ...
 
     def tell(self, event: events.Event) -> None:
@@ -129,19 +143,19 @@ class TokenSource(Protocol):
 
 @final
 @attrs.define(eq=False, repr=False)
-class Course:
-    """What one request has been through since its first refusal."""
+class Progress:
+    """How often one request was sent, and why it was sent again."""
 
     first: Generation
-    """What it was signed with the first time."""
+    """The generation that it was signed with the first time."""
     attempts: int = 1
     settled: bool = False
     """Whether it has waited for `RefreshPolicy.settle` already."""
     charged: Account | None = None
-    """Where the refresh is counted that it waits for."""
+    """The account that counts the refresh that it waits for."""
 
     def note(self, generation: Generation, reason: NotResent | None = None) -> Authentication:
-        """Say how the request was authenticated."""
+        """Make the `Authentication` for the response."""
         return Authentication(generation.number, self.attempts, reason)
 
 
@@ -151,24 +165,24 @@ class _Sending:
     """A request while it is being sent."""
 
     mark: object
-    """What login it was marked with before."""
+    """What ``request.extensions`` had for `LOGIN` before, to be put back."""
     flows: int = 1
-    """How many flows are sending it."""
+    """How many tasks are sending this request object now."""
 
 
 @final
 @attrs.define(eq=False, repr=False)
 class Signer:
-    """What the requests of one session are signed by."""
+    """Decides about the requests of one session."""
 
     tokens: TokenSource
     origins: Origins
     is_rejected: Callable[[Any], bool]
     evidence: Evidence = attrs.field(init=False)
     resent: int = attrs.field(default=0, init=False)
-    """How many requests were sent again."""
+    """How many times a request was sent again after a 401."""
     _sending: dict[int, _Sending] = attrs.field(factory=dict[int, "_Sending"], init=False)
-    """The requests that flows are sending, by their ``id``."""
+    """The requests that are being sent, by their ``id``: they are not hashable."""
 
     def __attrs_post_init__(self) -> None:
         self.evidence = Evidence(self.tokens.policy)
@@ -179,22 +193,23 @@ class Signer:
         login: Login | None = request.extensions.get(LOGIN, _MISSING)
         if login is not _MISSING:
             return login
-        generation = held(self.tokens.state)
+        generation = generation_of(self.tokens.state)
         return None if generation is None else generation.login
 
     def fresh_for(self, request: RequestLike) -> Generation | None:
-        """Return what to sign a request with if there is nothing to decide. Not a checkpoint."""
+        """Return the generation if it is fresh and of the request's login. Not a checkpoint."""
         generation = self.tokens.fresh()
         if generation is None:
             return None
-        # An attached client does not mark what it builds: its requests begin here.
+        # A request of an attached client has no mark: it belongs to the login that there is now.
         login: Login | None = request.extensions.get(LOGIN, generation.login)
         return generation if login is generation.login else None
 
     async def obtain(self, request: RequestLike, *, one_shot: bool) -> Generation:
-        """Return what to sign a request with; wait if need be.
+        """Return the generation to sign a request with, after a refresh if one is needed.
 
-        It belongs to a login, or was built without one (P13).
+        It is of the login that the request belongs to. A request that was built without a login is
+        signed by one that the grant begins, but not by one of `Session.log_in` (P13).
 
         Cancellation:
           Safe. A refresh that it waits for goes on.
@@ -204,16 +219,16 @@ class Signer:
         """
         tokens, login = self.tokens, self._login_of(request)
         decision = on_demand(tokens.state, now=tokens.clock.now(), one_shot=one_shot)
-        if isinstance(decision, Failure) or (login is not None and login.over.is_set()):
-            # A loop that tries again at once must let others run, and hear that it is cancelled.
+        if isinstance(decision, Failure) or (login is not None and login.ended.is_set()):
+            # This raises at once. Without a checkpoint, a program that retries in a loop would
+            # block the event loop, and could not be cancelled.
             await trio.lowlevel.checkpoint()
         self._check_lasts(login)
         generation = await tokens.obtain(login, one_shot=one_shot)
         if login is None:
-            if generation.login.wished:
-                # `log_in` was called since the request was built: it is not of that login. One that
-                # began because a token was asked for, this request may use.
-                tokens.fail(LoggedOut("replaced"))
+            if generation.login.by_log_in:
+                # `log_in` was called after the request was built, perhaps for another person.
+                tokens.raise_failure(LoggedOut("replaced"))
         elif generation.login is not login:
             raise RuntimeError(
                 "this request was built by another session, and belongs to the login there; "
@@ -222,18 +237,14 @@ class Signer:
         return generation
 
     def _check_lasts(self, login: Login | None) -> None:
-        if login is not None and login.over.is_set():
+        if login is not None and login.ended.is_set():
             if login.outcome is not None:
-                self.tokens.fail(login.outcome)
+                self.tokens.raise_failure(login.outcome)
             if isinstance(self.tokens.state, Closed):
-                self.tokens.fail(self.tokens.state)
+                self.tokens.raise_failure(self.tokens.state)
 
     def take(self, request: RequestLike, login: Login) -> None:
-        """Take note that a flow is about to sign a request. Not a checkpoint.
-
-        Until it is released, the request is marked with the login that it is sent for: what is
-        below the flow can see it.
-        """
+        """Mark a request with its login, for limiter and cookies. Not a checkpoint."""
         sending = self._sending.get(id(request))
         if sending is not None:
             sending.flows += 1
@@ -245,17 +256,17 @@ class Signer:
             request.extensions = {**request.extensions, LOGIN: login}
 
     def release(self, request: RequestLike) -> None:
-        """Leave a request as it was, or it would take our header along again. Not a checkpoint."""
+        """Remove our header and mark, which must not be sent again. Not a checkpoint."""
         sending = self._sending[id(request)]
         sending.flows -= 1
         if sending.flows:
-            # Another task is sending the very same request, which still needs its header.
+            # Another task is still sending the same request object, and needs the header.
             return
         del self._sending[id(request)]
         try:  # noqa: SIM105  # suppress() would cost each request as much again
             del request.headers["Authorization"]
         except KeyError:
-            pass  # An event hook has taken it away.
+            pass  # An event hook of the program has removed it.
         if sending.mark is _MISSING:
             request.extensions.pop(LOGIN, None)
         else:
@@ -264,7 +275,7 @@ class Signer:
     # --- when it was answered --------------------------------------------------------------
 
     def judge(self, response: ResponseLike[Any], generation: Generation) -> Verdict:
-        """Say what an answer means for the token that the request was signed with."""
+        """Say what an answer means for the token of its request."""
         rejected = self.is_rejected(response)
         if rejected is False and response.status_code != 401:
             return "answered"
@@ -278,20 +289,25 @@ class Signer:
         return "step_up" if asks_for_more(response) else "policy"
 
     def _is_ours(self, request: RequestLike, generation: Generation) -> bool:
-        # The foreign target of a redirect was not given the token, and its refusal says nothing.
+        # httpx removes the token when a redirect leads to another origin: a 401 there is not about
+        # our token.
         signed = request.headers.get("Authorization") == generation.header
         return signed and self.origins.allows(request.url)
 
     def note_answered(
-        self, sent: RequestLike, response: ResponseLike[Any], generation: Generation, course: Course
+        self,
+        sent: RequestLike,
+        response: ResponseLike[Any],
+        generation: Generation,
+        progress: Progress,
     ) -> None:
-        """Take in that a request was not refused: a refresh may be shown to have helped.
+        """Note that a request was not refused, which may prove that a refresh helped.
 
         Args:
-          sent: What was signed last. It may have been redirected since.
-          response: The last answer.
-          generation: What it was signed with.
-          course: What it has been through.
+          sent: The request as it was signed last, before any redirect.
+          response: The last answer, after redirects.
+          generation: The one that it was signed with.
+          progress: Of this request.
         """
         last, now = response.request, self.tokens.clock.now()
         ours = self._is_ours(last, generation)
@@ -299,53 +315,55 @@ class Signer:
         silent = status >= 500 or status in _SAY_NOTHING
         if last is sent and (silent or not ours):
             return
-        # A redirect is an answer, too, wherever it leads: downloads often end at another origin.
-        if course.charged is not None:
-            self.evidence.acquit(course.charged)
+        # A redirect counts as an answer of ``sent``: the API has accepted the token, even if the
+        # redirect leads to another origin, as for downloads.
+        if progress.charged is not None:
+            self.evidence.acquit(progress.charged)
         self.evidence.note_answered(place_of(sent.url), generation.number, now=now)
         if last is not sent and ours and not silent:
             self.evidence.note_answered(place_of(last.url), generation.number, now=now)
 
     def next_step(
-        self, refused: RequestLike, generation: Generation, course: Course, *, one_shot: bool
+        self, refused: RequestLike, generation: Generation, progress: Progress, *, one_shot: bool
     ) -> Step | NotResent:
-        """Decide what becomes of a refused request; start the refresh that its 401 causes.
+        """Decide what follows a refusal, and start the refresh that it causes.
 
         Raises:
           LoggedOutError: Its login has ended.
         """
         tokens, now, place = self.tokens, self.tokens.clock.now(), place_of(refused.url)
         self._check_lasts(generation.login)
-        # What this very flow has waited for, and the server has just issued.
-        renewed = generation is not course.first and not generation.adopted
+        # Whether this flow has waited for a refresh that got this token from the server.
+        renewed = generation is not progress.first and not generation.adopted
         self.evidence.note_refused(place, generation.number)
-        if course.attempts == MOST_SENDINGS:
+        if progress.attempts == MOST_SENDINGS:
             return "again"
         news = self._is_news(generation.number)
         young = news and now < generation.obtained_at + tokens.policy.settle
-        if (renewed or young) and not (one_shot or course.settled) and tokens.policy.settle:
-            course.settled = True
+        if (renewed or young) and not (one_shot or progress.settled) and tokens.policy.settle:
+            progress.settled = True
             return "settle"
         if renewed:
             return "again"
         if news:
-            course.charged = self.evidence.charge(place, generation.number, now=now)
-            if course.charged is None:
+            progress.charged = self.evidence.charge(place, generation.number, now=now)
+            if progress.charged is None:
                 return "futile"
             tokens.reject(generation.number)
         else:
-            # Another request has caused the refresh; this one can show as well that it helped.
-            course.charged = self.evidence.charged(place, generation.number)
-        # The flight takes off before the refusal is read, which may take a while (P10).
-        tokens.renew_behind()
+            # A late 401: another request has caused the refresh. If this one is answered when it
+            # is sent again, that proves as well that the refresh helped.
+            progress.charged = self.evidence.charged(place, generation.number)
+        # The refresh starts now, because reading the refusal may take two seconds (P10).
+        tokens.refresh_in_background()
         return "body" if one_shot else "refresh"
 
     def _is_news(self, number: int) -> bool:
-        """Say whether nothing is known against a generation yet, and it is the current one."""
+        """Say whether a generation is the current one and not yet rejected."""
         return on_rejection(self.tokens.state, number) is not self.tokens.state
 
     def note_resent(self, refused: Generation, generation: Generation) -> None:
-        """Take in that a refused request is sent again."""
+        """Count a request that is sent again, and tell the observers."""
         self.resent += 1
         self.tokens.tell(
             events.RequestResent(
@@ -357,7 +375,7 @@ class Signer:
         )
 
     def report(self, number: int) -> None:
-        """Take in what `Session.reject` reports. Not a checkpoint."""
+        """Reject a generation that `Session.reject` reports, within bounds. Not a checkpoint."""
         if self._is_news(number) and self.evidence.charge_report(
             number, now=self.tokens.clock.now()
         ):
@@ -365,7 +383,7 @@ class Signer:
 
 
 def requests_of(response: ResponseLike[RequestT]) -> Iterator[RequestT]:
-    """Return the requests that a response keeps, those of redirects included."""
+    """Return the requests that a response refers to, those of redirects included."""
     for each in (response, *response.history):
         yield each.request
         if each.next_request is not None:
@@ -373,7 +391,7 @@ def requests_of(response: ResponseLike[RequestT]) -> Iterator[RequestT]:
 
 
 def _check_is_said(rejected: object) -> None:
-    """Refuse what only promises to say whether a response is a refusal: it would count as a yes."""
+    """Raise `TypeError` for an awaitable: it is truthy, so each response would be a refusal."""
     if inspect.isawaitable(rejected):
         if inspect.iscoroutine(rejected):
             # Or Python warns that it was never awaited.

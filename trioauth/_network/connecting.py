@@ -1,9 +1,8 @@
 """Connecting: a network backend for httpcore's pools that loses no connection when cancelled.
 
-A task that is cancelled just after it has connected, before it takes its new connection, leaves it
-in httpcore's pool as one that is neither idle nor closed: a place lost for good
-(encode/httpcore#1093). So the last thing that is done here is to look for a cancellation; what
-follows in httpcore takes the connection without another checkpoint.
+If a task is cancelled just after it has connected, httpcore's pool keeps a connection that is
+neither idle nor closed, and its place is lost for good (encode/httpcore#1093). So the last step
+here checks for cancellation; after it httpcore has no checkpoint until it has the connection.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @final
 class Connecting(httpcore.AsyncNetworkBackend):
-    """Connects by means of another backend, or is cancelled, and not both."""
+    """Connects with another backend; a connect is either done or cancelled, never both."""
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
         self._backend = backend
@@ -54,7 +53,7 @@ class Connecting(httpcore.AsyncNetworkBackend):
 
 @final
 class _Connected(httpcore.AsyncNetworkStream):
-    """A connection before TLS; what comes after it is the other backend's own."""
+    """A connection before TLS. The one after TLS is the other backend's own."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream

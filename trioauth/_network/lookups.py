@@ -13,18 +13,18 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# More look-ups than this at once would be of as many servers.
+# How many names can be looked up at once.
 _THREADS = 4
 
 
 @final
 class Lookups(httpcore.AsyncNetworkBackend):
-    """A network backend for httpcore that needs none of trio's own threads.
+    """A network backend for httpcore that connects also while all of trio's threads are busy.
 
-    As long as one of them is free, trio looks the name up and connects, to whichever address
-    answers first (RFC 8305). When all are taken, they may be waiting for the very tokens that we
-    are about to fetch: the name is looked up in a thread of our own, and its addresses are tried in
-    turn.
+    1. While a thread of trio is free, trio looks the name up, and connects to the address that
+       answers first (RFC 8305).
+    2. If all are busy, they may be waiting for the tokens that we are about to fetch. Then the name
+       is looked up in a thread of our own, and its addresses are tried in turn.
     """
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
@@ -49,7 +49,7 @@ class Lookups(httpcore.AsyncNetworkBackend):
             "local_address": local_address,
             "socket_options": socket_options,
         }
-        # Trio takes the thread without a checkpoint after this.
+        # No other task can take that thread: trio takes it before its next checkpoint.
         if trio.to_thread.current_default_thread_limiter().available_tokens > 0:
             return await self._backend.connect_tcp(host, timeout=timeout, **options)
         deadline = trio.current_time() + (math.inf if timeout is None else timeout)
@@ -64,7 +64,7 @@ class Lookups(httpcore.AsyncNetworkBackend):
         return await self._backend.connect_tcp(addresses[-1], timeout=share, **options)
 
     async def _look_up(self, host: str, port: int, deadline: float) -> list[str]:
-        """Return the addresses of a host, each once, as httpcore's own backend fails."""
+        """Return the addresses of a host, each once; raise what httpcore's own backend raises."""
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
             with trio.fail_at(deadline):

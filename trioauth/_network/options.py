@@ -1,4 +1,4 @@
-"""The options of httpx's client that a session takes."""
+"""The options of `httpx.AsyncClient` that `open_session` takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NETWORK_OPTIONS = frozenset(
 
 
 class ClientOptions(TypedDict, total=False):
-    """The options of `httpx.AsyncClient`, but for ``auth`` (the session's) and ``base_url``."""
+    """The options of `httpx.AsyncClient`, without ``auth``, the session's, and ``base_url``."""
 
     params: httpx.QueryParams | Mapping[str, Primitive | Sequence[Primitive]] | str | bytes
     headers: Mapping[str, str] | Sequence[tuple[str, str]] | httpx.Headers

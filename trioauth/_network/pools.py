@@ -1,7 +1,9 @@
-"""How the network is reached: one TLS context for all, pools made late, no proxy to loopback.
+"""Pools: how the network is reached.
 
-A client is made at once, and cheaply, because `Session.http` is a property. What takes time is made
-with the first request, in a thread: httpx's pool, and the TLS context, of which a process has one.
+1. A client is made at once, because `Session.http` is a property. Its pool and the TLS context take
+   time, and are made in a thread, with the first request.
+2. A process has one default TLS context, because each takes 1.7 MB.
+3. Plain http to this machine never goes through a proxy, which would read the tokens (P15).
 """
 
 from __future__ import annotations
@@ -27,11 +29,10 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-# Over these a proxy would read everything, tokens included. (A WebSocket's handshake is plain
-# http.)
+# A proxy reads everything in these, tokens included. (The handshake of ws is plain http.)
 _PLAIN = frozenset({"http", "ws"})
 
-# The files that httpx, or ssl.create_default_context() below it, takes from the environment.
+# The variables by which httpx, or ssl.create_default_context(), finds files.
 _TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
 _contexts_lock = threading.Lock()
@@ -42,39 +43,39 @@ _own_threads = trio.lowlevel.RunVar[trio.CapacityLimiter]("trioauth_own_threads"
 
 
 async def default_tls(*, trust_env: bool = True) -> ssl.SSLContext:
-    """Return the TLS context that httpx would make by default: one for the whole process.
+    """Return the TLS context that httpx makes by default, made once in a process.
 
-    It takes 50 ms and 1.7 MB to make one. Whatever httpx would read it from counts: with another
-    ``SSL_CERT_FILE`` it is another one.
+    Making one takes 50 ms and 1.7 MB. If an environment variable that httpx reads has changed, such
+    as ``SSL_CERT_FILE``, another one is made.
 
     Cancellation:
-      Safe. It is made without you.
+      Safe. It is still made, for the next caller.
 
     Checkpoints:
-      None if it is there.
+      None if it is made already.
     """
     read_from = (trust_env, *map(os.environ.get, _TLS_VARIABLES))
     context = _contexts.get(read_from)
     if context is None:
         context = await _in_thread(partial(_make_tls, read_from, trust_env=trust_env))
-    return context  # noqa: ASYNC910  # It may be there.
+    return context  # noqa: ASYNC910  # as documented
 
 
 def _make_tls(read_from: tuple[object, ...], *, trust_env: bool) -> ssl.SSLContext:
-    # In a thread; those of another run of trio may want one at the same time.
+    # In a thread: that of another run of trio may do the same at the same time.
     with _contexts_lock:
         if read_from not in _contexts:
-            # While we are in a thread: httpx imports it with its first pool, in 30 ms.
+            # httpx imports it with its first pool, in 30 ms: do that in this thread, too.
             importlib.import_module("httpcore")
             _contexts[read_from] = httpx.create_ssl_context(trust_env=trust_env)
         return _contexts[read_from]
 
 
 async def _in_thread(work: Callable[[], ResultT]) -> ResultT:
-    """Run something in a thread that need not be waited for.
+    """Run a function in a thread, which a cancelled caller does not wait for.
 
-    One at a time in a run, and with a limiter of our own: the program's threads may all be waiting
-    for a token.
+    With a limiter of our own, because all of trio's threads may be waiting for a token. One thread
+    at a time in a run.
     """
     try:
         limiter = _own_threads.get()
@@ -89,7 +90,7 @@ async def _in_thread(work: Callable[[], ResultT]) -> ResultT:
 
 @final
 class Pool(httpx.AsyncBaseTransport):
-    """A connection pool of httpx's, made with its first request."""
+    """A connection pool of httpx, made with its first request."""
 
     def __init__(self, *, own_lookups: bool = False, **options: Any) -> None:
         """Args are those of `httpx.AsyncHTTPTransport`.
@@ -101,7 +102,7 @@ class Pool(httpx.AsyncBaseTransport):
         self._options = options
         self._own_lookups = own_lookups
         self.transport: httpx.AsyncHTTPTransport | None = None
-        """What is made; None before."""
+        """The pool; None until it is made."""
         self._opening = trio.Lock()
         self._closed = False
 
@@ -109,7 +110,7 @@ class Pool(httpx.AsyncBaseTransport):
         """Make the pool, once.
 
         Cancellation:
-          Safe.
+          Safe. The next caller makes it.
 
         Raises:
           trio.ClosedResourceError: The client was closed before it was made.
@@ -117,7 +118,7 @@ class Pool(httpx.AsyncBaseTransport):
         async with self._opening:
             transport = self.transport or await self._make()
             if self._closed:
-                # Nothing to close in it: it has no connection yet.
+                # The new pool needs no closing: it has no connection yet.
                 raise trio.ClosedResourceError("this client was closed before the request was sent")
             self.transport = transport
         return transport
@@ -128,9 +129,9 @@ class Pool(httpx.AsyncBaseTransport):
             options["verify"] = await default_tls(trust_env=options.get("trust_env", True))
             transport = httpx.AsyncHTTPTransport(**options)
         else:
-            # Certificates of the program's own, which httpx reads from files.
+            # The program has its own certificates, and httpx reads files.
             transport = await _in_thread(partial(httpx.AsyncHTTPTransport, **options))
-        # Late, because they import httpcore.
+        # Imported here, because they import httpcore, which takes time.
         from .connecting import Connecting
         from .lookups import Lookups
 
@@ -164,12 +165,12 @@ class Pool(httpx.AsyncBaseTransport):
 
 @final
 class PlainProxyError(httpx.ProxyError):
-    """A request was not sent, because a proxy would have read it. What it says holds no secret."""
+    """A request was not sent, because a proxy would have read it. The message has no secret."""
 
 
 @final
 class _ProxyPool(httpx.AsyncBaseTransport):
-    """The way through a proxy, which what is plain and for this machine never takes (P15)."""
+    """Sends requests through a proxy, except plain http to this machine (P15)."""
 
     def __init__(
         self, proxied: httpx.AsyncBaseTransport, direct: httpx.AsyncBaseTransport, *, said: bool
@@ -179,13 +180,14 @@ class _ProxyPool(httpx.AsyncBaseTransport):
         self._said = said
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request through the proxy, or around it.
+        """Send a request through the proxy, or directly.
 
         Cancellation:
           As with httpx: the request may or may not have reached the server.
 
         Raises:
-          httpx.ProxyError: The program itself has said ``proxy=``. Nothing was sent.
+          httpx.ProxyError: It is plain http to this machine, and the program itself has passed
+              ``proxy=``. Nothing was sent.
         """
         url = request.url
         if url.scheme not in _PLAIN or not is_loopback(url.host):
@@ -193,7 +195,7 @@ class _ProxyPool(httpx.AsyncBaseTransport):
         if self._said:
             where = f"{url.scheme}://{url.netloc.decode('ascii')}"
             raise PlainProxyError(_no_proxy(where), request=request)
-        # A proxy from the environment is meant for what is elsewhere.
+        # The proxy is from the environment, which means it for other machines.
         return await self._direct.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -214,17 +216,17 @@ def _no_proxy(where: str) -> str:
 
 
 def check_proxy(options: ClientOptions, origins: Origins, grant: object) -> None:
-    """Name what ``proxy=`` would carry in clear, as far as it is known when a session is opened.
+    """Raise if ``proxy=`` would carry plain http, as far as this is known on opening.
 
     Args:
       options: The program's.
       origins: Where the access token may go.
-      grant: The URLs that it has, if any, are where its secrets go.
+      grant: Its URLs, if it has any, are where its secrets go.
 
     Raises:
-      ValueError: One of them is plain http, and so loopback.
+      ValueError: One of these URLs is plain http, and so loopback.
     """
-    # With mounts= the program says itself what goes where; `_ProxyPool` sees what it does say.
+    # With mounts= some origins may bypass the proxy. `_ProxyPool` checks each request anyway.
     if options.get("proxy") is None or options.get("mounts"):
         return
     endpoints = {
@@ -242,13 +244,13 @@ def check_proxy(options: ClientOptions, origins: Origins, grant: object) -> None
 
 
 class NetworkClient(httpx.AsyncClient):
-    """An `httpx.AsyncClient` that is cheap to make: its pools are made when they are used."""
+    """An `httpx.AsyncClient` that is cheap to make: its pools are made on first use."""
 
     def __init__(self, **options: Any) -> None:
         self._proxy_said = options.get("proxy") is not None
         super().__init__(**options)
 
-    # These two are httpx's own seams, the same in 0.27 and 0.28.
+    # These two override private methods of httpx, the same in 0.27 and 0.28.
     def _init_transport(self, *_: Any, **options: Any) -> httpx.AsyncBaseTransport:
         transport: httpx.AsyncBaseTransport | None = options.pop("transport")
         return self._make_pool(**options) if transport is None else transport
@@ -264,7 +266,7 @@ class NetworkClient(httpx.AsyncClient):
 
     @staticmethod
     def _plain_pool(*, own_lookups: bool = False, **options: Any) -> Pool:
-        # For asgi and wsgi applications, which httpx 0.27 takes; a session has no such option.
+        # httpx 0.27 passes it, for ASGI applications; a session has no such option.
         options.pop("app", None)
         return Pool(own_lookups=own_lookups, **options)
 
@@ -273,8 +275,8 @@ class NetworkClient(httpx.AsyncClient):
 class EndpointClient(NetworkClient):
     """A client for the token endpoint.
 
-    40 threads of the program that wait in ``trio.from_thread.run(session.token)`` take up all that
-    trio has, and the look-up of the token endpoint's name needs one.
+    It looks names up in threads of its own. If 40 threads of the program wait in
+    ``trio.from_thread.run(session.token)``, trio has none left.
     """
 
     def _make_pool(self, **options: Any) -> httpx.AsyncBaseTransport:
