@@ -1,4 +1,4 @@
-"""check_grant: put a grant of somebody's own through its paces."""
+"""check_grant: check that a grant keeps the promises of Grant."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class _Check:
 
     async def granted(self) -> None:
         """Grant what it asks for."""
-        # The second time it is given what another, who shares the store, got meanwhile.
+        # The second call gets tokens that another session, which shares the store, has obtained.
         for given in (self.caller.make(), self.caller.make()):
             issued = self.caller.make()
             call = await self.caller.call(given, self.caller.issue(issued))
@@ -305,7 +305,7 @@ class _Check:
 
 
 def _cut_short(answer: Answer) -> Answer | None:
-    """Leave out the end of a JSON answer; of another kind nobody could tell."""
+    """Cut off the end of an answer if it is JSON; in other formats the cut would not show."""
     try:
         json.loads(answer.body)
     except ValueError:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from ._checkpoints import Victim
 
-# How long somebody is given to get past a lock that is held, in seconds; and how long a victim
-# waits for one, each time.
+# How many seconds a task gets to wrongly pass a lock that is held; and how many a victim waits for
+# a lock before it is cancelled.
 _A_WHILE, _A_MOMENT = 0.1, 0.01
 
 
@@ -37,14 +37,14 @@ class _OnPurposeError(Exception):
 @final
 @attrs.define(eq=False)
 class LockCheck:
-    """Two stores that share a place, and so a lock."""
+    """The checks of the lock, with two stores that share a place and so a lock."""
 
     store: TokenStore
     other: TokenStore
     patience: float
 
     def shape(self) -> None:
-        """See that `lock` is what ``async with`` takes."""
+        """Check that `lock` returns an async context manager."""
         lock: object = self.store.lock()
         if inspect.iscoroutine(lock):
             lock.close()
@@ -141,7 +141,7 @@ class LockCheck:
         )
 
     async def cancellation(self) -> None:
-        """Cancel at each checkpoint somebody who locks, while it is free and while it is held."""
+        """Cancel a task that locks at each of its checkpoints, with the lock free and held."""
         await at_each_checkpoint(self._cancelled_when_free)
         await at_each_checkpoint(self._cancelled_when_held)
 

@@ -98,4 +98,4 @@ class GrantAnswers:
         ),
         converter=_to_tuple,
     )
-    """What it, or whoever is in between, answers when nothing is known to be over."""
+    """What it, or a proxy in between, answers when the login may still be alive."""

@@ -34,7 +34,7 @@ _MOST_TICKS = 10
 @final
 @attrs.frozen
 class _Axis:
-    """From times to pixels."""
+    """Turns times into pixels."""
 
     start: float
     length: float
@@ -43,7 +43,7 @@ class _Axis:
         return _LEFT + (time - self.start) / self.length * (_RIGHT - _LEFT)
 
     def ticks(self) -> Iterator[tuple[float, str]]:
-        """Give round numbers of seconds since the start, and how to write them."""
+        """Return the marks of the scale: round numbers of seconds since the start, with labels."""
         power = 10.0 ** math.floor(math.log10(self.length / _MOST_TICKS))
         step = next(power * n for n in (1, 2, 5, 10) if power * n * _MOST_TICKS >= self.length)
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -112,7 +112,7 @@ def _grid(axis: _Axis, bottom: int) -> Iterator[str]:
 
 
 def _columns(flights: Sequence[Span], axis: _Axis, bottom: int) -> Iterator[str]:
-    """Let each flight shine through the rows, so that one sees who waited for it."""
+    """Draw each flight as a column behind the rows, so that one sees which tasks waited for it."""
     for flight in flights:
         kind = "column-failed" if flight.kind == "failed" else "column"
         yield _bar(kind, axis, flight.start, flight.end, _FLIGHTS, bottom - _FLIGHTS)
@@ -135,7 +135,7 @@ def _rows(rows: Sequence[Row], axis: _Axis) -> Iterator[str]:
         name = printable(row.name)
         short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
         yield f"<g>{_label(12, top + 11, short)}<title>{_text(name)}</title></g>"
-        # Requests first: a wait lies on top of the request that waits.
+        # Requests first: a wait is drawn on top of the request that waits.
         for span in sorted(row.spans, key=lambda span: span.kind in _HEIGHTS):
             height = _HEIGHTS.get(span.kind, _REQUEST)
             text = f"{span.text}; {_duration(span.start, span.end)}"
@@ -159,13 +159,13 @@ def _marks(marks: Sequence[Mark], axis: _Axis, bottom: int) -> Iterator[str]:
 
 
 def _kinds(flights: Sequence[Span], rows: Sequence[Row]) -> set[str]:
-    """Return what is there to be explained."""
+    """Return the kinds of things that the picture shows, for the legend."""
     spans = [*flights, *(span for row in rows for span in row.spans)]
     return {span.kind for span in spans} | {mark.kind for row in rows for mark in row.marks}
 
 
 def _legend(kinds: set[str], y: int) -> tuple[list[str], int]:
-    """Explain some kinds, from a height on; return the height of the last line, too."""
+    """Draw the legend for some kinds from a height on; also return the height of its last line."""
     parts: list[str] = []
     x = 12.0
     for kind, meaning in LEGEND:
@@ -217,5 +217,5 @@ def _duration(start: float, end: float) -> str:
 
 
 def _text(text: str) -> str:
-    """Make text fit for XML, whatever it is: no control characters, no markup."""
+    """Make any text fit for XML: no control characters, no markup."""
     return escape(printable(text), quote=True)
