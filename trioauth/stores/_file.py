@@ -206,7 +206,7 @@ class FileStore:
         if found != expected:
             raise StoreConflictError(
                 f"{self.path} holds generation {found}, not {expected}: "
-                "somebody else saved first; load again",
+                "another session saved first; load again",
                 path=self.path,
             )
         replace(self.path, record.to_text().encode())

@@ -62,7 +62,7 @@ class MemoryStore:
         if found != expected:
             raise StoreConflictError(
                 f"the store holds generation {found}, not {expected}: "
-                "somebody else saved first; load again"
+                "another session saved first; load again"
             )
         self._record = record
 

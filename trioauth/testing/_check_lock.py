@@ -69,7 +69,7 @@ class LockCheck:
 
     async def pass_through(self) -> None:
         """Lock, and let go."""
-        async with self.locked(self.store, "at first: let everybody in while nobody is"):
+        async with self.locked(self.store, "at first: let a task in while no other is"):
             pass
 
     async def exclusion(self) -> None:
@@ -148,7 +148,7 @@ class LockCheck:
     async def _cancelled_when_free(self, victim: Victim) -> None:
         await ends_as_cancelled("lock()", victim, self._enter_other)
         await self._check_free(
-            "after somebody was cancelled while locking it: whatever was taken by then, let go in a"
+            "after a task was cancelled while locking it: release what was taken by then, in a"
             " `finally`"
         )
 
@@ -168,7 +168,7 @@ class LockCheck:
                 await left.wait()
             nursery.cancel_scope.cancel(reason="check_store: waited long enough")
         await self._check_free(
-            "after somebody was cancelled while waiting for it: let that one leave the queue, and"
+            "after a task was cancelled while waiting for it: let that task leave the queue, and"
             " if it was its turn, hand the lock on"
         )
 

@@ -39,7 +39,7 @@ _KINDS = {
         quiet_until_unix=1_900_000_300.5,
     ),
     "with nothing but an access token": Record(1, Tokens(f"{_MARK}-access")),
-    "without tokens, which says that somebody logged out": Record(
+    "without tokens, which says that the login was ended": Record(
         1, login="a login", ended="refused", ended_at_unix=1_900_000_600.75
     ),
     "of long tokens with quotes, backslashes and percent signs": Record(

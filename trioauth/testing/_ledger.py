@@ -71,7 +71,7 @@ class Ledger:
 
     @property
     def reused(self) -> int:
-        """How often a spent refresh token was presented; repeats in the grace period don't count."""
+        """How often a spent refresh token was presented, without repeats in the grace period."""
         return sum(each.outcome == "reused" for each in self.presented)
 
     @property

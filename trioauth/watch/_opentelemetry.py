@@ -59,16 +59,16 @@ class _Refresh:
 class Telemetry:
     """Tell OpenTelemetry what a session does.
 
-    Give one to each session::
+    Pass a new one to each session::
 
         async with trioauth.open_session(grant, ..., observers=[Telemetry()]) as session:
             ...
 
     Args:
-      attributes: Said of each span and each measurement, such as which of several sessions it is.
-          Few different values, and no secrets.
-      tracer_provider: Where traces go; by default the global one.
-      meter_provider: Where metrics go; by default the global one.
+      attributes: Attributes of every span and measurement, such as the name of the session. Use few
+          different values, and no secrets. By default none.
+      tracer_provider: Where traces go; None (the default) for the global one.
+      meter_provider: Where metrics go; None (the default) for the global one.
     """
 
     def __init__(
