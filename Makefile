@@ -167,11 +167,16 @@ check-pages: .venv/.check
 	$(BIN)/python scripts/draw_states.py --check
 	$(BIN)/python scripts/draw_readme.py --check
 	$(BIN)/python scripts/list_promises.py --check
+	$(BIN)/python scripts/write_reference.py --check
 	$(BUILD_DOCS)
 
 .PHONY: docs
 docs: .venv/.docs ## Build the documentation: build/docs/index.html
 	$(BUILD_DOCS)
+
+.PHONY: reference
+reference: .venv/.check ## Write the signatures and docstrings into docs/reference
+	$(BIN)/python scripts/write_reference.py
 
 .PHONY: check-consumers
 check-consumers: .venv/.made ## Type check a program where trio-typing is installed

@@ -23,7 +23,7 @@ _NOT_TRIO = (
     "auth_session needs trio: install pytest-trio, or let anyio's plugin use trio, with a fixture"
     " anyio_backend that returns 'trio'"
 )
-_NOBODY_RUNS_IT = (
+_NO_PLUGIN_RUNS_IT = (
     "auth_session is for async tests that a plugin runs on trio, and no plugin runs this one: set"
     " trio_mode = true in pytest's configuration (pytest-trio), or mark the test with"
     " pytest.mark.trio or pytest.mark.anyio; a test that is not async calls trio.run and"
@@ -46,8 +46,8 @@ _CLOCK_IS_NO_OPTION = (
 def auth_server() -> AuthServer:
     """An authorization server and an API, in memory; trioauth.testing.AuthServer says more.
 
-    For one with other settings, define a fixture of this name that returns it: auth_session goes
-    on that one then.
+    For a server with other settings, define a fixture of this name that returns it. auth_session
+    then uses that server.
     """
     from trioauth.testing import AuthServer
 
@@ -73,14 +73,14 @@ def virtual_clock() -> MockClock:
     """A clock on which an hour passes in no time: trio.testing.MockClock, autojumping.
 
     Whenever all tasks wait, it jumps to the next moment at which something happens;
-    ``virtual_clock.jump(3600)`` makes an hour pass at once. With pytest-trio name it among the
-    arguments of the test. With anyio's plugin hand it on, once for a module or a conftest.py::
+    ``virtual_clock.jump(3600)`` lets an hour pass at once. With pytest-trio, name it among the
+    arguments of the test. With anyio's plugin, define this once for a module or in conftest.py::
 
         @pytest.fixture
         def anyio_backend(virtual_clock):
             return "trio", {"clock": virtual_clock}
 
-    It knows nothing of threads and sockets, and jumps while they are waited for.
+    It does not see threads and sockets: it jumps while tasks wait for them.
     """
     from trio.testing import MockClock
 
@@ -89,18 +89,18 @@ def virtual_clock() -> MockClock:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail where no plugin would run the fixture auth_session, rather than let pytest stumble."""
+    """Fail with a clear message if no plugin would run the fixture auth_session."""
     if not isinstance(item, pytest.Function):
         return
     definitions = item._fixtureinfo.name2fixturedefs.get("auth_session", [])
     is_ours = any(definition.func.__module__ == __name__ for definition in definitions[-1:])
     if is_ours and not any(map(item.get_closest_marker, ("trio", "anyio", "asyncio"))):
-        pytest.fail(_NOBODY_RUNS_IT, pytrace=False)
+        pytest.fail(_NO_PLUGIN_RUNS_IT, pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
-    """Fail where a virtual clock would be ignored, rather than let a test wait for an hour."""
+    """Fail if the virtual clock would be ignored: the test could wait for an hour."""
     funcargs: dict[str, Any] = pyfuncitem.funcargs
     if "virtual_clock" not in funcargs:
         return

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "timeline.svg"
 
 TASKS = 20
-# In seconds. Nobody refreshes early here, so that one sees who waits.
+# In seconds. There are no early refreshes here, so that one sees which tasks wait.
 POLICY = RefreshPolicy(early=0, leeway=0)
 LIFETIME, REFRESH_TAKES, REQUEST_TAKES = 3.0, 0.6, 0.24
 FORGOTTEN_AT, CANCELLED_AT, REVOKED_AT = 5.2, 5.75, 7.8
@@ -47,7 +47,7 @@ async def sync(session: Session, number: int, scope: trio.CancelScope) -> None:
 
 
 async def show() -> Timeline:
-    """Let it happen."""
+    """Run the tasks, and let things go wrong."""
     server, timeline = AuthServer(lifetime=LIFETIME), Timeline()
     server.delay(REFRESH_TAKES)
     server.api_delay(REQUEST_TAKES)

@@ -18,7 +18,7 @@ PROMISES = {
     "One refresh": {
         1: "There is at most one refresh per generation of tokens, however many tasks need it, by "
         "the clock or by a 401, in however many processes share the store.",
-        2: "A late 401, for tokens that were replaced meanwhile, never refreshes: the request is "
+        2: "A late 401, for tokens that were already replaced, never refreshes: the request is "
         "sent again with the current ones.",
         3: "While tokens are known to be bad, no request is sent with them; new requests wait.",
         4: "A request is authenticated at most twice; a third time only if the second token was "
@@ -56,7 +56,7 @@ PROMISES = {
         13: "A request belongs to the login that there was when the program built it, whatever it "
         "waited for since. It is never sent with the tokens of another.",
         14: "A network fault, a 5xx, a 429, a captive portal, an empty 400, or JSON without tokens "
-        "and without a known refusal logs nobody out.",
+        "and without a known refusal ends no login.",
     },
     "Where a token goes": {
         15: "Only to the origins it was given for, never over plain http but to loopback, and then "

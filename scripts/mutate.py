@@ -311,7 +311,7 @@ class Run:
     def fate(self, file: str, mutant: Mutant, start: Callable[[list[str], Any], Any]) -> Fate:
         """Find out what becomes of a mutant."""
         tests = self.baseline.relevant(file, mutant)
-        # Who has killed before kills again.
+        # Tests that have killed a mutant before are run first.
         tests.sort(key=lambda test: (-self.kills[test], self.baseline.seconds[test]))
         ours, theirs = fork.Pipe(duplex=False)
         process = start(tests, theirs)

@@ -46,17 +46,10 @@ def table_rows(text: str) -> list[list[str]]:
 def documented() -> Iterator[str]:
     """The full names that the pages of the reference describe."""
     for file in (DOCS / "reference").glob("*.md"):
-        module = ""
-        for kind, name in re.findall(
-            r"^\s*\.\. (currentmodule|(?:py:|auto)?(?:class|function|data|exception|module))::"
-            r" ([\w.]+)",
-            file.read_text(encoding="utf-8"),
-            re.MULTILINE,
-        ):
-            if kind == "currentmodule":
-                module = name
-            else:
-                yield name if name.startswith("trioauth.") else f"{module}.{name}"
+        text = file.read_text(encoding="utf-8")
+        for names in re.findall(r"<!-- (?:reference|by hand): ([\w. ]+) -->", text):
+            # Of a method, its class is what has to be there.
+            yield from (name for name in names.split() if not re.search(r"\.[A-Z]\w+\.", name))
 
 
 def found_at(name: str) -> Any:

@@ -96,7 +96,9 @@ async def test_save_that_expected_another_generation_changes_nothing(
     if stored is not None:
         await put(store, stored)
     async with store.lock():
-        with pytest.raises(StoreConflictError, match=f"not {expected}: somebody else saved first"):
+        with pytest.raises(
+            StoreConflictError, match=f"not {expected}: another session saved first"
+        ):
             await store.save(NEW, expected=expected)
         assert await store.load() == stored
 

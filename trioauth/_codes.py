@@ -1,7 +1,7 @@
 """What the ``error`` codes of token endpoints mean: data, with its sources.
 
-Only what stands here as a refusal, or is named in a grant's ``refusals``, ends a login. A code
-that is missing here means "unavailable": waiting costs less than a login that is gone.
+A login ends only by a code that is a refusal here, or is named in a grant's ``refusals``. A code
+that is not listed means "unavailable", because to wait costs less than to end a login wrongly.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ OAUTH_CODES: Final[Mapping[str, Verdict]] = {
     "unsupported_grant_type": GrantMisconfiguredError,
     "invalid_scope": GrantMisconfiguredError,
     "invalid_request": GrantMisconfiguredError,
-    # RFC 6749 4.1.2.1: meant for another endpoint, and seen here.
+    # RFC 6749 4.1.2.1: defined for the authorization endpoint; token endpoints send them, too.
     "temporarily_unavailable": None,
     "server_error": None,
     # RFC 8707 2: the "resource" parameter.
     "invalid_target": GrantMisconfiguredError,
-    # OpenID Connect Core 3.1.2.6: it takes the person to mend these. Entra says the first when
+    # OpenID Connect Core 3.1.2.6: only the person can mend these. Entra says the first when
     # its rules ask for a second factor ("Handling error codes in your application").
     "interaction_required": GrantRefusedError,
     "login_required": GrantRefusedError,
     "account_selection_required": GrantRefusedError,
     "consent_required": GrantRefusedError,
-    # Entra, in MSAL's list of what takes a new login (InteractionRequiredAuthErrorCodes).
+    # Entra: on MSAL's list of codes that need a new login (InteractionRequiredAuthErrorCodes).
     "bad_token": GrantRefusedError,
-    # GitHub, with 200: "Troubleshooting OAuth app access token request errors", and what it says
-    # to a refresh token that is spent or expired.
+    # GitHub, with status 200: "Troubleshooting OAuth app access token request errors". The first is
+    # its answer to a refresh token that is spent or expired.
     "bad_refresh_token": GrantRefusedError,
     "incorrect_client_credentials": GrantMisconfiguredError,
     # Slack, with 200 and "ok": false; the errors of its method oauth.v2.access. Not `invalid_auth`,
@@ -61,4 +61,4 @@ ADVICE: Final[Mapping[str, str]] = {
     "unsupported_grant_type": "the server's settings do not allow this grant",
     "invalid_scope": "check scope",
 }
-"""What to mend, where the server gives no more than the code."""
+"""What to mend, for answers that have a code and no description."""

@@ -11,10 +11,10 @@ The tree::
     ├── TokenResponseError          the server's answer made no sense
     ├── OriginError                 this URL may not have the token
     └── StoreError                  mend the store; nothing was overwritten
-        └── StoreConflictError      somebody else saved first; load again
+        └── StoreConflictError      another session saved first; load again
 
-No message, argument or attribute that shows holds a token or a client secret. `Error._rotated`
-does, and shows nowhere.
+No message, public attribute or argument of an error holds a token or a client secret. The private
+`Error._rotated` may hold a refresh token: it is in no text and no ``repr``.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ if TYPE_CHECKING:
 
     from ._outcomes import LogoutReason
 
-# Who stands between a session and the code of a program.
+# Modules whose frames lie between a session and the program's own code in a traceback.
 _BETWEEN = frozenset({"trioauth", "contextlib"})
 
-# Where the interpreter's own kinds of `OSError` are defined.
+# The modules that define the interpreter's own classes of `OSError`.
 _INTERPRETER: Final = frozenset({"builtins", "socket", "ssl"})
-# What the system says when a name can't be looked up: to be had only from an exception's text.
+# The system's words for a name that can't be looked up. `os.strerror` does not know these numbers,
+# and the text of the exception may have been written by the program.
 _LOOK_UP: Final[Mapping[int, str]] = {
     socket.EAI_AGAIN: "Temporary failure in name resolution",
     socket.EAI_FAIL: "Non-recoverable failure in name resolution",
     socket.EAI_NONAME: "Name or service not known",
 }
-# What OpenSSL says, such as CERTIFICATE_VERIFY_FAILED and "self-signed certificate".
+# The form of OpenSSL's words, such as CERTIFICATE_VERIFY_FAILED and "self-signed certificate".
 _TLS_REASON = re.compile(r"[A-Z0-9_]{1,60}")
 _TLS_PROBLEM = re.compile(r"[A-Za-z0-9 ,.'():*-]{1,120}")
 # How far the causes of an exception are followed.
@@ -56,11 +57,11 @@ _LONGEST_CHAIN = 50
 
 
 def careful(error: BaseException | None) -> str:
-    """Say what an exception is, and what it says, unless that might be a secret; "" for None.
+    """Return the class of an exception, and its words if they hold no secret; "" for None.
 
-    What our own exceptions and the interpreter say is no secret. What others quote we can't know:
-    the parser of a grant of your own may show in its error what it could not parse; and many
-    derive from `OSError`, or from ours. So of those it says where in the program's own code they
+    The words of our own exceptions and of the interpreter hold no secret. Those of others may: the
+    parser of a program's own grant may quote what it could not parse. Subclasses of `OSError` and
+    of our errors count as others. In place of their words stands the line of the program that they
     came from. Never raises, whatever the exception.
     """
     if error is None:
@@ -68,22 +69,22 @@ def careful(error: BaseException | None) -> str:
     name = type(error).__name__
     words = _words(error)
     if words is None:
-        # What it says is not even asked for: a `__str__` may raise, too.
+        # Its `__str__` is not called: that may raise, too.
         return printable(name + _place(error))
     return printable(f"{name}: {words}" if words else name)
 
 
 def careful_repr(error: BaseException | None) -> str:
-    """Return the ``repr`` of an exception in a field, with no more in it than `careful` says."""
+    """Return the ``repr`` of an exception; if its words may hold a secret, what `careful` says."""
     if error is None or (_is_ours(error) and _words(error) is not None):
         return repr(error)
     return f"<{careful(error)}>"
 
 
 def system_words(error: BaseException) -> str:
-    """Return what the interpreter says first in a chain of causes; "" if it says nothing.
+    """Return the words of the first exception of the interpreter in a chain of causes; "" if none.
 
-    httpx, httpcore and trio wrap what the system and TLS say in exceptions of their own.
+    httpx, httpcore and trio wrap the exceptions of the system and of TLS in their own.
     """
     for each in _chain(error):
         if words := _words_of_system(each):
@@ -92,7 +93,7 @@ def system_words(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    # `exceptions` of this very class: a stranger's may raise.
+    # The attribute of this very class: a subclass may have replaced it by one that raises.
     group: Any = BaseExceptionGroup
     waiting, seen = [error], set[int]()
     while waiting and len(seen) < _LONGEST_CHAIN:
@@ -108,18 +109,18 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_ours(error: BaseException) -> bool:
-    # Not a subclass from elsewhere: what that one quotes, we can't know.
+    # A subclass from elsewhere is not ours: its words may quote a secret.
     kind = type(error)
     return issubclass(kind, Error) and kind.__module__.partition(".")[0] == "trioauth"
 
 
 def _words(error: BaseException) -> str | None:
-    """Return the words of an exception if they are no secret; None if they are a stranger's."""
+    """Return the words of an exception; None if they may hold a secret."""
     if not _is_ours(error) and type(error) is not trio.TooSlowError:
         return _words_of_system(error)
     try:
         return str(error)
-    except Exception:  # noqa: BLE001  # the `__str__` of an argument
+    except Exception:  # noqa: BLE001  # an argument whose `__str__` raises
         return None
 
 
@@ -130,10 +131,10 @@ def _words_of_system(error: BaseException) -> str | None:
             return None
         if issubclass(kind, ssl.SSLError):
             return _words_of_tls(error)
-        # Not the text, which a program may have written: what the system says for the number.
+        # By the number, because a program may have written the text.
         number: Any = vars(OSError)["errno"].__get__(error)
         return _LOOK_UP.get(number) if kind is socket.gaierror else os.strerror(number)
-    except Exception:  # noqa: BLE001  # a number that is none
+    except Exception:  # noqa: BLE001  # not a number, or not one of the system's
         return None
 
 
@@ -148,10 +149,10 @@ def _words_of_tls(error: BaseException) -> str | None:
 
 
 def _place(error: BaseException) -> str:
-    """Name the outermost line that is neither ours nor contextlib's; "" if there is none.
+    """Name the outermost line of the traceback that is not in ours nor contextlib's code.
 
-    A `TypeError` without one is that of a call: what we called is not async, or takes something
-    else.
+    Without such a line, a `TypeError` comes from our call itself: what we called is not async, or
+    has other parameters. "" in all other cases.
     """
     step = error.__traceback__
     while step is not None:
@@ -160,15 +161,15 @@ def _place(error: BaseException) -> str:
         if module.partition(".")[0] not in _BETWEEN:
             return f" in {code.co_qualname} ({PurePath(code.co_filename).name}:{step.tb_lineno})"
         step = step.tb_next
-    # By the class, here as above: `isinstance` asks a stranger's `__class__`, which may raise.
+    # `issubclass`, here as above: `isinstance` reads `__class__` of the object, which may raise.
     called = issubclass(type(error), TypeError) and error.__traceback__ is not None
     return " (is it async, and are its parameters right?)" if called else ""
 
 
 def seconds_of(value: object) -> float | None:
-    """Return a number of seconds from outside, checked; None for what is none.
+    """Check a number of seconds from outside: return it as a float, or None if it is not usable.
 
-    That is: not a number, a bool, negative, infinite or NaN.
+    Not usable: a bool or another type than a number, and what is negative, infinite or NaN.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -182,14 +183,14 @@ def seconds_of(value: object) -> float | None:
 class Error(Exception):
     """The base of all errors of this library."""
 
-    # Here, as the defaults below: a subclass may forget to call our `__init__`.
+    # A default on the class, as those below: a subclass may forget to call our `__init__`.
     _hidden: Hidden | None = None
 
     @property
     def _rotated(self) -> str | None:
-        """A new refresh token in an answer that is of no other use: to be saved. A secret.
+        """A new refresh token from an answer that can't be used otherwise. Secret; to be saved.
 
-        None, too, if it is none that could be saved.
+        None if there is none, or if its characters are not allowed.
         """
         value: object = None if self._hidden is None else self._hidden.value
         return value if isinstance(value, str) and REFRESH_TOKEN.fullmatch(value) else None
@@ -202,9 +203,9 @@ class Error(Exception):
 class LoggedOutError(Error):
     """There is no login to work with. What to do: log in again.
 
-    Raised to every task that needed the login when it ended, and to whoever
-    asks afterwards, at once and without I/O. ``__cause__`` says why, where
-    there is more to say than ``reason``.
+    Raised to every task that needed the login when it ended, and to every later
+    call, at once and without I/O. ``__cause__`` is what the server or the store
+    said, if that is known.
     """
 
     reason: LogoutReason = "asked"
@@ -222,27 +223,28 @@ class LoggedOutError(Error):
 
 
 class RefreshUnavailableError(Error):
-    """No usable answer could be had. What to do: try later; the login still stands.
+    """The server gave no usable answer. What to do: try later; the login still stands.
 
     A grant raises it, too, to say what it knows: after how many seconds the
-    server wants to be asked again, and whether the refresh token certainly was
-    not used. Any other exception out of a grant counts as "unavailable, and the
-    refresh token may have been used".
+    server wants to be asked again, and whether it certainly did not use the
+    refresh token. Any other exception from a grant counts as "unavailable, and
+    the refresh token may have been used".
 
     Args:
-      message: What happened, without any text of the answer: that may quote a secret.
-      retry_after: Seconds the server asked us to wait. What can't be such a number (negative,
-          infinite, NaN) counts as None: then it did not ask.
-      safe_to_repeat: Whether the server certainly did not use the refresh token.
-      rotated: A new refresh token in an answer that is of no other use. The session saves it, and
-          goes on with it: the old one may be spent. It shows nowhere.
+      message: What happened, without any text of the answer, because that may quote a secret.
+      retry_after: Seconds that the server asked us to wait; None (the default) if it did not ask.
+          A number that is negative, infinite or NaN counts as None.
+      safe_to_repeat: True if the server certainly did not use the refresh token. By default False.
+      rotated: A new refresh token, if the answer has one but can't be used otherwise. The session
+          saves it and uses it from then on, because the old one may be spent. It is in no text
+          and no ``repr``. By default None.
 
     Raises:
       TypeError: ``retry_after`` is not a number.
     """
 
     retry_at: float | None = None
-    """When asking again makes sense, on trio's clock (`trio.current_time`). Set by the session."""
+    """When to try again, on trio's clock (`trio.current_time`). Set by the session."""
 
     retry_after: float | None = None
     """Seconds the server asked us to wait (RFC 9110 10.2.3), or None. Set by the grant."""
@@ -262,7 +264,7 @@ class RefreshUnavailableError(Error):
         if not isinstance(retry_after, int | float | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
             kind = type(retry_after).__name__
             raise TypeError(f"retry_after must be seconds as a number, or None, not a {kind}")
-        # Not an error: it comes from a header, and an error would hide what the grant has to say.
+        # Not an error: the number comes from a header, and a `ValueError` would hide this error.
         self.retry_after = seconds_of(retry_after)
         self.safe_to_repeat = safe_to_repeat
         self._rotated = rotated
@@ -300,17 +302,17 @@ class GrantMisconfiguredError(GrantError):
 
 
 class TokenResponseError(Error):
-    """What a token endpoint answered, or a grant returned, made no sense.
+    """The answer of a token endpoint, or the result of a grant, can't be understood.
 
-    The message says what was wrong with it.
+    The message says what is wrong with it.
     """
 
 
 class OriginError(Error):
     """This URL may not have the token. Nothing was sent.
 
-    What to do: add its origin to ``origins=`` of `trioauth.open_session`, if it
-    is to be trusted with the token; else send it through a client of its own.
+    What to do: if the host may have the token, add its origin to ``origins=`` of
+    `trioauth.open_session`; otherwise use another client for this request.
     """
 
 
@@ -318,10 +320,10 @@ class StoreError(Error):
     """The token store can't be read or written. Nothing in it was overwritten."""
 
     path: str | None = None
-    """The file, for a store that is one."""
+    """The file, if the store keeps its records in a file."""
 
     key: str | None = None
-    """The key, for a store that has such."""
+    """The key, if the store keeps its records by keys."""
 
     def __init__(
         self, message: str, *, path: str | os.PathLike[str] | None = None, key: str | None = None
@@ -334,5 +336,5 @@ class StoreError(Error):
 class StoreConflictError(StoreError):
     """`TokenStore.save` found another generation than the expected one, and wrote nothing.
 
-    Somebody else saved first; what to do: load, and go on with what is there.
+    Another session or process saved first. What to do: load, and go on with what is there.
     """

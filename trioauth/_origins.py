@@ -18,8 +18,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # A WebSocket begins with a request to the same server (RFC 6455 3).
 _HANDSHAKE = {"ws": "http", "wss": "https"}
 _LOOPBACK = IPv4Network("127.0.0.0/8")
-# As httpx writes a host name: lower case, IDNA encoded. Anything else (a wildcard,
-# say) would be compared as it stands and never be found.
+# A host name as httpx writes it: lower case, IDNA encoded. Anything else, such as a wildcard, would
+# never be equal to the host of a request.
 _HOST_NAME = re.compile(rb"[a-z0-9_.-]+")
 
 Origin: TypeAlias = tuple[str, bytes, int]
@@ -27,7 +27,7 @@ Origin: TypeAlias = tuple[str, bytes, int]
 
 
 class URLLike(Protocol):
-    """What is used of an ``httpx.URL`` or ``httpx2.URL``."""
+    """The part of ``httpx.URL`` and ``httpx2.URL`` that is used here."""
 
     @property
     def scheme(self) -> str: ...
@@ -51,32 +51,34 @@ def _as_usual(origins: Origins) -> frozenset[tuple[str, bytes, int | None]]:
 @final
 @attrs.frozen
 class Origins:
-    """The origins that may have the token: exactly these, and nothing that looks like them.
+    """The origins that may have the token, compared exactly.
 
-    A WebSocket's ``wss`` counts as ``https``, and ``ws`` as ``http``: its handshake is that.
+    A WebSocket's ``wss`` counts as ``https``, and ``ws`` as ``http``, because its handshake is such
+    a request.
 
-    What is compared is the URL object that is sent, as its own library has parsed
-    it: two parsers that disagree about a URL are how tokens get to strangers.
+    The URL object that is sent is compared, as its own library has parsed it. If a second
+    parser read the URL differently, a token could go to a wrong host.
     """
 
     allowed: frozenset[Origin]
-    # The same as httpx writes nearly all of them: the default port is None. Each request pays for
-    # looking here, and only the odd ones for more.
+    # The same origins as httpx mostly writes them, with None for the default port. Looked at
+    # first, because that is fast; most requests need no second look.
     _usual: frozenset[tuple[str, bytes, int | None]] = attrs.field(
         default=attrs.Factory(_as_usual, takes_self=True), init=False, eq=False, repr=False
     )
 
     @classmethod
     def of(cls, base_url: str, origins: Iterable[str]) -> Origins:
-        """Read what a program passed in.
+        """Read the origins that a program passed to `open_session`.
 
         Args:
-          base_url: Its origin counts, its path does not matter; "" if there is none.
-          origins: Each a URL of nothing but an origin.
+          base_url: A URL whose origin may have the token; its path does not matter. "" for none.
+          origins: More origins, each as a URL without path, query and fragment.
 
         Raises:
-          ValueError: One of them is not to have a token, or there is none; names the parameter.
-          TypeError: Something is not a string; names the parameter.
+          ValueError: An origin can't be trusted with a token, or there is none. The message names
+              the parameter.
+          TypeError: Something is not a string. The message names the parameter.
         """
         if isinstance(origins, str):
             raise TypeError('origins must be several strings, not one: origins=["https://..."]')
@@ -98,10 +100,11 @@ class Origins:
         return known and not url.userinfo
 
     def check(self, url: URLLike) -> None:
-        """Let a URL pass that may have the token.
+        """Raise an error unless a request for this URL may carry the token.
 
         Raises:
-          OriginError: It may not. Names its origin only: all else in it may hold secrets.
+          OriginError: It may not. The message names only the origin, because the rest of a URL may
+              hold secrets.
         """
         if self.allows(url):
             return
@@ -116,7 +119,7 @@ class Origins:
                 f"{where} is plain {url.scheme}; over that the token goes to loopback only. Use "
                 f"{url.scheme}s, and add that origin to origins= if it is not the one of base_url="
             )
-        # A WebSocket's as origins= wants it written.
+        # The origin of a WebSocket, as it has to be written in origins=.
         http = _HANDSHAKE.get(url.scheme)
         it = "it" if http is None else where.replace(url.scheme, http, 1)
         raise OriginError(
@@ -129,11 +132,11 @@ def is_loopback(host: str) -> bool:
     """Say whether a host is this machine for certain: ``localhost``, 127.0.0.0/8 or ``::1``.
 
     Args:
-      host: As ``httpx.URL.host`` has it: an IPv6 address without brackets.
+      host: A name or an address, in the form of ``httpx.URL.host`` (IPv6 without brackets).
     """
     if host.lower() == "localhost":
         return True
-    # Not .is_loopback, which is true for ::ffff:127.0.0.1, too, from Python 3.13 on.
+    # Not `.is_loopback`: from Python 3.13 on that is true for ::ffff:127.0.0.1, too.
     try:
         return (
             IPv6Address(host) == IPv6Address(1) if ":" in host else IPv4Address(host) in _LOOPBACK
@@ -145,11 +148,11 @@ def is_loopback(host: str) -> bool:
 def origin_of(url: URLLike) -> Origin:
     """Return the origin of a URL, however its port and an IPv6 address are written."""
     scheme, host, port = _HANDSHAKE.get(url.scheme, url.scheme), url.raw_host, url.port
-    # httpx leaves a default port out, but not that of "HTTPS://...:443". Compared with None,
-    # because port 0 is not the default one here, while httpcore connects to that for it.
+    # httpx leaves out a default port, but not in "HTTPS://...:443". Compared with None, not by its
+    # truth: port 0 must not count as the default, although httpcore takes it for that.
     if port is None:
         port = _DEFAULT_PORTS.get(scheme, 0)
-    # An IPv6 address is the one host that httpx leaves as it was written.
+    # httpx normalizes names and IPv4 addresses, but leaves IPv6 addresses as they were written.
     return scheme, _shortest(host) if b":" in host else host, port
 
 
@@ -181,10 +184,11 @@ def read_origin(parameter: str, value: str) -> Origin:
 
 
 def _parse(value: str) -> httpx.URL | None:
-    # Raised about outside, or what httpx says would be the context; it may quote a password.
+    # The caller raises its error outside `except`: httpx's may quote a password, and would be its
+    # `__context__`.
     try:
         url = httpx.URL(value)
-        url.raw_host  # noqa: B018  # where httpx finds out that it can't encode it
+        url.raw_host  # noqa: B018  # raises if httpx can't encode the host
     except (httpx.InvalidURL, UnicodeEncodeError):
         return None
     return url

@@ -9,18 +9,18 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# RFC 6749 A.17, less the space, which none is known to use.
+# RFC 6749 A.17 without the space: no known server puts one into a refresh token.
 REFRESH_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 _REDACTED = "[redacted]"
 _LONGEST_SHOWN = 200
-# What lies beyond is not shown anyway; a server may send a megabyte.
+# The rest is not read: a server may send a megabyte, and only the beginning is shown.
 _LONGEST_READ = 4096
-# A text that has so many characters in a row in common with a secret shows a part of it.
+# So many characters in a row that are also in a secret count as a part of it.
 _TELLING_RUN = 8
-# How often a text is decoded: an echo of an echo is encoded twice.
+# How often a text is decoded: what one server echoes to another is encoded twice.
 _LAYERS = 3
-# Stands for a secret that was cut out while a text is looked at; not printable, so never shown.
+# Marks the place of a secret that was cut out. Not printable, so it never remains in a result.
 _HOLE = "\0"
 
 _JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\([\"\\/])")
@@ -29,14 +29,14 @@ _JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\([\"\\/])")
 def printable(text: str, *, secrets: Iterable[str] = ()) -> str:
     """Make a server's text fit for a log line: no control characters, no secrets, not too long.
 
-    Secrets that stand there as they are get cut out. A server may also echo one encoded (in URLs,
-    forms, HTML or JSON) or cut short: a text with a part of a secret is dropped as a whole.
+    A secret that is echoed literally is cut out. A server may also echo it encoded (as in URLs,
+    forms, HTML or JSON) or cut short: if the text has any such part, the whole text is dropped.
     """
     text = text[:_LONGEST_READ]
     known = sorted(filter(None, secrets), key=len, reverse=True)
     if known:
         text = text.replace(_HOLE, " ")
-        # The longest first: one may be a part of another.
+        # The longest first, because one secret may be a part of another.
         for secret in known:
             text = text.replace(secret, _HOLE)
         if _tells(text, known):
@@ -47,7 +47,7 @@ def printable(text: str, *, secrets: Iterable[str] = ()) -> str:
 
 
 def _tells(text: str, secrets: Iterable[str]) -> bool:
-    """Say whether a text has a part of a secret, or a short one as a whole, in any encoding."""
+    """Say whether a text has eight characters in a row of a secret, or all of a shorter one."""
     parts = {part for secret in secrets for view in _views(secret) for part in _parts(view)}
     sizes = {len(part) for part in parts}
     return any(
@@ -64,8 +64,8 @@ def _parts(secret: str) -> Iterable[str]:
 
 
 def _views(text: str) -> set[str]:
-    """Return a text as it is, and as it may be meant: decoded, in one case, ``+`` for a space."""
-    # Its tables of names take a millisecond, and few programs ever get here.
+    """Return a text in all forms to compare: decoded or not, lower case, ``+`` as a space."""
+    # Imported here: loading its tables takes a millisecond, and few programs need them.
     import html
 
     views = set[str]()
@@ -81,9 +81,9 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 class Unpicklable:
-    """The base of values that hold a secret: a pickle would show it. Copies are the value itself.
+    """The base of immutable values that hold a secret.
 
-    They are immutable, so a copy is as good as the original.
+    They can't be pickled, because a pickle would show the secret. A copy is the value itself.
     """
 
     __slots__ = ()
@@ -102,9 +102,9 @@ class Unpicklable:
 
 @final
 class Secrets(Unpicklable, tuple[str, ...]):
-    """What must not be seen in an error, nor in the variables of a frame that it was raised in.
+    """Strings that must be in no error and in no ``repr`` of a frame's variables.
 
-    Those are what crash reporters send along.
+    Crash reporters send the variables of frames along.
     """
 
     __slots__ = ()
@@ -115,7 +115,7 @@ class Secrets(Unpicklable, tuple[str, ...]):
 
 @final
 class Hidden:
-    """A secret that is carried along with an exception; a pickle of it holds nothing."""
+    """A secret that an exception carries. A pickle of it does not hold the secret."""
 
     __slots__ = ("value",)
 
@@ -132,5 +132,5 @@ class Hidden:
         return self
 
     def __reduce__(self) -> tuple[type[Hidden], tuple[()]]:
-        # An exception has to survive its way out of a process; the secret stays.
+        # An exception must be picklable, to leave a worker process. The secret stays behind.
         return Hidden, ()

@@ -45,7 +45,7 @@ def _check_lifetime(_: object, attribute: attrs.Attribute[Any], value: object) -
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{attribute.name} must be seconds as a number, not {type(value).__name__}")
-    # Compared, not math.isfinite(), which can't take an int of any size.
+    # Not math.isfinite(): that raises OverflowError for a very large int.
     if not 0 <= value <= sys.float_info.max:
         raise ValueError(
             f"{attribute.name} must be zero or more seconds, and finite; "
@@ -54,7 +54,7 @@ def _check_lifetime(_: object, attribute: attrs.Attribute[Any], value: object) -
 
 
 def no_tokens(value: object) -> str:
-    """Say what was passed for `Tokens`, and how to make them of it. Never shows what is in it."""
+    """Name the type of what was passed instead of `Tokens`, and the remedy. Shows no content."""
     kind = f"a {type(value).__name__}"
     if isinstance(value, Mapping):
         return f"{kind}; trioauth.Tokens.from_response(...) reads what a server answered"
@@ -91,23 +91,25 @@ def _hidden(_: object) -> str:
 class Tokens:
     """One answer of an authorization server. Secrets never show in its ``repr``.
 
-    A plain value: immutable, comparable, safe to log. It does not know whether
-    it has expired: that depends on a clock, and values have none. It can't be
+    An immutable value, comparable and safe to log. It does not know whether the
+    access token has expired, because that depends on a clock. It can't be
     pickled, because a pickle would show the secrets; a store keeps them.
 
-    What a program passes in is checked strictly: `ValueError` or `TypeError`
+    What a program passes in is checked strictly: a `ValueError` or `TypeError`
     names the parameter, and never quotes the secret.
     """
 
     access_token: str = attrs.field(repr=_hidden, validator=_check_token)
+    """Goes into the header of each request (RFC 6749 1.4). Visible ASCII characters."""
 
     refresh_token: str | None = attrs.field(
         default=None, repr=_hidden, validator=attrs.validators.optional(_check_token)
     )
+    """Gets the next access token (RFC 6749 1.5). None if the server gave none."""
 
     expires_in: float | None = attrs.field(default=None, validator=_check_lifetime)
-    """Seconds of life from the moment of asking for it; 0 for "expired already". None if unknown:
-    the access token is used until a server refuses it."""
+    """Life of the access token in seconds, counted from when it was asked for; 0 if it has expired
+    already. None if unknown: then it is used until a server refuses it."""
 
     scope: frozenset[str] = attrs.field(
         default=frozenset[str](), converter=_to_scope, validator=_check_scope
@@ -116,6 +118,7 @@ class Tokens:
     ``scope="read write"`` (RFC 6749 3.3)."""
 
     token_type: str = attrs.field(default="Bearer", validator=_check_type)
+    """Only ``"Bearer"`` (RFC 6750) is understood, in upper or lower case."""
 
     @classmethod
     def from_response(
@@ -123,19 +126,20 @@ class Tokens:
     ) -> Tokens:
         """Read what a token endpoint sent (RFC 6749 5.1).
 
-        Strictly where something is at stake: the tokens' characters. Kindly where nothing is: a
-        ``token_type`` that is missing or oddly spelled is ``Bearer``; an ``expires_in`` in a
-        string of digits is taken; any other odd one means "unknown", and so does 0, which some
-        servers send for "does not expire". Unknown members are ignored.
+        The characters of tokens are checked strictly. The rest is read kindly: a ``token_type``
+        that is missing or oddly spelled means ``Bearer``; an ``expires_in`` may be a string of
+        digits; any other odd value means "unknown", and so does 0, which some servers send for
+        "does not expire". Unknown members are ignored.
 
-        An ``error`` in an answer without an access token is raised as what it is. Whatever is
-        raised has the new refresh token with it, if there is one in the answer, and shows it
-        nowhere: raised by a grant, the session saves it.
+        An answer with an ``error`` and no access token is raised as the error class that fits. If
+        the answer can't be used but has a new refresh token, the error carries it, without showing
+        it. When a grant lets that error pass, the session saves the refresh token.
 
         Args:
           response: The JSON object of the answer, decoded.
-          secrets: What was sent, and must not be seen in an error, even if the server echoes it.
-              Without this only the codes that are known are quoted, and no ``error_description``.
+          secrets: The secrets that were sent, to be cut out of an error's text if the server
+              echoes them. Without this, only known error codes are quoted, and no
+              ``error_description``.
 
         Raises:
           TokenResponseError: The answer holds no valid tokens. Says which member, not its value.
@@ -152,7 +156,7 @@ class Tokens:
         raise found
 
     def carry_over(self, previous: Tokens | None) -> Tokens:
-        """Fill in what an answer leaves out because it did not change (RFC 6749 5.1 and 6)."""
+        """Fill in from the previous tokens what an answer left out (RFC 6749 5.1 and 6)."""
         if previous is None:
             return self
         return attrs.evolve(
@@ -185,7 +189,7 @@ def _read(response: Mapping[str, Any], secrets: Secrets | None) -> Tokens | Erro
             return made
         error = made
     rotated = response.get("refresh_token")
-    # Beside an error it may be a word about the one that was sent.
+    # Beside an `error`, this member may describe the refresh token that was sent.
     if isinstance(rotated, str) and not response.get("error"):
         error._rotated = rotated
     return error
@@ -205,19 +209,19 @@ def _make(response: Mapping[str, Any]) -> Tokens | TokenResponseError:
         )
     except (TypeError, ValueError) as exc:
         problem = str(exc)
-    # Out here, so that no `__context__` leads to the frames in which the values were checked.
+    # Raised by the caller, outside `except`: a `__context__` would lead to frames with the tokens.
     return TokenResponseError(problem)
 
 
 def _is_bearer(token_type: object) -> bool:
-    """Say whether tokens of this type are used as Bearer: also those of a server that errs."""
+    """Say whether the type means Bearer, other spellings and a missing one included."""
     if not isinstance(token_type, str):
         return True
     return token_type.strip().lower() in {"", *_BEARER}
 
 
 def _unusable_type(token_type: str) -> GrantMisconfiguredError:
-    # Only what is known is quoted: it may be anything that a server puts there.
+    # Only a known type is quoted: an unknown one may hold anything, a secret too.
     known = token_type.strip().lower() in _OTHER_TYPES
     kind = f'"{token_type.strip()}"' if known else "another type"
     return GrantMisconfiguredError(
@@ -261,14 +265,14 @@ def _read_lifetime(value: object) -> float | None:
 
 
 def _read_scope(value: object) -> frozenset[str]:
-    # Nothing is at stake: a scope we can't read is one the server did not say.
+    # A scope that can't be read counts as not sent: no decision depends on it.
     if not isinstance(value, str):
         return frozenset()
     return frozenset(scope for scope in value.split() if _SCOPE_TOKEN.fullmatch(scope))
 
 
 class NotJSONError(TokenResponseError):
-    """It isn't even JSON: cut short, or somebody else's answer."""
+    """The answer is not JSON: cut short, or sent by a proxy in between."""
 
 
 _NOTHING = object()
@@ -295,7 +299,7 @@ def read_json_object(body: bytes) -> dict[str, object]:
 def decode_object(body: bytes) -> tuple[dict[str, object], TokenResponseError | None]:
     """Decode a JSON object; return it, and what is wrong with it.
 
-    Of a member that occurs twice there is none in it: what the others say still counts.
+    A member that occurs twice is left out of the result; the others can still be read.
     """
     twice = False
 
@@ -321,6 +325,6 @@ def _decode(body: bytes, hook: Callable[[list[tuple[str, object]]], object]) -> 
     try:
         return json.loads(body.decode("utf-8-sig"), object_pairs_hook=hook)
     except (ValueError, RecursionError):
-        # Raised about only after this block: such an error carries the whole body, and even
-        # with "from None" it would go along as the context.
+        # Callers make their error outside `except`: this one holds the whole body, and would
+        # be its `__context__` even with "from None".
         return _NOTHING

@@ -50,7 +50,7 @@ async def human(endpoint: trioauth.TokenEndpoint) -> trioauth.Tokens:
             match answer.get("error"):
                 case None:
                     return trioauth.Tokens.from_response(answer)
-                case "authorization_pending":  # nobody has typed it yet
+                case "authorization_pending":  # the code was not typed yet
                     pass
                 case "slow_down":
                     pause += 5

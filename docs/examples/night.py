@@ -1,4 +1,4 @@
-"""A program that loses its login while nobody looks, and what it says about it afterwards."""
+"""A program that loses its login overnight, and what it says about it afterwards."""
 
 import trio
 

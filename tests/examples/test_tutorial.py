@@ -67,13 +67,13 @@ async def test_the_program_survives_what_the_tutorial_plays_with_it(
     monkeypatch.setattr(play.notes, "trioauth", in_memory)
     await play.main()
     said = capsys.readouterr().out.splitlines()
-    assert said[:2] == ["not logged in: never_logged_in", "(somebody logs in)"]
+    assert said[:2] == ["not logged in: never_logged_in", "(a person logs in)"]
     down, up, ended = (said.index(line) for line in said if line.startswith("---"))
     assert "download waits: the login server can't be reached" in said[down:up]
     assert any(line.startswith("uploaded") for line in said[up:ended])
-    assert said[ended + 1 : ended + 3] == ["not logged in: refused", "(somebody logs in)"]
+    assert said[ended + 1 : ended + 3] == ["not logged in: refused", "(a person logs in)"]
     assert any(line.startswith("downloaded") for line in said[ended:])
-    assert said.count("(somebody logs in)") == 2
+    assert said.count("(a person logs in)") == 2
     assert said[-1].endswith("0 tokens used twice")
 
 

@@ -11,18 +11,18 @@ session is held in one cell, used in others, and released in the last::
     (await session.get("/me")).json()
     await release(session)
 
-Between the cells it goes on: what runs in its background is not stopped by the end of a cell, nor
-by an interrupt, which cancels the cell and nothing else. When the kernel ends, what is still held
-is left, the last first. Sessions, tokens, states and statistics show themselves as small tables.
+The run goes on between the cells: neither the end of a cell nor an interrupt stops background
+tasks. An interrupt cancels the cell and nothing else. When the kernel ends, held context managers
+are left, the last one first. Sessions, tokens, states and statistics are shown as small tables.
 
-``%autoawait trioauth.notebook.runner`` does less of the same: the cells are run, and the rest is to
-be imported. Any other notebook may call ``runner(coroutine)``; IPython is not needed for that.
+``%autoawait trioauth.notebook.runner`` only runs the cells in trio; import `hold` and `release`
+yourself. Other notebooks may call ``runner(coroutine)``, without IPython.
 
 A map:
 
-``_extension``  what a program calls, and what IPython calls
-``_cells``      cells as tasks of one trio run, and what is held between them
-``_html``       the tables that sessions, states, statistics and tokens show themselves as
+``_extension``  the functions that a program calls, and those that IPython calls
+``_cells``      cells as tasks of one trio run, and the context managers held between them
+``_html``       the tables for sessions, states, statistics and tokens
 
 Imports from: the base, the session, ``_core``.
 """

@@ -1,7 +1,7 @@
 """One trio run behind the cells of a notebook, for as long as the process lives.
 
-The run has a thread of its own, so that what is held goes on between the cells, and during a cell
-that blocks. It knows nothing of IPython: all it is given is coroutines.
+The run has a thread of its own, so that held sessions go on between the cells, and during a cell
+that blocks. Nothing here depends on IPython.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-# How long the end of the process waits for what is held, in seconds. A session takes its own
-# `close_grace` at most; this is for what has no bound.
+# How many seconds the end of the process waits for held context managers to be left. A session
+# takes at most its `close_grace`; this bounds all others.
 LONGEST_GOODBYE = 30.0
-# How often a waiting cell looks around. An interrupt wakes it at once, but for Windows.
+# Seconds between two looks of a waiting cell. An interrupt wakes it at once, except on Windows.
 _TICK = 0.2
 
 
 @final
 @attrs.define(eq=False)
 class Cell(Generic[ResultT]):
-    """What a cell awaits, as a task."""
+    """The coroutine of a cell, run as a task."""
 
     coro: Coroutine[Any, Any, ResultT]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -40,10 +40,10 @@ class Cell(Generic[ResultT]):
     result: outcome.Outcome[ResultT] = attrs.field(init=False)
 
     async def run(self) -> None:
-        """Run it; never raise into the nursery, which is everybody's.
+        """Run the coroutine, and never raise into the nursery that all cells share.
 
         Cancellation:
-          Safe. Whoever waits for the cell is told.
+          Safe. The thread that waits for the cell is told.
         """
         try:
             with self.scope:
@@ -53,7 +53,7 @@ class Cell(Generic[ResultT]):
         except trio.Cancelled:
             self.result = outcome.Error(_ended())
             raise
-        except BaseException as exc:  # noqa: BLE001, ASYNC103  # raised where the cell is waited for
+        except BaseException as exc:  # noqa: BLE001, ASYNC103  # raised in the thread that waits
             self.result = outcome.Error(exc)
         finally:
             self.done.set()
@@ -62,7 +62,7 @@ class Cell(Generic[ResultT]):
 @final
 @attrs.define(eq=False)
 class Held:
-    """A context manager in a task of its own: who entered it must leave it."""
+    """A context manager in a task of its own, because the task that enters it must leave it."""
 
     manager: AbstractAsyncContextManager[object]
     value: object = attrs.field(default=None, init=False)
@@ -88,9 +88,9 @@ class Held:
                     run.holding.append(self)
                     task_status.started(self.value)
                     await self.go.wait()
-        except BaseException as exc:  # noqa: ASYNC103  # a value, until someone releases it
+        except BaseException as exc:  # noqa: ASYNC103  # raised by `Runner.release`
             if trio.lowlevel.current_task().parent_nursery is not run.nursery:
-                raise  # To `Runner.hold`, which still waits: it was not entered, or is cancelled.
+                raise  # `Runner.hold` still waits: entering failed, or was cancelled.
             self.error = exc
         finally:
             self.left.set()
@@ -111,13 +111,13 @@ class Run:
     token: trio.lowlevel.TrioToken = attrs.field(init=False)
     nursery: trio.Nursery = attrs.field(init=False)
     holding: list[Held] = attrs.field(factory=list[Held], init=False)
-    """What is held, in the order of holding."""
+    """The held context managers, in the order of `hold`."""
     _end: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def start(self) -> None:
-        """Start it, and wait until it runs."""
+        """Start the run, and wait until it runs."""
         ready = threading.Event()
-        # A daemon: what can't be left in time must not keep the process.
+        # A daemon: a context manager that can't be left in time must not keep the process alive.
         self.thread = threading.Thread(
             target=trio.run, args=(self._main, ready), name="trioauth.notebook", daemon=True
         )
@@ -125,7 +125,7 @@ class Run:
         ready.wait()
 
     def end(self, timeout: float) -> None:
-        """Leave what is held, the last first, and wait for that, but no longer than ``timeout``."""
+        """Leave all held context managers, the last one first; wait at most ``timeout`` seconds."""
         if self.thread.is_alive():
             self.token.run_sync_soon(self._end.set)
             self.thread.join(timeout)
@@ -135,7 +135,7 @@ class Run:
             self.token = trio.lowlevel.current_trio_token()
             ready.set()
             await self._end.wait()
-            # One after the other: a session wants to say good-bye to a server that is held, too.
+            # One after the other: to close, a session may need a server that is held, too.
             for held in reversed(self.holding):
                 held.scope.cancel(reason="the notebook ends")
                 await held.left.wait()
@@ -147,7 +147,7 @@ class Runner:
     """Run each coroutine that it is called with as a task of one trio run, and return its result.
 
     The run starts with the first call, in a thread of its own. It goes on between the calls, until
-    the process ends or `close` is called. Then what is still held is left, the last first.
+    the process ends or `close` is called. Then held context managers are left, the last one first.
     """
 
     def __init__(self) -> None:
@@ -162,12 +162,12 @@ class Runner:
         """Run a coroutine, and wait for it.
 
         An interrupt (Control-C, or the button of a notebook) cancels the coroutine and nothing
-        else. One that can't be cancelled, because it computes without ever awaiting, say, is left
-        alone by a second interrupt, and goes on in the background.
+        else. If the coroutine can't be cancelled, for example because it computes without awaiting,
+        a second interrupt stops the waiting; the coroutine goes on in the background.
 
         Raises:
-          RuntimeError: It was called by what itself runs in the run.
-          KeyboardInterrupt: It was interrupted.
+          RuntimeError: The caller itself runs in the run.
+          KeyboardInterrupt: The wait was interrupted.
           Exception: Whatever the coroutine raises.
         """
         run = self._running()
@@ -175,7 +175,7 @@ class Runner:
             coro.close()
             raise RuntimeError("a cell that awaits can't run another one that does; use await")
         cell = Cell(coro)
-        # Output finds its cell by a context variable.
+        # With the caller's context: IPython finds the cell of an output by a context variable.
         start = partial(run.nursery.start_soon, cell.run, name="cell")
         try:
             run.token.run_sync_soon(copy_context().run, start)
@@ -235,13 +235,13 @@ class Runner:
             raise held.error
 
     def close(self, timeout: float = LONGEST_GOODBYE) -> None:
-        """End the run: leave what is held, the last first. The next call starts another.
+        """End the run: leave what is held, the last one first. The next call starts another run.
 
         Args:
-          timeout: How many seconds to wait for that. What takes longer is abandoned.
+          timeout: How many seconds to wait for that, by default 30. What takes longer is abandoned.
 
         Raises:
-          RuntimeError: It was called by what itself runs in the run.
+          RuntimeError: The caller itself runs in the run.
         """
         run = self._run
         if run is None:
@@ -290,8 +290,8 @@ _runners: set[Runner] = set()
 def _see_out(runner: Runner) -> None:
     """Close the runner when the process ends, while threads can still be started."""
     if not _runners:
-        # Not atexit, which comes when no thread may be started any more, and a store may want one.
-        # Python waits for this thread, and lets go of the main thread before it does.
+        # Not `atexit`: by then no thread can be started, and a store may need one. Python waits for
+        # this thread, after the main thread has ended.
         threading.Thread(target=_say_goodbye, name="trioauth.notebook, the end").start()
     _runners.add(runner)
 

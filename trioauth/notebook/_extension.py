@@ -26,9 +26,12 @@ runner: Runner = Runner()
 async def hold(manager: AbstractAsyncContextManager[ResultT]) -> ResultT:
     """Enter an async context manager, and stay inside when the cell ends.
 
-    It is entered, and later left, in a task of its own::
+    The context manager is entered, and later left, in a task of its own::
 
         session = await hold(trioauth.open_session(grant, base_url=...))
+
+    Args:
+      manager: What one would write after ``async with``, such as ``trioauth.open_session(...)``.
 
     Returns:
       What ``async with manager as ...`` gives.
@@ -37,10 +40,10 @@ async def hold(manager: AbstractAsyncContextManager[ResultT]) -> ResultT:
       All or nothing. If you are cancelled while it is entered, it is not held.
 
     Raises:
-      TypeError: It is not an async context manager.
+      TypeError: ``manager`` is not an async context manager.
       ValueError: It is held already.
-      RuntimeError: This is not a cell that `runner` runs.
-      Exception: Whatever entering it raises.
+      RuntimeError: The caller is not in a cell that `runner` runs.
+      Exception: What entering it raises.
     """
     __tracebackhide__ = True  # IPython shows the line of the cell, and the one that raises.
     return await runner.hold(manager)
@@ -49,25 +52,25 @@ async def hold(manager: AbstractAsyncContextManager[ResultT]) -> ResultT:
 async def release(value: object) -> None:
     """Leave the async context manager that `hold` gave ``value`` for.
 
-    What leaving raises is raised here, and so is what has ended it before.
+    If leaving it raises, or if it ended earlier with an exception, that is raised here.
 
     Args:
-      value: What `hold` returned; or what it was given.
+      value: What `hold` returned, or the context manager that `hold` got.
 
     Cancellation:
       Safe. Leaving goes on without you; release it again to hear how it went.
 
     Raises:
-      ValueError: It is not held.
-      RuntimeError: This is not a cell that `runner` runs.
-      Exception: Whatever leaving it raises.
+      ValueError: ``value`` is not held.
+      RuntimeError: The caller is not in a cell that `runner` runs.
+      Exception: What leaving it raises.
     """
     __tracebackhide__ = True  # As in `hold`.
     await runner.release(value)
 
 
 class Shell(Protocol):
-    """What is needed of an ``IPython.core.interactiveshell.InteractiveShell``."""
+    """The part of ``IPython.core.interactiveshell.InteractiveShell`` that is used here."""
 
     autoawait: bool
     loop_runner: Any
@@ -92,16 +95,17 @@ class Shell(Protocol):
 
 @attrs.frozen
 class _Former:
-    """How a shell was before."""
+    """The settings of a shell before the extension was loaded."""
 
     autoawait: bool
     loop_runner: Any
     names: dict[str, Any]
-    """What was put into its namespace."""
+    """The names that were put into the user's namespace."""
     shows_interrupts: bool
 
 
-# What trio says where there is no trio: `trio.current_time()`, `nursery.start_soon(...)`.
+# trio's errors in a cell without `await`, where trio does not run: `trio.current_time()`,
+# `nursery.start_soon(...)`.
 _OUTSIDE = (RuntimeError, AttributeError)
 _OUTSIDE_SAYS = ("must be called from async context", "'RunContext' object has no attribute")
 
@@ -111,10 +115,10 @@ _loaded: WeakKeyDictionary[Any, _Former] = WeakKeyDictionary()
 def load_ipython_extension(shell: Shell) -> None:
     """Let the cells of a shell run in trio. Called by ``%load_ext trioauth.notebook``.
 
-    Puts `hold` and `release` into the user's namespace, unless these names are taken.
+    It puts `hold` and `release` into the user's namespace, unless these names are taken.
 
     Raises:
-      TypeError: It is not the shell of IPython or of a kernel.
+      TypeError: ``shell`` is not the shell of IPython or of a kernel.
     """
     if not hasattr(shell, "loop_runner"):
         raise TypeError(
@@ -127,7 +131,7 @@ def load_ipython_extension(shell: Shell) -> None:
         for name, value in (("hold", hold), ("release", release))
         if name not in shell.user_ns
     }
-    # Somebody else's handler stays; then an interrupted cell shows trio's Cancelled.
+    # The handler of another extension stays; then an interrupted cell shows trio's Cancelled.
     shows_interrupts = not shell.custom_exceptions
     _loaded[shell] = _Former(shell.autoawait, shell.loop_runner, names, shows_interrupts)
     shell.loop_runner, shell.autoawait = runner, True
@@ -139,10 +143,10 @@ def load_ipython_extension(shell: Shell) -> None:
 
 
 def unload_ipython_extension(shell: Shell) -> None:
-    """Put everything back, and end the run: what is held is left. Called by ``%unload_ext``.
+    """Restore the shell, leave what is held, and end the run. Called by ``%unload_ext``.
 
     Raises:
-      RuntimeError: The cell awaits: then it runs in the run that is to be ended.
+      RuntimeError: The cell awaits, so it runs in the run that is to be ended.
     """
     former = _loaded.get(shell)
     if former is None:
@@ -164,9 +168,9 @@ def _show(
     traceback: TracebackType | None,
     tb_offset: int | None = None,
 ) -> None:
-    """Show what escaped from a cell; nothing but a cancellation is an interrupt.
+    """Show an exception of a cell; show a cancellation as an interrupt.
 
-    IPython catches even `trio.Cancelled`, so that this is the one place to tell.
+    IPython itself catches `trio.Cancelled`, so this is the only place to see it.
     """
     del tb_offset
     if isinstance(error, _OUTSIDE) and str(error).startswith(_OUTSIDE_SAYS):

@@ -43,14 +43,14 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def of_session(session: Session) -> str:
-    """Draw a session: its state, how long the token is good, and who waits."""
+    """Draw a session: its state, how long the token is good, and how many tasks wait."""
     closed = isinstance(session._machine.state, Closed)
     rows = _rows_of_statistics(session.statistics(), closed=closed)
     return _table("Session", "closed" if closed else _word(session.state), rows)
 
 
 def of_statistics(statistics: Statistics) -> str:
-    """Draw statistics: the same, at the moment when they were taken."""
+    """Draw statistics: the same, for the moment at which they were taken."""
     return _table("Statistics", _word(statistics.state), _rows_of_statistics(statistics))
 
 
@@ -60,7 +60,7 @@ def of_state(state: LoggedIn | LoggedOut) -> str:
 
 
 def of_tokens(tokens: Tokens) -> str:
-    """Draw tokens: everything but the tokens."""
+    """Draw tokens: all fields but the secrets."""
     rows = [
         ("access token", "hidden"),
         ("refresh token", "none" if tokens.refresh_token is None else "hidden"),
@@ -81,7 +81,7 @@ DRAWN: tuple[tuple[type, Callable[[Any], str]], ...] = (
 
 
 def in_time(seconds: float) -> str:
-    """Say how long that is, as roughly as a person would."""
+    """Write a duration roughly, for a person to read."""
     if seconds <= 0:
         return "nothing: expired"
     if seconds < 1:

@@ -2,13 +2,13 @@
 
 A store of your own needs the three methods of `trioauth.TokenStore`, and no base class.
 
-``_contract``  `Record`, the `TokenStore` protocol, and how a store is tried out
+``_contract``  `Record`, the `TokenStore` protocol, and a call of its optional method ``probe``
 ``_memory``    `MemoryStore`
 ``_file``      `FileStore`; below it:
-``_hold``      the lock of a file, and who holds it
+``_hold``      the locks of a file, kept until the last thread under them has ended
 ``_pin``       whether a lock file is still the one that was locked
 ``_disk``      reading and replacing a file, so that a crash leaves the old one or the new one
-``_mounts``    what may not be renamed over
+``_mounts``    whether a file is mounted by itself, so that it can't be replaced
 
 Imports from: the base.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._file import FileStore
     from ._memory import MemoryStore
 else:
-    # Not for type checkers: to them it would say that there is every name one can mistype.
+    # Hidden from type checkers: a module `__getattr__` would make typos type-check.
     def __getattr__(name: str) -> object:
         # On first use: `import trioauth` loads no store, and only a lock on a file loads filelock.
         if name == "MemoryStore":

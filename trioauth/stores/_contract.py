@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "trioauth tokens"
 _VERSION = 1
-# What every database has a type for.
+# The largest signed 64-bit integer: every database has a type for it.
 _LAST_GENERATION = 2**63 - 1
 
 
@@ -62,46 +62,45 @@ def _check_count(_: object, attribute: attrs.Attribute[Any], value: object) -> N
 @final
 @attrs.frozen
 class Record:
-    """What a store keeps: one generation of tokens, or the news that there are none.
+    """What a store keeps: one generation of tokens, or a tombstone that says "logged out".
 
-    Can't be pickled, for the reason `Tokens` can't: `to_text` is its form for keeping.
-    A text without the fields from ``owner`` on is read, too: before 0.1.0 was released there were
-    none.
+    It can't be pickled, because a pickle would show the tokens. `to_text` is the form to keep.
+    `from_text` also reads records from before 0.1.0, which lack the fields from ``owner`` on.
     """
 
     generation: int = attrs.field(validator=_check_generation)
     """The version that `TokenStore.save` compares; each save has a higher one."""
 
     tokens: Tokens | None = attrs.field(default=None, validator=_check_tokens)
-    """None says "logged out" to all who share the store."""
+    """The tokens. None (the default) says "logged out" to all sessions that share the store."""
 
     login: str = attrs.field(default="", kw_only=True, validator=_check_text)
-    """Names the login, so that others can tell a refresh from somebody else logging in."""
+    """A random name of the login. A record with another name is a new login, not a refresh."""
 
     expires_at_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
     """When the access token expires, in seconds since 1970 on the wall clock; None if unknown."""
 
     owner: str = attrs.field(default="", kw_only=True, validator=_check_text)
-    """Whose tokens these are: the authorization server and the client, as the grant names them.
-    A session whose grant has another name does not use the record, and leaves it as it is. "" if
-    the grant has no name, or the record is older than this field: every grant takes that."""
+    """Whose tokens these are: the authorization server and the client, as the grant names them
+    (its ``owner``). A session whose grant names another owner neither uses nor changes the record.
+    "" if the grant names none, or if the record is older than this field: any grant may use it."""
 
     ended: LogoutReason | None = attrs.field(default=None, kw_only=True, validator=_check_ended)
-    """Why the login ended, for the next run of the program to say. None while the login lasts, or
-    if the record does not say."""
+    """Why the login ended, so that the next run of the program can say it. None while the login
+    lasts, or if the reason is not known."""
 
     ended_at_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
     """When the login ended, in seconds since 1970 on the wall clock. None while it lasts, or if the
-    record does not say."""
+    time is not known."""
 
     unanswered: int = attrs.field(default=0, kw_only=True, validator=_check_count)
-    """How many flights have sent the refresh token of this record and got no answer, so that the
-    server may have spent it (P5). All who share the store count together: the more there were, the
-    longer the pause before it is sent again."""
+    """How many flights have sent this refresh token and got no answer, so that the server may have
+    spent it (P5). Sessions that share the store count together. The higher the count, the longer
+    the pause before the token is sent again."""
 
     quiet_until_unix: float | None = attrs.field(default=None, kw_only=True, validator=_check_time)
-    """The end of that pause, in seconds since 1970 on the wall clock: no session that shares the
-    store sends the refresh token before (P5). None if there is no pause."""
+    """When that pause ends, in seconds since 1970 on the wall clock. Before that, no session that
+    shares the store sends the refresh token (P5). None if there is no pause."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Record can't be pickled, a pickle would show the tokens; use to_text()")
@@ -138,9 +137,12 @@ class Record:
     def from_text(cls, text: str | bytes) -> Record:
         """Read what `to_text` wrote.
 
+        Args:
+          text: The record as text, or as bytes in UTF-8.
+
         Raises:
-          ValueError: It is something else, damaged, or of a newer version; says which, and
-              quotes nothing.
+          ValueError: The text is not a record, is damaged, or was written by a newer version. The
+              message says which, and quotes nothing.
         """
         try:
             data: dict[str, Any] = read_json_object(
@@ -157,7 +159,7 @@ class Record:
                     None if tokens is None else Tokens(**tokens),
                     login=data["login"],
                     expires_at_unix=data["expires_at_unix"],
-                    # Members that records from before 0.1.0 do not have.
+                    # Records from before 0.1.0 lack these members.
                     owner=data.get("owner", ""),
                     ended=data.get("ended"),
                     ended_at_unix=data.get("ended_at_unix"),
@@ -168,7 +170,8 @@ class Record:
             reason = f"damaged, or written by something else ({exc})"
         except (KeyError, TypeError, ValueError, OverflowError):
             reason = "damaged"
-        # Raised out here, so that no `__context__` leads to an exception that holds the text.
+        # Raised outside `except`: the caught exception holds the text, and would be its
+        # `__context__`.
         raise ValueError(f"not a token record: {reason}")
 
 
@@ -176,18 +179,18 @@ class TokenStore(Protocol):
     """Somewhere to keep tokens, perhaps shared with other processes.
 
     Any object with these three methods will do; there is nothing to inherit.
-    `save` is called with the lock held. So is `load`, but when a session opens, or
-    has no login and looks for one.
+    `save` is always called with the lock held. `load` is called without it in two cases: when a
+    session opens, and when a session without a login looks for one.
 
-    A fourth method is optional, ``async def probe(self) -> None``: prove that `save` could write
-    now, without changing what is stored, or raise `StoreError` and say why not. A session
-    calls it with the lock held, before it spends a refresh token and before it bothers a person
-    to log in: a server that rotates has forgotten the old token when saving the new one fails. A
-    store without it is not asked. Cancellation: Safe.
+    A fourth method is optional: ``async def probe(self) -> None`` proves that `save` could write
+    now, without changing what is stored; if it could not, it raises `StoreError` and says why. A
+    session calls it with the lock held, before it spends a refresh token and before it asks a
+    person to log in. The reason: when saving the new token fails, a server that rotates has
+    forgotten the old one already. A store without this method is not asked. Cancellation: Safe.
     """
 
     def lock(self) -> AbstractAsyncContextManager[None]:
-        """Exclude all others who share the store, in this process and elsewhere.
+        """Return a context manager that keeps out all other users of the store, anywhere.
 
         Cancellation:
           Safe. A cancelled wait for the lock leaves nothing locked.
@@ -201,7 +204,7 @@ class TokenStore(Protocol):
           Safe. Nothing is changed.
 
         Raises:
-          StoreError: It can't be read.
+          StoreError: The store can't be read.
         """
         ...
 
@@ -213,21 +216,21 @@ class TokenStore(Protocol):
 
         Raises:
           StoreConflictError: Another generation is stored. Nothing was written.
-          StoreError: It can't be written. Nothing was overwritten.
+          StoreError: The store can't be written. Nothing was overwritten.
         """
         ...
 
 
 async def probe_store(store: TokenStore) -> None:
-    """Let a store prove that it could save now, if it can prove that. With the lock held.
+    """Call `probe` of a store, if it has one. The lock must be held.
 
     Cancellation:
       Safe. Nothing is changed.
 
     Raises:
-      StoreError: It could not; says why.
+      StoreError: The store could not save now; the message says why.
     """
-    # Not a method of the protocol: a store that has only the three others would be none any more.
+    # Not a method of the protocol: then type checkers would refuse a store that lacks it.
     probe: Callable[[], Awaitable[None]] | None = getattr(store, "probe", None)
     if probe is None:
         await trio.lowlevel.checkpoint()

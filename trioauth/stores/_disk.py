@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LARGEST = 1_000_000
-"""No record is larger, in bytes. What is, is something else, and is not read into memory."""
+"""The size of the largest record, in bytes. A larger file is no record, and is not read whole."""
 
 LONGEST_NAME = 250
-"""Most file systems allow 255 bytes, and the lock file's name is longer by ``.lock``."""
+"""In bytes. Most file systems allow 255, and the name of the lock file ends in ``.lock``."""
 
 _LEFTOVER_AGE = 60.0
 
-# What of a file's name is in the names of its temporary files, in bytes. Some file systems
-# (eCryptfs) allow 143 only.
+# How many bytes of a file's name are used in the names of its temporary files. Some file systems
+# (eCryptfs) allow only 143 bytes for a name.
 _LONGEST_STEM = 100
 
-# How much room there must be on the disk before a refresh token is spent: a record with two long
-# tokens in it, or twice what is stored.
+# How many bytes must be free on the disk before a refresh token is spent: enough for a record with
+# two long tokens, or twice what is stored.
 _ROOM = 16_384
 
-# What `fsync` says where there is nothing to wait for, or no way to: some network and FUSE file
+# The errors of `fsync` on file systems that can't flush or need not: some network and FUSE file
 # systems, and sandboxes.
 _CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
-# Windows lacks some of these. There, they ask for nothing, and all files are user 0's.
+# Windows lacks some of these. There, the flags are 0, and each file counts as ours (user 0).
 _NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAITING: int = getattr(os, "O_NONBLOCK", 0)
 _BINARY: int = getattr(os, "O_BINARY", 0)
@@ -74,20 +74,21 @@ def explained(action: str, path: Path, *, store: Path | None = None) -> Generato
 
 
 def read(path: Path) -> bytes | None:
-    """Read a small file that must be ours; None if there is none.
+    """Return the content of a small file that must be ours; None if there is no file.
 
     Raises:
-      StoreError: It is a link, no regular file, somebody else's, too large, or unreadable.
+      StoreError: It is a link or no regular file, belongs to another user, is too large, or can't
+          be read.
     """
     with explained("read", path):
         try:
-            # Before it is opened, because to open a device may do something.
+            # Checked before it is opened, because opening a device may have an effect.
             _check(path, path.lstat())
             fd = os.open(path, os.O_RDONLY | _NO_FOLLOW | _NO_WAITING | _BINARY)
         except FileNotFoundError:
             return None
         try:
-            # Once more, because it may be another one by now.
+            # Checked again, because the name may lead to another file now.
             _check(path, os.fstat(fd))
             with os.fdopen(fd, "rb", closefd=False) as file:
                 data = file.read(LARGEST + 1)
@@ -99,7 +100,7 @@ def read(path: Path) -> bytes | None:
 
 
 def refused(path: Path, reason: str) -> StoreError:
-    """Make the error for a file that is there but is not ours to use, nor to overwrite."""
+    """Make the error for a file that is not ours, and so is neither used nor overwritten."""
     return StoreError(
         f"{path} is left as it is: {reason}; move it away and log in anew, or name another path",
         path=path,
@@ -120,10 +121,10 @@ def _check(path: Path, info: os.stat_result) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Put a file with this content in the place of whatever is there, whole or not at all.
+    """Replace a file by one with this content, whole or not at all.
 
     Raises:
-      StoreError: It could not be done. What was there is still there.
+      StoreError: The file can't be replaced. The old one is still there.
     """
     if len(data) > LARGEST:
         raise StoreError(f"can't write {path}: more than {LARGEST} bytes of tokens", path=path)
@@ -135,12 +136,12 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def prove_replaceable(path: Path, size: int) -> None:
-    """Do what `replace` does, but for the last step, and nothing that waits for the disk.
+    """Take all steps of `replace` but the last, without waiting for the disk, and undo them.
 
-    It leaves everything as it was. ``size`` is that of what is stored, in bytes.
+    ``size`` is the size of what is stored, in bytes.
 
     Raises:
-      StoreError: `replace` would fail; says why.
+      StoreError: `replace` would fail. The message says why.
     """
     if is_mount_point(path):
         raise StoreError(
@@ -151,9 +152,9 @@ def prove_replaceable(path: Path, size: int) -> None:
     with explained("write", path):
         _refuse_frozen(path)
         with _temporary(path) as new:
-            # Not zeros, which some file systems keep without using room for them.
+            # Random bytes: some file systems store zeros without using room for them.
             _fill(new, os.urandom(max(_ROOM, 2 * size)), flush=False)
-            # Here, because in a folder that is append-only it can't be removed, nor renamed.
+            # Removed inside `explained`: in an append-only folder this fails, as `replace` would.
             new.unlink()
 
 
@@ -162,7 +163,7 @@ def _refuse_frozen(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_WRONLY | _NO_FOLLOW | _NO_WAITING | _BINARY))
     except OSError as exc:
-        # A file without write permission (EACCES) can be replaced, and so can none at all.
+        # A file without write permission (EACCES) can be replaced; a missing one need not be.
         if exc.errno == errno.EPERM:
             raise
 
@@ -192,8 +193,8 @@ def create(path: Path) -> int:
     # Python adds O_CLOEXEC, where there is one.
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o600)
     if sys.platform != "win32":  # pragma: no branch  # nothing to protect there
-        # The umask may have taken too much from us, and can't have left anything to others. So
-        # where a file system has no permissions to set, nothing is lost.
+        # The umask may have removed permissions that we need; it can't have given any to others.
+        # So an error, on a file system without permissions, may be ignored.
         with suppress(OSError):
             os.fchmod(fd, 0o600)
     return fd
@@ -208,7 +209,7 @@ def _fill(new: Path, data: bytes, *, flush: bool) -> None:
         if flush:
             _flush(fd)
     finally:
-        # May raise, too: a network file system writes only now.
+        # This may raise, too: a network file system may write only now.
         os.close(fd)
 
 
@@ -221,10 +222,9 @@ def _flush(fd: int) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut, where that can be done.
+    """Make the names in a folder survive a power cut, where the system can do that.
 
-    No error if it can't: all processes see the new file already, so it would be wrong to say
-    that it was not written.
+    If it can't, that is no error: all processes see the new file already.
     """
     with suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)
@@ -235,8 +235,8 @@ def flush_folder(folder: Path) -> None:
 
 
 def _sweep(path: Path) -> None:
-    # What a writer that was killed has left behind may hold tokens. We have the lock, so no
-    # other process writes now; the age is for file systems whose locks don't work.
+    # A writer that was killed may have left a temporary file with tokens in it: remove those. We
+    # hold the lock, so no other process writes now. The age is for file systems without locks.
     leftover = re.compile(rf"\.{re.escape(_stem(path))}\.[0-9a-f]{{16}}\.tmp")
     with suppress(OSError):
         for file in path.parent.iterdir():
@@ -248,7 +248,7 @@ def _sweep(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for us alone, and those above it that are missing."""
+    """Make a private folder, and the missing ones above it."""
     for part in reversed((folder, *folder.parents)):
         if not part.is_dir():
             # Another process may be faster. If it made a file, the next step will say so.

@@ -49,23 +49,23 @@ def _to_path(path: str | os.PathLike[str]) -> Path:
 @final
 @attrs.define(eq=False)
 class _Desk:
-    """What the tasks of one trio run share that use one store."""
+    """What is shared by all tasks of one trio run that use one store."""
 
     turn: trio.Lock = attrs.field(factory=trio.Lock)
-    """They take turns here, in order and without polling."""
+    """Tasks of this run wait here, in order; only the first of them polls the file lock."""
 
     limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
-    """One thread at a time. So a thread that was left behind ends before the next begins,
-    and a disk that hangs does not use up the threads of the program."""
+    """One thread at a time. So a thread that a cancelled task left behind ends before the next
+    begins, and a disk that hangs does not use up the threads of the program."""
 
     hold: Hold | None = None
 
     waits_for: str | None = None
-    """What the last wait is for that has not ended well; see `FileStore.waits_for`."""
+    """What the last unfinished wait is for; see `FileStore.waits_for`."""
 
 
-# For each run its own: trio's locks know the tasks of one run only. And no longer than the store: a
-# program may have one for each of its users.
+# One desk for each run, because trio's locks know only the tasks of one run. Held weakly, because a
+# program may have a store for each of its users: the desk goes with its store.
 _desks: trio.lowlevel.RunVar[WeakKeyDictionary[FileStore, _Desk]] = trio.lowlevel.RunVar(
     "trioauth.FileStore"
 )
@@ -76,38 +76,38 @@ _desks: trio.lowlevel.RunVar[WeakKeyDictionary[FileStore, _Desk]] = trio.lowleve
 class FileStore:
     """Keep tokens in a file that several processes may share.
 
-    The file holds the tokens in the clear, and is private (0600): who may read it is all
-    that protects them. It is replaced as a whole, so that after a crash or a power cut it
-    holds the old record or the new one. Beside it is a lock file (its name + ".lock"),
-    to be left alone. Missing folders are made, private too, when the lock is first taken.
-    If the lock file is removed while it is locked, a lock on the file itself keeps the others out.
+    The file holds the tokens in the clear. Its permissions (0600) are all that protects them.
+    It is replaced as a whole, so that after a crash or a power cut it holds the old record
+    or the new one. Beside it is a lock file (its name + ".lock"); leave that alone. If it is
+    removed while it is locked, a lock on the file itself keeps other processes out. Missing
+    folders are made, private too, when the lock is first taken.
 
-    What is not ours is never overwritten: a file that is damaged, empty, too large,
-    somebody else's, a link, or written by a newer version is a `StoreError` that
-    says what to do. A file of ours that others may read is read, and is private
-    again after the next `save`.
+    A file that is not ours is never overwritten: if it is damaged, empty, too large,
+    another user's, a link, or written by a newer version, the call raises a `StoreError`
+    that says what to do. A file of ours that other users may read is read, and the next
+    `save` makes it private again.
 
-    All who share it must see working file locks: a local disk, or a network file system
-    with locks. On Windows the file is as private as its folder.
+    The file must be where file locks work: on a local disk, or a network file system with
+    locks. On Windows the file is as private as its folder.
 
     Args:
-      path: The file. ``~`` is expanded; a relative one counts from the working directory of now.
+      path: The file. ``~`` is expanded. A relative path is made absolute at once.
     """
 
     path: Path = attrs.field(converter=_to_path, on_setattr=attrs.setters.frozen)
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
-        """Exclude all others who use this file, in this process and elsewhere.
+        """Keep out all other users of this file, in this process and elsewhere.
 
-        Waits until the lock is free; `waits_for` says for what.
+        Waits until the lock is free; `waits_for` says what it waits for.
 
         Cancellation:
           Safe. A cancelled wait for the lock leaves nothing locked.
 
         Raises:
-          StoreError: The file can't be locked: no folder can be made, the file system is read-only,
-              or it has no locks, say.
+          StoreError: The file can't be locked. For example, its folder can't be made, or the file
+              system is read-only or has no locks.
         """
         desk = self._desk()
         async with desk.turn:
@@ -131,7 +131,7 @@ class FileStore:
           Safe. Nothing is changed.
 
         Raises:
-          StoreError: There is a file, but it can't be read, or is not ours. It is left as it is.
+          StoreError: There is a file, but it can't be read, or is not ours. It is not changed.
         """
         return await self._in_thread(self._load)
 
@@ -139,13 +139,13 @@ class FileStore:
         """Replace the record if the stored one is still generation ``expected`` (0: there is none).
 
         Cancellation:
-          All or nothing. Cancelled, it leaves at once, even if the disk hangs; what has
+          All or nothing. A cancelled call leaves at once, even if the disk hangs. What has
           begun goes on in its thread, and keeps the file locked until it has ended.
 
         Raises:
           StoreConflictError: Another generation is stored. Nothing was written.
-          StoreError: It can't be written, what is there is not ours, or the lock was lost.
-              Nothing was overwritten.
+          StoreError: The file can't be written or is not ours, or the lock was lost. Nothing was
+              overwritten.
           RuntimeError: The lock is not held.
         """
         await self._with_lock("save", lambda hold: self._save(hold, record, expected))
@@ -153,26 +153,26 @@ class FileStore:
     async def probe(self) -> None:
         """Prove that `save` could write now, without changing what is stored.
 
-        Tries whatever can be tried: the lock still excludes the others, what is there is ours and
-        could be replaced, a temporary file can be made beside it and removed, and there is room on
-        the disk. It waits for no disk (nothing is flushed).
+        It tries that the lock still keeps others out, that the file is ours and could be replaced,
+        that a temporary file can be made beside it and removed, and that there is room on the
+        disk. It does not wait for the disk (nothing is flushed).
 
         Cancellation:
-          Safe. Cancelled, it leaves at once; a thread in a disk that hangs ends what it has begun.
+          Safe. A cancelled call leaves at once. If the disk hangs, its thread ends later.
 
         Raises:
-          StoreError: `save` would fail; says why, and what to do.
+          StoreError: `save` would fail. The message says why, and what to do.
           RuntimeError: The lock is not held.
         """
         await self._with_lock("probe", self._probe)
 
     @property
     def waits_for(self) -> str | None:
-        """What this store waits for, in words for an error message; None if for nothing.
+        """What this store waits for, in words for an error message; None if it does not wait.
 
-        Such as "another process to unlock /home/me/tokens.json.lock", or "the disk of
-        /home/me/tokens.json". A wait that was cancelled is told, too, until another has ended well,
-        so that it can be read once a deadline has passed. Only inside `trio.run`.
+        For example "another process to unlock /home/me/tokens.json.lock", or "the disk of
+        /home/me/tokens.json". After a cancelled wait the words stay until another wait has
+        finished, so that they can be read after a deadline. Only inside `trio.run`.
         """
         return self._desk().waits_for
 
@@ -195,7 +195,7 @@ class FileStore:
             return Record.from_text(data)
         except ValueError as exc:
             reason = str(exc)
-        # Out here, so that no `__context__` leads to what was in the file, nor a frame's variable.
+        # Raised outside `except`, and without `data` in the frame: both hold what was in the file.
         del data
         raise refused(self.path, reason)
 
@@ -206,7 +206,7 @@ class FileStore:
         if found != expected:
             raise StoreConflictError(
                 f"{self.path} holds generation {found}, not {expected}: "
-                "somebody else saved first; load again",
+                "another session saved first; load again",
                 path=self.path,
             )
         replace(self.path, record.to_text().encode())
@@ -228,7 +228,7 @@ class FileStore:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         desk = self._desk()
-        # A lock that has been tried for already is more likely what the next attempt waits for.
+        # After a first attempt at the lock, the lock is the likelier reason: keep those words.
         desk.waits_for = desk.waits_for or f"the disk of {self.path}"
         try:
             result = await trio.to_thread.run_sync(

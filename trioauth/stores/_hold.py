@@ -1,12 +1,11 @@
 """Hold: the locks on a file of tokens, kept until the last thread that works under them has ended.
 
-There are two locks:
+One lock alone does not keep other processes out, so there are two:
 
-1. On a file of its own, ``path`` + ".lock". The file of tokens can't do alone, because it is
-   replaced as a whole: two processes could hold locks on two files of that name.
-2. On the file of tokens, if there is one. It excludes the others when the first lock does not:
-   when a person or a clean-up job removes the lock file while it is locked, the next process makes
-   a new one and locks that.
+1. On the lock file, ``path`` + ".lock". A lock on the file of tokens would not suffice, because
+   that file is replaced by each save: two processes could hold locks on two files of that name.
+2. On the file of tokens, if there is one. It helps if a person or a clean-up job removes the lock
+   file while it is locked: the next process then makes a new lock file, and locks that.
 
 A lock counts only if the name still leads to the file that is locked. If that changed between
 opening and locking, the attempt begins anew.
@@ -39,11 +38,11 @@ T = TypeVar("T")
 @final
 @attrs.define(eq=False)
 class Hold:
-    """One hold of the locks, by a task and by the threads that work for it.
+    """The locks, held together by one task and the threads that work for it.
 
-    The last of them unlocks. A task that is cancelled leaves at once; a thread that it
-    leaves behind in a hanging system call keeps the file locked until the call returns.
-    So whatever that thread still does, it undoes nothing that another process did.
+    The last of them unlocks. A cancelled task leaves at once. If its thread hangs in a system
+    call, the file stays locked until the call returns, so that the thread can't overwrite what
+    another process has written.
     """
 
     path: Path
@@ -53,26 +52,26 @@ class Hold:
     """What is locked: the lock file, and the file of tokens if there was one."""
     _guard: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _users: int = attrs.field(default=1, init=False)
-    """The task, and its threads. Once it is 0, no thread can join any more."""
+    """How many hold the locks: the task and its threads. At 0 it stays 0."""
 
     def __attrs_post_init__(self) -> None:
         self.lock_path = self.path.with_name(self.path.name + ".lock")
         self._lock = filelock.FileLock(
             self.lock_path,
             mode=0o600,
-            # One thread locks, another unlocks.
+            # Another thread than the one that locked may unlock.
             thread_local=False,
-            # Where a file system has no locks it would take one that outlives a process that is
-            # killed, and then locks all others out.
+            # On file systems without locks, filelock would make a file instead of locking one. That
+            # file outlives a killed process, and keeps all others out for ever.
             fallback_to_soft=False,
         )
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do something in a thread, and hold on for as long as it takes.
+        """Do something in a thread, and keep the locks until it is done.
 
         Raises:
-          RuntimeError: The task left before this thread began, and nothing was done. No task
-              will see this, because the one that started the thread does not wait any more.
+          RuntimeError: The task left before this thread began; nothing was done. No task sees this
+              error, because the task that started the thread no longer waits for it.
         """
         with self._guard:
             if self._users == 0:
@@ -84,18 +83,18 @@ class Hold:
             self.leave()
 
     def leave(self) -> None:
-        """Be one less to hold the locks, and unlock if that was the last."""
+        """Stop holding the locks; unlock if no other thread holds them."""
         with self._guard:
             self._users -= 1
             last = self._users == 0
         if last:
-            # Also in trio's thread: to unlock and close a file that is not being written
-            # does not wait for a disk.
+            # This may run in trio's thread: unlocking and closing a file does not wait for the disk
+            # unless the file was written.
             with explained("unlock", self.lock_path, store=self.path):
                 self._unlock()
 
     def try_acquire(self) -> bool:
-        """Lock the file, or return False if others hold a lock. Makes its folder if need be.
+        """Lock the file; return False if another process has locked it. Make a missing folder.
 
         Raises:
           StoreError: The file can't be locked.
@@ -111,10 +110,10 @@ class Hold:
         return acquired
 
     def check(self) -> None:
-        """See that no other process can have got the lock in between.
+        """Make sure that the locks still keep other processes out.
 
         Raises:
-          StoreError: Neither the lock file nor the file of tokens is still the one that was locked.
+          StoreError: They do not: both the lock file and the file of tokens were replaced.
         """
         if sys.platform != "win32" and not any(pin.in_place() for pin in self._pins):
             raise StoreError(
@@ -125,12 +124,12 @@ class Hold:
 
     def _acquire(self) -> bool:
         if sys.platform != "win32":  # pragma: no branch  # see `Pin`
-            # Before locking: if the name leads to this file before and after, it is the locked one.
-            # (filelock has it open, too, but the descriptor is private.)
+            # Opened before locking: if the name leads to this file before and after, then this file
+            # was locked. (The descriptor that filelock opens is private.)
             try:
                 self._pins.append(self._pin_lock_file())
             except FileNotFoundError:
-                return False  # removed as soon as it was made
+                return False  # another process removed it right after we made it
         with suppress(filelock.Timeout):
             self._lock.acquire(blocking=False)
         return (
@@ -141,7 +140,7 @@ class Hold:
 
     def _pin_lock_file(self) -> Pin:
         if not os.path.lexists(self.lock_path):
-            # Another process may be faster.
+            # Another process may make it first.
             with suppress(FileExistsError):
                 os.close(create(self.lock_path))
         return Pin.open(self.lock_path, os.O_RDONLY)
@@ -149,12 +148,12 @@ class Hold:
     def _lock_tokens(self) -> bool:
         """Lock the file of tokens, or return False if another process has it.
 
-        If there is none, there is no refresh token that two could spend. If it can't be locked (it
-        may be read-only, or not ours), the lock file has to do.
+        Without such a file there is no refresh token that two processes could spend. If the file
+        can't be locked (because it is read-only or not ours), the lock file has to suffice.
         """
         try:
             if not stat.S_ISREG(self.path.lstat().st_mode):
-                return True  # opening a device may do something; `load` will refuse it
+                return True  # don't open a device: that may have an effect; `load` will refuse it
             pin = Pin.open(self.path, os.O_RDWR)
         except OSError:
             return True
@@ -170,7 +169,7 @@ class Hold:
         try:
             self._lock.release()
         finally:
-            # Afterwards, because where POSIX locks stand in for flock (NFS), closing any
-            # descriptor of a file may give up its lock.
+            # Closed last: on NFS, POSIX locks stand in for flock, and closing any descriptor of a
+            # file gives up the locks on it.
             while self._pins:
                 self._pins.pop().close()

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 class MemoryStore:
     """Keep tokens in memory, gone when the program ends.
 
-    Hand one to several sessions of a program, and they share a login.
+    Sessions of one program share a login if they get the same store.
 
     Args:
-      record: What is in the store from the start.
+      record: What is in the store at the start; by default nothing (None).
     """
 
     _record: Record | None = None
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
-        """Exclude all other sessions that share this store.
+        """Keep out all other sessions that share this store.
 
         Cancellation:
           Safe. A cancelled wait for the lock leaves nothing locked.
@@ -50,19 +50,19 @@ class MemoryStore:
         """Replace the record if the stored one is still generation ``expected`` (0: there is none).
 
         Cancellation:
-          All or nothing. Cancelled, it has changed nothing.
+          All or nothing. A cancelled call has changed nothing.
 
         Raises:
           StoreConflictError: Another generation is stored. Nothing was changed.
           RuntimeError: The lock is not held.
         """
-        # The only checkpoint, and before anything happens: afterwards no task can be cancelled.
+        # The only checkpoint, before anything changes: so a cancelled call changes nothing.
         await self._checkpoint_with_lock("save")
         found = 0 if self._record is None else self._record.generation
         if found != expected:
             raise StoreConflictError(
                 f"the store holds generation {found}, not {expected}: "
-                "somebody else saved first; load again"
+                "another session saved first; load again"
             )
         self._record = record
 

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-# Linux only (proc_pid_mountinfo(5)). Elsewhere single files can't be mounted.
+# Linux has this file (proc_pid_mountinfo(5)). Other systems can't mount a single file.
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -19,7 +19,7 @@ def is_mount_point(path: Path) -> bool:
         mounts = _MOUNTS.read_bytes()
     except OSError:
         return False
-    # The kernel names the folder that links lead to.
+    # The kernel's list has paths without links in them.
     wanted = os.fsencode(path.parent.resolve() / path.name)
     return any(_mount_point(line) == wanted for line in mounts.splitlines())
 

@@ -1,4 +1,4 @@
-"""Pin: a file held open, to see later whether its name still leads to it.
+"""Pin: a file that is held open, so that one can see later whether its name still leads to it.
 
 Not for Windows: there, a file that is open can be neither removed nor replaced.
 """
@@ -22,23 +22,23 @@ if sys.platform != "win32":  # pragma: no branch  # see above
 @final
 @attrs.define(eq=False)
 class Pin:
-    """A file that is open. As long as it is, no other file gets its inode number."""
+    """An open file. While it is open, no other file gets its inode number."""
 
     path: Path
     _fd: int
 
     @classmethod
     def open(cls, path: Path, access: int) -> Pin:
-        """Open a file that is there, following no link. To be locked it needs `os.O_RDWR`: NFS.
+        """Open an existing file, following no link. NFS can only lock what was opened for writing.
 
         Raises:
-          OSError: It can't be opened.
+          OSError: The file can't be opened.
         """
         return cls(path, os.open(path, access | os.O_NOFOLLOW | os.O_NONBLOCK))
 
     def in_place(self) -> bool:
         """Say whether the name still leads to this file: not removed, renamed or replaced."""
-        # No if the name can't be looked up, because then we don't know.
+        # If the name can't be looked up, we don't know: that counts as no.
         with suppress(OSError):
             return os.path.samestat(os.fstat(self._fd), self.path.lstat())
         return False
@@ -57,7 +57,7 @@ class Pin:
 
     def close(self) -> None:
         """Unlock and close the file."""
-        # Explicitly, because a process that was forked in between shares the lock until it ends.
+        # Unlock explicitly: a child process forked in between would keep the lock until it ends.
         with suppress(OSError):
             fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)

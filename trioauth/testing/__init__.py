@@ -1,17 +1,16 @@
-"""What we test with, for you to test with.
+"""Tools to test a program, a store or a grant with; trioauth's own tests use them, too.
 
 `AuthServer`         an authorization server and an API, with faults on demand; keeps a `Ledger`
 `every_checkpoint`   runs a scenario once for each place where it can be cancelled
-`check_store`        tells whether a store of your own keeps the promises of one
-`check_grant`        the same for a grant, whose server `GrantAnswers` imitates
+`check_store`        checks that a store of your own keeps the promises of `TokenStore`
+`check_grant`        checks a grant of your own; `GrantAnswers` says how its server answers
 
-And fixtures for pytest, which it finds by itself: ``auth_server``, ``auth_session``,
-``virtual_clock``.
+pytest finds three fixtures by itself: ``auth_server``, ``auth_session``, ``virtual_clock``.
 
 A map, in reading order:
 
-``_messages``       requests and answers without a library; ``_httpx``, ``_httpx2`` are transports
-``_ledger``         what the server notes, to be asked for in a test
+``_messages``       requests and answers of no library; ``_httpx``, ``_httpx2`` are transports
+``_ledger``         what the server saw, for tests to read
 ``_book``           the tokens that it has given out
 ``_orders``         the faults that were ordered
 ``_authorization``  the token endpoint; ``_api`` is the API
@@ -19,8 +18,8 @@ A map, in reading order:
 ``_server``         `AuthServer`
 ``_scheduler``      trio's order of tasks, from a seed
 ``_checkpoints``    `every_checkpoint`
-``_conformance``    what the checks have in common
-``_check_store``    `check_store`; ``_check_lock`` is what it says of locks
+``_conformance``    what `check_store` and `check_grant` have in common
+``_check_store``    `check_store`; ``_check_lock`` is its part about locks
 ``_grant_answers``  `GrantAnswers`; ``_grant_call`` calls a grant with them
 ``_check_grant``    `check_grant`
 

@@ -23,14 +23,14 @@ _MOST_CHUNKS = 10_000
 @final
 @attrs.define(eq=False)
 class Api:
-    """Every path but the authorization server's."""
+    """The answers at every path that is not one of the authorization server."""
 
     book: Book
     ledger: Ledger
     rejects_all: bool = False
     delay: float = 0.0
     answers: dict[str, Answer] = attrs.field(factory=dict[str, Answer], init=False, repr=False)
-    """What was ordered for a path."""
+    """The answers that were ordered with `api_answer`, by path."""
 
     def handle(self, request: Request, now: float) -> Answer:
         """Process a request."""

@@ -93,7 +93,7 @@ class Book:
         if token.successors is not None:
             if self._forgives(token, now):
                 return "repeated", token.successors
-            # Either the thief or the victim is late: nobody can tell, so both are out.
+            # Either the thief or the victim is late. The server can't tell which, and ends it.
             login.over = True
             return "reused", None
         if login.over:

@@ -1,4 +1,4 @@
-"""check_grant: put a grant of somebody's own through its paces."""
+"""check_grant: check that a grant keeps the promises of Grant."""
 
 from __future__ import annotations
 
@@ -44,27 +44,31 @@ async def check_grant(
         async def test_our_grant_keeps_the_promises_of_a_grant():
             await check_grant(OurGrant("https://id.example.com/token"), answers=ours)
 
-    It returns what the server granted. A refusal is a `GrantRefusedError`, a client that the
-    server does not know a `GrantMisconfiguredError`, and whatever else goes wrong neither of
-    them. It presents the refresh token that it is given, once a call, and refuses without one.
-    JSON that holds neither tokens nor a known refusal is no refusal, whatever its status. It goes
-    by the endpoint it is given, and lets cancellation pass. No error shows a token. If it has an
-    ``owner``, that is a string.
+    It checks these promises:
 
-    Nothing is sent: whatever the URL, the check itself answers. A grant that asks no server, but
-    a program or a file, is none for this check.
+    - The grant returns what the server granted.
+    - It raises `GrantRefusedError` for a refusal, `GrantMisconfiguredError` for a client that the
+      server does not know, and neither of them for anything else that goes wrong. JSON with neither
+      tokens nor a known refusal is no refusal, whatever its status.
+    - It presents the refresh token that it is given, once in each call, and refuses without one.
+    - It uses the endpoint that it is given, and lets a cancellation pass.
+    - No error shows a token. Its ``owner``, if it has one, is a string.
+
+    Nothing is sent: whatever the URL, the check itself answers. It does not suit a grant that asks
+    a program or a file instead of a server.
 
     Args:
-      grant: Yours.
-      answers: How its server answers; None: as RFC 6749 has it.
-      server: Renew on this one, too, several times in a row; for a grant that it understands.
-      patience: Seconds after which a call counts as one that never ends.
+      grant: The grant to check.
+      answers: How its server answers. None (the default): as RFC 6749 has it.
+      server: A server on which to renew, too, several times in a row, if it understands the grant.
+          None (the default): no server.
+      patience: Seconds after which a call counts as one that never ends; by default 10.
 
     Cancellation:
       Safe. The grant is cancelled, too.
 
     Raises:
-      AssertionError: A promise is broken; says which, and how to mend it.
+      AssertionError: A promise is broken. The message says which, and how to mend it.
     """
     caller = Caller(grant, answers or GrantAnswers(), patience)
     check = _Check(caller)
@@ -84,14 +88,14 @@ async def check_grant(
 @final
 @attrs.define(eq=False)
 class _Check:
-    """The parts of the check; each relies on those before."""
+    """The parts of the check. Each relies on those before it."""
 
     caller: Caller
     presents: bool = attrs.field(default=False, init=False)
-    """Whether it presents refresh tokens, as far as can be seen."""
+    """Whether the grant presents refresh tokens, as far as can be seen."""
 
     def owner(self) -> None:
-        """Look at what it says about whose tokens it renews."""
+        """Check its attribute `owner`, which says whose tokens it renews."""
         owner: object = getattr(self.caller.grant, "owner", "none")
         if not isinstance(owner, str) or not owner or not owner.isprintable():
             broken(
@@ -102,8 +106,8 @@ class _Check:
     # --- granted ---------------------------------------------------------------------------
 
     async def granted(self) -> None:
-        """Grant what it asks for."""
-        # The second time it is given what another, who shares the store, got meanwhile.
+        """Answer with tokens, and check what the grant returns."""
+        # The second call gets tokens that another session, which shares the store, has obtained.
         for given in (self.caller.make(), self.caller.make()):
             issued = self.caller.make()
             call = await self.caller.call(given, self.caller.issue(issued))
@@ -305,7 +309,7 @@ class _Check:
 
 
 def _cut_short(answer: Answer) -> Answer | None:
-    """Leave out the end of a JSON answer; of another kind nobody could tell."""
+    """Cut off the end of an answer if it is JSON; in other formats the cut would not show."""
     try:
         json.loads(answer.body)
     except ValueError:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from ._checkpoints import Victim
 
-# How long somebody is given to get past a lock that is held, in seconds; and how long a victim
-# waits for one, each time.
+# How many seconds a task gets to wrongly pass a lock that is held; and how many a victim waits for
+# a lock before it is cancelled.
 _A_WHILE, _A_MOMENT = 0.1, 0.01
 
 
@@ -37,14 +37,14 @@ class _OnPurposeError(Exception):
 @final
 @attrs.define(eq=False)
 class LockCheck:
-    """Two stores that share a place, and so a lock."""
+    """The checks of the lock, with two stores that share a place and so a lock."""
 
     store: TokenStore
     other: TokenStore
     patience: float
 
     def shape(self) -> None:
-        """See that `lock` is what ``async with`` takes."""
+        """Check that `lock` returns an async context manager."""
         lock: object = self.store.lock()
         if inspect.iscoroutine(lock):
             lock.close()
@@ -69,7 +69,7 @@ class LockCheck:
 
     async def pass_through(self) -> None:
         """Lock, and let go."""
-        async with self.locked(self.store, "at first: let everybody in while nobody is"):
+        async with self.locked(self.store, "at first: let a task in while no other is"):
             pass
 
     async def exclusion(self) -> None:
@@ -141,14 +141,14 @@ class LockCheck:
         )
 
     async def cancellation(self) -> None:
-        """Cancel at each checkpoint somebody who locks, while it is free and while it is held."""
+        """Cancel a task that locks at each of its checkpoints, with the lock free and held."""
         await at_each_checkpoint(self._cancelled_when_free)
         await at_each_checkpoint(self._cancelled_when_held)
 
     async def _cancelled_when_free(self, victim: Victim) -> None:
         await ends_as_cancelled("lock()", victim, self._enter_other)
         await self._check_free(
-            "after somebody was cancelled while locking it: whatever was taken by then, let go in a"
+            "after a task was cancelled while locking it: release what was taken by then, in a"
             " `finally`"
         )
 
@@ -168,7 +168,7 @@ class LockCheck:
                 await left.wait()
             nursery.cancel_scope.cancel(reason="check_store: waited long enough")
         await self._check_free(
-            "after somebody was cancelled while waiting for it: let that one leave the queue, and"
+            "after a task was cancelled while waiting for it: let that task leave the queue, and"
             " if it was its turn, hand the lock on"
         )
 

@@ -1,4 +1,4 @@
-"""check_store: put a token store of somebody's own through its paces."""
+"""check_store: check that a token store keeps the promises of TokenStore."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _KINDS = {
         quiet_until_unix=1_900_000_300.5,
     ),
     "with nothing but an access token": Record(1, Tokens(f"{_MARK}-access")),
-    "without tokens, which says that somebody logged out": Record(
+    "without tokens, which says that the login was ended": Record(
         1, login="a login", ended="refused", ended_at_unix=1_900_000_600.75
     ),
     "of long tokens with quotes, backslashes and percent signs": Record(
@@ -56,26 +56,31 @@ async def check_store(make_store: Callable[[], TokenStore], *, patience: float =
         async def test_our_store_keeps_the_promises_of_a_store(tmp_path):
             await check_store(lambda: OurStore(tmp_path / "tokens.db"))
 
-    The first ``load`` finds nothing; every field of a record comes back; ``save`` compares and
-    swaps; the lock excludes other tasks and other instances, and is let go whatever happens; a
-    ``save`` that is cancelled, at each of its checkpoints, has saved all or nothing; every method
-    is a checkpoint; and no token shows. A ``probe``, if there is one, changes nothing. What it
-    can't check: other processes, and a power cut.
+    It checks these promises:
 
-    On a clock that jumps (a `trio.testing.MockClock` with autojump) only for a store in memory:
-    such a clock knows nothing of threads and sockets. Takes a second or so for a store on a disk.
+    - ``load`` of an empty store returns None; later it returns every field of the record.
+    - ``save`` is a compare-and-swap by generation.
+    - The lock keeps out other tasks and other instances, and is released after an error, too.
+    - A cancelled ``save`` has saved all or nothing, at whichever checkpoint it was cancelled.
+    - Every method is a checkpoint.
+    - No ``repr`` and no error shows a token.
+    - ``probe``, if there is one, changes nothing.
+
+    It can't check other processes, nor a power cut. It takes about a second for a store on a disk.
+    With an autojump clock (`trio.testing.MockClock`) it works only for a store in memory, because
+    such a clock does not wait for threads and sockets.
 
     Args:
-      make_store: Returns a store. All of them must share one place, empty at first, that nobody
-          else uses; the check leaves records in it. For a store that shares with no other
-          instance, return the same one each time.
-      patience: Seconds after which a lock counts as never let go.
+      make_store: Returns a store. All of them must share one place, empty at first, and used by
+          no other program; the check leaves records in it. If instances of your store share
+          nothing, return the same instance each time.
+      patience: Seconds after which a lock counts as never released; by default 10.
 
     Cancellation:
       Safe. Its records are left in the store.
 
     Raises:
-      AssertionError: A promise is broken; says which, and how to mend it.
+      AssertionError: A promise is broken. The message says which, and how to mend it.
     """
     store, other = make_store(), make_store()
     locks = LockCheck(store, other, patience)
@@ -97,7 +102,7 @@ async def check_store(make_store: Callable[[], TokenStore], *, patience: float =
 @final
 @attrs.define(eq=False)
 class _Check:
-    """The parts that are about records; each relies on those before."""
+    """The checks of records. Each relies on those before it."""
 
     store: TokenStore
     other: TokenStore
@@ -106,11 +111,11 @@ class _Check:
 
     @property
     def generation(self) -> int:
-        """What is stored."""
+        """The generation that is stored; 0 if there is none."""
         return 0 if self.stored is None else self.stored.generation
 
     def next(self) -> Record:
-        """Make a record of the next generation; no two have a token in common."""
+        """Make a record of the next generation, with tokens that no other record has."""
         number = self.generation + 1
         tokens = Tokens(f"{_MARK}-{number}-access", f"{_MARK}-{number}-refresh", 60.0 + number)
         return Record(number, tokens, login=f"login {number}", expires_at_unix=2e9 + number)
@@ -133,7 +138,7 @@ class _Check:
         self.stored = record
 
     async def round_trips(self) -> None:
-        """Save each kind of record, and load it again, here and by way of the other store."""
+        """Save each kind of record, and load it again with each of the two stores."""
         for what, pattern in _KINDS.items():
             await self.put(attrs.evolve(pattern, generation=self.generation + 1), what)
             if _MARK in f"{self.store!r} {self.store}":
@@ -144,7 +149,7 @@ class _Check:
         await self.put(attrs.evolve(self.next(), generation=_LAST_GENERATION), "2**63 - 1, as")
 
     async def put(self, record: Record, what: str) -> None:
-        """Save a record that fits, and see that it is there."""
+        """Save a record with the right `expected`, and check that both stores return it."""
         problem: Exception | None = None
         async with self.locks.locked(self.store, "between saves: let go when the block is left"):
             try:
@@ -179,10 +184,10 @@ class _Check:
         self.stored = record
 
     async def conflicts(self) -> None:
-        """Expect other generations than the stored one."""
+        """Save with a wrong `expected` in each way that it can be wrong."""
         for expected in (0, self.generation - 1, self.generation + 1):
             await self.conflict(expected)
-        # The other instance saves. This one must look, and not believe what it remembers.
+        # The other instance saves. This one must read the store, and not trust its memory.
         before, record = self.generation, self.next()
         async with self.locks.locked(self.other, "between saves: let go when the block is left"):
             await self.other.save(record, expected=before)
@@ -190,7 +195,7 @@ class _Check:
         await self.conflict(before)
 
     async def conflict(self, expected: int) -> None:
-        """Expect a generation that is not the stored one."""
+        """Save with an `expected` that is not the stored generation: a conflict."""
         rule = (
             "save() must raise StoreConflictError, and write nothing, if another generation than"
             " `expected` is stored"
@@ -215,19 +220,19 @@ class _Check:
             broken(f"{rule}; it raised, and wrote all the same: compare before you write")
 
     async def cancelled_save(self, victim: Victim) -> None:
-        """Save as a victim, and see what is left."""
+        """Cancel a save, and check what is stored then."""
         before, record, expected = self.stored, self.next(), self.generation
         async with self.locks.locked(self.store, "between saves: let go when the block is left"):
             await ends_as_cancelled(
                 "save()", victim, lambda: self.store.save(record, expected=expected)
             )
         await self.all_or_nothing(before, record)
-        # What a thread was left to do is done once somebody else has the lock.
+        # Once the other store has the lock, a thread that was left behind has ended.
         async with self.locks.locked(self.other, "after a save() that was cancelled"):
             self.stored = await self.all_or_nothing(before, record)
 
     async def probe(self) -> None:
-        """Probe the store, which can save."""
+        """Call `probe` of a store that can save."""
         problem: Exception | None = None
         async with self.locks.locked(self.store, "between probes: let go when the block is left"):
             with trio.move_on_after(self.locks.patience) as waiting:
@@ -253,15 +258,15 @@ class _Check:
         await self.put(self.next(), "after a probe()")
 
     async def cancelled_probe(self, victim: Victim) -> None:
-        """Probe as a victim, and see that nothing was changed."""
+        """Cancel a probe, and check that nothing was changed."""
         async with self.locks.locked(self.store, "between probes: let go when the block is left"):
             await ends_as_cancelled("probe()", victim, partial(probe_store, self.store))
-        # What a thread was left to do is done once the other store has the lock.
+        # Once the other store has the lock, a thread that was left behind has ended.
         async with self.locks.locked(self.other, "after a probe() that was cancelled"):
             await self.unchanged("after a probe() that was cancelled")
 
     async def unchanged(self, when: str) -> None:
-        """See that what is stored is what was."""
+        """Check that the stored record is still the same."""
         if _difference(self.stored, await self.load(self.other, when)):
             broken(
                 f"probe() must change nothing, and {when} another record is stored: try it beside"
@@ -269,7 +274,7 @@ class _Check:
             )
 
     async def all_or_nothing(self, before: Record | None, record: Record) -> Record | None:
-        """Load, and see that it is one or the other."""
+        """Load, and check that it is the old record or the new one."""
         loaded = await self.load(self.other, "after a save() that was cancelled")
         if _difference(before, loaded) and _difference(record, loaded):
             broken(
@@ -280,7 +285,7 @@ class _Check:
         return loaded
 
     async def load(self, store: TokenStore, which: str) -> Record | None:
-        """Load, and see that it is a record, if anything."""
+        """Load, and check that it is a record or None."""
         loaded: Any
         try:
             loaded = await store.load()

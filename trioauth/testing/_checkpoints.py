@@ -31,7 +31,8 @@ Phase: TypeAlias = Literal["asleep", "woken"]
 _MOST_STEPS = 10_000
 # How many functions a place is named by, from its inner end and from its outer end.
 _FRAMES_SHOWN = 3
-# Whoever is cancelled in here waits for the test server, which is nobody's program.
+# Frames of these modules are left out of the name of a place: a victim in there waits for the test
+# server, which is not a part of the tested program.
 _NOT_SHOWN = {"_core", Path(__file__).parent.name}
 
 

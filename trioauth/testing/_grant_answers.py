@@ -1,4 +1,4 @@
-"""GrantAnswers: what the server of a grant says, for check_grant to say it."""
+"""GrantAnswers: how the server of a grant answers, for check_grant to imitate it."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def _to_tuple(answers: Iterable[Answer]) -> tuple[Answer, ...]:
 @final
 @attrs.frozen(kw_only=True)
 class GrantAnswers:
-    """What a server says to a grant: by default one that speaks OAuth (RFC 6749).
+    """How the server of a grant answers; by default as RFC 6749 has it.
 
-    For a server of another kind, say how that one answers::
+    For a server that does not speak OAuth, say how it answers::
 
         def granted(tokens):
             body = {"jwt": tokens.access_token, "session": tokens.refresh_token}
@@ -57,23 +57,23 @@ class GrantAnswers:
             misconfigured=[Answer(401, body=b"unknown app")],
         )
 
-    ``$refresh_token`` in a body becomes the refresh token that was presented: some servers quote
-    what they got, and no error may show it.
+    ``$refresh_token`` in a body is replaced by the refresh token that was presented, because some
+    servers quote it, and no error may show it.
     """
 
     granted: Callable[[Tokens], Answer | None] = _granted
-    """Given tokens, how it issues just these. Asked for some without a ``refresh_token``, too: None
-    for a server that always sends one."""
+    """A function that gets tokens and returns the answer that issues them. It is also called with
+    tokens that have no refresh token: return None if the server always sends one."""
 
     refused: tuple[Answer, ...] = attrs.field(
         default=(_error(400, "invalid_grant"),), converter=_to_tuple
     )
-    """How it says that the login is over."""
+    """The answers that say that the login is over."""
 
     misconfigured: tuple[Answer, ...] = attrs.field(
         default=(_error(401, "invalid_client"),), converter=_to_tuple
     )
-    """How it says that it does not know the client; empty for one that never does."""
+    """The answers that say that the client is not known; empty if the server has none."""
 
     no_tokens: tuple[Answer, ...] = attrs.field(
         default=(
@@ -83,9 +83,8 @@ class GrantAnswers:
         ),
         converter=_to_tuple,
     )
-    """JSON that holds neither tokens nor a known refusal, which ends no login. Empty for a server
-    that says no in this way; `BearerRefreshGrant` takes its server to be such a one, unless it is
-    told otherwise."""
+    """Answers in JSON with neither tokens nor a known refusal: they end no login. Empty for a
+    server that refuses in this way, as `BearerRefreshGrant` expects of its server by default."""
 
     unavailable: tuple[Answer, ...] = attrs.field(
         default=(
@@ -98,4 +97,4 @@ class GrantAnswers:
         ),
         converter=_to_tuple,
     )
-    """What it, or whoever is in between, answers when nothing is known to be over."""
+    """Answers of the server, or of a proxy in between, after which the login may still stand."""

@@ -1,4 +1,4 @@
-"""Calling a grant with nobody but check_grant at the other end."""
+"""Calling a grant whose server is imitated by check_grant."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ Reaction: TypeAlias = Answer | Exception | None
 @final
 @attrs.define(eq=False)
 class Desk:
-    """Where the requests of a grant arrive: notes them, and reacts as it was told."""
+    """The imitated server: it notes the requests of a grant, and answers as it was told."""
 
     patience: float
     reaction: Reaction = attrs.field(default=None, init=False, repr=False)
     secret: str = attrs.field(default="", init=False, repr=False)
-    """The refresh token that may be presented; whoever presents it hears it again."""
+    """The refresh token that may be presented. Answers echo it, to see whether errors show it."""
     seen: list[str] = attrs.field(factory=list[str], init=False, repr=False)
     """The text of each request: URL, headers and body."""
     arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def open_endpoint(self) -> TokenEndpoint:
-        """Make the endpoint that leads here, whatever the URL."""
+        """Make an endpoint whose requests all arrive here, whatever their URL."""
         transport = httpx.MockTransport(self._handle)
         return TokenEndpoint(lambda: httpx.AsyncClient(transport=transport))
 
     def expect(self, given: Tokens | None, reaction: Reaction) -> None:
-        """Forget what was, and get ready for the next call of the grant."""
+        """Forget the last call of the grant, and get ready for the next."""
         self.reaction = reaction
         self.secret = "" if given is None else given.refresh_token or ""
         self.seen.clear()
@@ -66,7 +66,7 @@ class Desk:
         await trio.lowlevel.checkpoint()
         reaction = self.reaction
         if reaction is None:
-            # Whoever was cancelled, and is still here then, is not going to leave.
+            # A grant that is still here after its cancellation is not going to leave.
             await trio.sleep(2 * self.patience)
             reaction = Answer(504)
         if isinstance(reaction, Exception):
@@ -110,7 +110,7 @@ class Caller:
         self.endpoint = self.desk.open_endpoint()
 
     def make(self, *, refresh_token: bool = True) -> Tokens:
-        """Make tokens that nobody has seen before."""
+        """Make tokens that were not used before."""
         self._made += 1
         name = f"{MARK}-{self._made}"
         return Tokens(f"{name}-access", f"{name}-refresh" if refresh_token else None, LIFETIME)

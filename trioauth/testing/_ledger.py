@@ -10,13 +10,16 @@ import attrs
 Outcome: TypeAlias = Literal[
     "rotated", "kept", "repeated", "reused", "refused", "failed", "dropped", "hung"
 ]
-"""What came of presenting a refresh token:
+"""The result of presenting a refresh token:
 
-``rotated``: new tokens, and the presented one is spent. ``kept``: a new access token; the refresh
-token stays. ``repeated``: a repeat within the grace period, the same answer again. ``reused``: it
-was spent, so the login is over. ``refused``: unknown, or its login is over. ``failed``: an ordered
-answer, not processed. ``dropped``: new tokens whose answer got lost. ``hung``: never answered, not
-processed.
+- ``rotated``: new tokens; the presented refresh token is spent.
+- ``kept``: a new access token; the refresh token stays.
+- ``repeated``: a repeat within the grace period, with the same answer again.
+- ``reused``: the refresh token was spent already, so the login is over.
+- ``refused``: the refresh token is unknown, or its login is over.
+- ``failed``: answered as ordered (`AuthServer.fail`), and not processed.
+- ``dropped``: new tokens, but the answer was lost.
+- ``hung``: never answered, and not processed.
 """
 
 
@@ -26,11 +29,11 @@ class Presented:
     """One presentation of a refresh token to the authorization server."""
 
     time: float
-    """On trio's clock."""
+    """When, on trio's clock (`trio.current_time`)."""
     number: int | None
-    """Which refresh token, counted from 1 in the order of issue; None for one never issued."""
+    """Number of the refresh token, from 1 in the order of issue; None if it was never issued."""
     login: int | None
-    """Which login (family of tokens) it belongs to, counted from 1."""
+    """The number of its login (family of tokens), from 1; None if it was never issued."""
     outcome: Outcome
 
 
@@ -40,7 +43,7 @@ class Seen(NamedTuple):
     method: str
     path: str
     generation: int | None
-    """Of the access token it came with, good or not; None without one that was ever issued."""
+    """The generation of its access token, good or not; None if it had none that was ever issued."""
     status: int
 
 
@@ -52,28 +55,28 @@ class Ledger:
     presented: list[Presented] = attrs.field(factory=list[Presented], init=False)
     """Each refresh token that arrived, in order."""
     refreshes: int = attrs.field(default=0, init=False)
-    """Sets of tokens issued at the token endpoint, those whose answer got lost included."""
+    """How many sets of tokens the token endpoint issued, lost answers included."""
     requests: Counter[int] = attrs.field(factory=Counter[int], init=False)
-    """API requests answered 2xx, by the generation of their access token."""
+    """How many API requests were answered 2xx, by the generation of their access token."""
     unauthorized: int = attrs.field(default=0, init=False)
-    """API requests answered 401."""
+    """How many API requests were answered 401."""
     revocations: int = attrs.field(default=0, init=False)
-    """Revocation requests that were accepted (RFC 7009)."""
+    """How many revocation requests were accepted (RFC 7009)."""
     requests_seen: list[Seen] = attrs.field(factory=list[Seen], init=False)
     """Each API request, in order."""
     in_flight: int = attrs.field(default=0, init=False)
-    """Requests for tokens that are not answered yet."""
+    """How many requests for tokens are not answered yet."""
     max_in_flight: int = attrs.field(default=0, init=False)
-    """The most there ever were at once: 1, if every refresh is a single flight."""
+    """The largest `in_flight` so far: 1 if every refresh was a single flight."""
 
     @property
     def reused(self) -> int:
-        """Presentations of a spent refresh token, other than repeats within the grace period."""
+        """How often a spent refresh token was presented, without repeats in the grace period."""
         return sum(each.outcome == "reused" for each in self.presented)
 
     @property
     def repeats(self) -> int:
-        """Presentations beyond the first of any one refresh token, whatever came of them."""
+        """How often a refresh token was presented again, whatever the result."""
         numbers = [each.number for each in self.presented if each.number is not None]
         return len(numbers) - len(set(numbers))
 

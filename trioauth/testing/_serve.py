@@ -30,7 +30,7 @@ async def serve(exchange: Exchange, port: int) -> AsyncGenerator[str, None]:
     """Serve on loopback as long as the block lasts; gives the URL.
 
     Cancellation:
-      Safe. The server is stopped at once, whoever still waits for an answer.
+      Safe. The server is stopped at once, also if clients still wait for an answer.
     """
     listener = socket.create_server(("127.0.0.1", port))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -70,7 +70,7 @@ def _quiet_config(listener: int) -> hypercorn.config.Config:
     config = hypercorn.config.Config()
     config.bind = [f"fd://{listener}"]
     config.accesslog = config.errorlog = None
-    # Whoever still waits for an answer when the block ends won't get one.
+    # A client that still waits for an answer when the block ends won't get one.
     config.graceful_timeout = 0
     # Under an autojumping clock any timeout would be over at once.
     config.keep_alive_timeout = math.inf

@@ -1,4 +1,4 @@
-"""Journal: what a session remembers of its past, so that it can explain itself. A frozen value."""
+"""Journal: what a session remembers for `Session.explain`. A frozen value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     _End: TypeAlias = events.RefreshLanded | events.RefreshFailed
 
 PASSING = (events.WaitStarted, events.WaitEnded, events.RequestResent)
-"""What is not remembered: there is one for each task, and those who count are counted elsewhere."""
+"""Events that are not remembered: each task makes some, and `Session.statistics` counts them."""
 
 _REMEMBERED = 24
 
@@ -27,7 +27,7 @@ class Note:
     """Something that happened."""
 
     at: float
-    """When, on the session's clock (`trioauth._core.clock`), which counts the time asleep, too."""
+    """When, on the session's clock (`trioauth._core.clock`), which also counts time asleep."""
     event: Event
 
 
@@ -49,10 +49,10 @@ class Journal:
     """When the last of them failed."""
 
     unsaved: events.NotSaved | None = None
-    """Why the store does not have the newest; None if it has, or was not asked yet."""
+    """Why the last save failed; None if it did not, or if nothing was saved yet."""
 
     unsaved_since: float = 0.0
-    """When it was first found to fail."""
+    """When the first of the failed saves in a row was."""
 
     @property
     def last_refresh(self) -> tuple[Note, events.RefreshStarted, _End | None] | None:
@@ -61,7 +61,7 @@ class Journal:
         for note in reversed(self.notes):
             event = note.event
             if isinstance(event, events.RefreshStarted):
-                # A refresh that a log-out overtook may end when the next one has begun.
+                # After a log-out, a refresh may end when the next one has begun already.
                 same = end is not None and end.flight == event.flight
                 return note, event, end if same else None
             if end is None and isinstance(event, events.RefreshLanded | events.RefreshFailed):
@@ -89,10 +89,10 @@ class Journal:
             case events.RefreshLanded() | events.LoggedIn():
                 return attrs.evolve(self, notes=notes, failures=0)
             case events.Saved():
-                # A line for each would be twice as many lines, and say nothing new.
+                # No note: each refresh would then have two lines, and the second says nothing new.
                 return attrs.evolve(self, unsaved=None)
             case events.NotSaved() if self.unsaved is not None:
-                # It is tried every few seconds, and must not push out how it began.
+                # No note: saving is tried every few seconds, and would push out the first failure.
                 return attrs.evolve(self, unsaved=event)
             case events.NotSaved():
                 return attrs.evolve(self, notes=notes, unsaved=event, unsaved_since=at)

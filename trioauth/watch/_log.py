@@ -1,7 +1,7 @@
-"""What a session says in the log, unasked: one line an event, on the logger ``trioauth.events``.
+"""Log: one line for each event, on the logger ``trioauth.events``, without being asked for.
 
-Below WARNING is what goes as it should, so a program that configured nothing hears of failures
-and of the end of a login, and of nothing else.
+What works as it should is logged below WARNING. So a program that has not configured logging sees
+failures and the end of a login, and nothing else.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _LEVELS: dict[type[Event], int] = {
 class Log:
     """Writes the events of one session to the log.
 
-    What fails again and again is a warning once, and a line below that each further time, until it
-    works again: that is told as loudly as that it broke.
+    The first of several failures in a row is logged at its full level, the others at DEBUG. The
+    success after them is logged as a warning, so that a log of warnings has the end of the trouble.
     """
 
     _failing: bool = attrs.field(default=False, init=False)
@@ -78,5 +78,5 @@ class Log:
 
 
 def wants_waits() -> bool:
-    """Say whether anybody reads in the log who waits for what."""
+    """Say whether the log is configured to show which task waits for which refresh."""
     return _logger.isEnabledFor(logging.DEBUG)

@@ -45,7 +45,7 @@ class _Refresh:
     span: Span
     cause: events.RefreshCause
     linked: set[int] = attrs.field(factory=set[int])
-    """The ids of the spans that it links to."""
+    """The ids of the spans that this span links to."""
 
     def link(self, other: Span) -> None:
         """Link to another span, once."""
@@ -59,16 +59,16 @@ class _Refresh:
 class Telemetry:
     """Tell OpenTelemetry what a session does.
 
-    Give one to each session::
+    Pass a new one to each session::
 
         async with trioauth.open_session(grant, ..., observers=[Telemetry()]) as session:
             ...
 
     Args:
-      attributes: Said of each span and each measurement, such as which of several sessions it is.
-          Few different values, and no secrets.
-      tracer_provider: Where traces go; by default the global one.
-      meter_provider: Where metrics go; by default the global one.
+      attributes: Attributes of every span and measurement, such as the name of the session. Use few
+          different values, and no secrets. By default none.
+      tracer_provider: Where traces go; None (the default) for the global one.
+      meter_provider: Where metrics go; None (the default) for the global one.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Telemetry:
         )
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event. Not a checkpoint."""
+        """Record an event. Not a checkpoint."""
         match event:
             case events.RefreshStarted():
                 self._refresh_started(event)
@@ -142,7 +142,7 @@ class Telemetry:
             "trioauth.refresh.number": event.flight,
             "trioauth.generation.replaced": event.generation,
         }
-        # In a context of its own: it goes on when the request that started it is long over.
+        # Its own root, not a child: it may go on after the request that started it has ended.
         span = self._tracer.start_span("trioauth.refresh", Context(), attributes=attributes)
         refresh = self._refreshes[event.flight] = _Refresh(span, event.cause)
         refresh.link(trace.get_current_span())

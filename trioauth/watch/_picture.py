@@ -1,4 +1,4 @@
-"""Picture: what a timeline shows, before it has a shape. Pure: records in, rows and spans out."""
+"""Picture: what a timeline shows, as rows and spans, made from what was recorded (pure)."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Span:
     start: float
     end: float
     text: str
-    """What it says when pointed at."""
+    """The text that is shown when the mouse is over it."""
     label: str = ""
-    """What it says by itself, if there is room."""
+    """The text that is always shown, if there is room."""
 
 
 @final
@@ -71,7 +71,7 @@ class Mark:
 @final
 @attrs.frozen
 class Band:
-    """The reign of a generation."""
+    """The time in which a generation was the current one."""
 
     generation: int
     start: float
@@ -81,7 +81,7 @@ class Band:
 @final
 @attrs.define(eq=False)
 class Row:
-    """One task; of several with one name, one at a time."""
+    """The row of a task; tasks of one name share it if they do not overlap."""
 
     name: str
     spans: list[Span] = attrs.field(factory=list[Span])
@@ -90,7 +90,7 @@ class Row:
     """The last request (False) and the last wait (True)."""
 
     def fits(self, span: Span) -> Literal["inside", "beside"] | None:
-        """Say whether a span may be of this task: a wait in its request, or after the others."""
+        """Say whether a span fits this row: a wait inside its request, or a span after the rest."""
         wait = _is_wait(span)
         other, same = self._busy[not wait], self._busy[wait]
         if same is not None and same.end > span.start:
@@ -100,7 +100,7 @@ class Row:
         return "inside" if wait and other.end >= span.end else None
 
     def add(self, span: Span) -> None:
-        """Take a span in."""
+        """Add a span."""
         self.spans.append(span)
         self._busy[_is_wait(span)] = span
 
@@ -120,7 +120,7 @@ class Picture:
 
     @property
     def summary(self) -> str:
-        """Say in words what it shows."""
+        """Describe the picture in words."""
         counted = (
             (len(self.bands), "generation", "generations"),
             (len(self.flights), "refresh", "refreshes"),
@@ -157,7 +157,7 @@ def _waits(happened: Iterable[Event], end: float) -> list[tuple[str, int, Span]]
             case events.WaitStarted(time=time, flight=flight, task=task):
                 begun.setdefault((task, flight), deque()).append(time)
             case events.WaitEnded(time=time, flight=flight, task=task, cancelled=cancelled):
-                # Its beginning may be forgotten already.
+                # The beginning of this wait may have been dropped already.
                 if starts := begun.get((task, flight)):
                     kind: SpanKind = "wait-cancelled" if cancelled else "wait"
                     word = "was cancelled while it waited" if cancelled else "waited"
@@ -246,7 +246,7 @@ def _rows(
 ) -> list[Row]:
     spans = [*waits, *((request.task, _request_span(request, end)) for request in requests)]
     rows: dict[str, list[Row]] = {}
-    # Requests before the waits inside them.
+    # Sorted so that a request comes before the waits inside it.
     for task, span in sorted(spans, key=lambda item: (item[1].start, _is_wait(item[1]))):
         row = _find_row(rows.setdefault(task, []), span)
         if row is None:

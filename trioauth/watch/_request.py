@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias, final
 import attrs
 
 RequestEnd: TypeAlias = Literal["running", "answered", "failed", "cancelled"]
+"""How a request ended; ``"running"`` if it has not."""
 
 
 @final
@@ -15,7 +16,7 @@ class Request:
     """One request, as the program reports it."""
 
     label: str
-    """What the picture calls it, word for word: put no secret into it."""
+    """The text for it in the picture. The picture shows it as it is, so put no secret into it."""
 
     task: str
     """The name of the task: the row that it is drawn in."""
@@ -27,7 +28,7 @@ class Request:
     """When it ended, on trio's clock; None while it runs."""
 
     outcome: object = None
-    """What came of it, for a person to read, such as ``response.status_code``."""
+    """The result, for a person to read, such as ``response.status_code``."""
 
     end: RequestEnd = "running"
-    """How it ended, so far."""
+    """How it ended; ``"running"`` while it runs."""

@@ -33,7 +33,7 @@ _MOST_TICKS = 10
 @final
 @attrs.frozen
 class _Axis:
-    """From times to pixels."""
+    """Turns times into pixels."""
 
     start: float
     length: float
@@ -42,7 +42,7 @@ class _Axis:
         return _LEFT + (time - self.start) / self.length * (_RIGHT - _LEFT)
 
     def ticks(self) -> Iterator[tuple[float, str]]:
-        """Give round numbers of seconds since the start, and how to write them."""
+        """Return the marks of the scale: round numbers of seconds since the start, with labels."""
         power = 10.0 ** math.floor(math.log10(self.length / _MOST_TICKS))
         step = next(power * n for n in (1, 2, 5, 10) if power * n * _MOST_TICKS >= self.length)
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -107,7 +107,7 @@ def _grid(axis: _Axis, bottom: int) -> Iterator[str]:
 
 
 def _columns(flights: Sequence[Span], axis: _Axis, bottom: int) -> Iterator[str]:
-    """Let each flight shine through the rows, so that one sees who waited for it."""
+    """Draw each flight as a column behind the rows, so that one sees which tasks waited for it."""
     for flight in flights:
         kind = "column-failed" if flight.kind == "failed" else "column"
         yield _bar(kind, axis, flight.start, flight.end, _FLIGHTS, bottom - _FLIGHTS)
@@ -214,5 +214,5 @@ def _duration(start: float, end: float) -> str:
 
 
 def _text(text: str) -> str:
-    """Make text fit for XML, whatever it is: no control characters, no markup."""
+    """Make any text fit for XML: no control characters, no markup."""
     return escape(printable(text), quote=True)

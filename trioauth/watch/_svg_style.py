@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# For each class, in light and in dark. Shapes differ, too, for whoever sees colours differently.
+# The colour of each class, for a light and a dark page. Shapes differ, too, for readers who can't
+# tell the colours apart.
 _FILLS = {
     "paper": ("#ffffff", "#0f141b"),
     "band-0": ("#f2f5f9", "#171f2a"),
@@ -18,7 +19,7 @@ _FILLS = {
     "request-failed": ("#cf3a53", "#f0657b"),
     "resent": ("#1f2933", "#f2f5f8"),
     "wait": ("#e79a2b", "#f0ab45"),
-    # Not hollow: a request that was cancelled, too, lies below.
+    # Filled, because a request that was cancelled lies below it.
     "wait-cancelled": ("#fdf0dc", "#3d2f18"),
     "landed": ("#178f68", "#35b98d"),
     "adopted": ("#7a5bc7", "#a48bea"),

@@ -40,8 +40,7 @@ ClientT = TypeVar("ClientT")
 class Timeline:
     """Record what a session and its tasks do, and draw it.
 
-    Give it to one session as an observer, and let it watch the client if requests are to be seen,
-    too::
+    Pass it to one session as an observer. To see requests, too, let it watch the client::
 
         timeline = Timeline()
         async with trioauth.open_session(grant, ..., observers=[timeline]) as session:
@@ -49,14 +48,14 @@ class Timeline:
             await session.get("/me")
         timeline.save("timeline.svg")
 
-    Each task is a row, by its name; where tasks of one name overlap, each has a row of its own. So
-    give them names: ``nursery.start_soon(sync, session, name="sync 7")``. As the last value of a
-    notebook's cell, a timeline shows itself.
+    Each task has a row with its name; tasks of one name share a row unless they overlap. So give
+    them names: ``nursery.start_soon(sync, session, name="sync 7")``. In a notebook, a timeline as
+    the last value of a cell is shown as a picture.
 
     Args:
-      rows: How many rows to draw at most. The picture says how many it leaves out.
-      limit: How many events, and how many requests, to remember. Beyond that the oldest go, so
-          that it may watch a program that runs for weeks.
+      rows: How many rows to draw at most, by default 60. The picture says how many it leaves out.
+      limit: How many events, and how many requests, to remember, by default 10,000 of each. Then
+          the oldest are dropped, so that a timeline can watch a program that runs for weeks.
 
     Raises:
       ValueError: A number is out of range; the message names the parameter.
@@ -70,19 +69,20 @@ class Timeline:
         self._requests: deque[Request] = deque(maxlen=limit)
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event."""
+        """Record an event. Not a checkpoint."""
         self._events.append(event)
 
     def watch(self, client: ClientT, *, label: Callable[[Any], str] = _method_and_path) -> ClientT:
-        """Report each request that a client sends from now on, and return the client.
+        """Record each request that a client sends from now on, and return the client.
 
-        From being asked for to its response: with the waiting for a refresh in between, and those
-        that fail or are cancelled, too. Wraps the client's method ``send``, which all others call.
+        A request is drawn from the call to its response, with the wait for a refresh in between.
+        Requests that fail or are cancelled are drawn, too. Replaces the client's method ``send``,
+        which all its other methods call.
 
         Args:
           client: An ``AsyncClient`` of httpx or httpx2; or a session, for its own client.
-          label: What the picture calls a request, given the request; no secrets. By default its
-              method and its path, without the query.
+          label: A function that gets the request and returns the text for it in the picture,
+              without secrets. By default method and path, without the query.
         """
         target: Any = getattr(client, "http", client)
         send: Any = target.send
@@ -93,25 +93,25 @@ class Timeline:
                 reported.outcome = response.status_code
             return response
 
-        # On the object, not on its class: other clients are not watched.
+        # Set on the object, not on its class, so that other clients are not watched.
         target.send = watched
         return client
 
     @contextmanager
     def request(self, label: str) -> Generator[Request, None, None]:
-        """Report what happens in the block as a request of this task.
+        """Record the block as a request of this task.
 
-        For what does not go through a client that is watched: a WebSocket, gRPC::
+        For what does not go through a watched client, such as a WebSocket or gRPC::
 
             with timeline.request("subscribe") as request:
                 await connect(await session.token())
                 request.outcome = "connected"
 
-        An ``outcome`` that is a number from 400 on is drawn as a failure. Of an exception only the
-        name of its class is kept.
+        An ``outcome`` that is a number of 400 or more is drawn as a failure. If the block raises,
+        only the name of the exception's class is kept.
 
         Args:
-          label: What the picture calls it, such as ``"GET /me"``; no secrets.
+          label: The text for it in the picture, such as ``"GET /me"``, without secrets.
         """
         task = trio.lowlevel.current_task().name
         request = Request(label, task, trio.current_time())
@@ -132,19 +132,19 @@ class Timeline:
     def add_request(
         self, label: str, *, task: str, started: float, ended: float, outcome: object = None
     ) -> None:
-        """Report a request that is over, with times of trio's clock.
+        """Record a request that has ended already.
 
-        For what can't be a block, such as something that a log tells of afterwards.
+        For what can't be put into a block, such as something that is read from a log afterwards.
 
         Args:
-          label: What the picture calls it; no secrets.
+          label: The text for it in the picture, without secrets.
           task: The name of its task, as in ``trio.lowlevel.current_task().name``.
-          started: When it began.
-          ended: When it ended.
-          outcome: What came of it, for a person to read.
+          started: When it began, on trio's clock (`trio.current_time`).
+          ended: When it ended, on the same clock.
+          outcome: The result, for a person to read.
 
         Raises:
-          ValueError: It ended before it began, or never.
+          ValueError: ``ended`` is before ``started``, or one of them is not finite.
         """
         if not (math.isfinite(started) and math.isfinite(ended) and started <= ended):
             raise ValueError(
@@ -157,7 +157,7 @@ class Timeline:
         return _svg.draw(self._picture(), rows=self._rows)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture into a file. Blocks, for as long as the disk takes."""
+        """Write the picture into a file. Not async: it blocks until the file is written."""
         Path(path).write_text(self.svg(), encoding="utf-8")
 
     def __repr__(self) -> str:
@@ -167,7 +167,7 @@ class Timeline:
         return self.svg()
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        # IPython leaves out by itself what it did not ask for.
+        # IPython drops the forms that it did not ask for.
         del include, exclude
         return {"image/svg+xml": self.svg(), "text/plain": repr(self)}
 

@@ -30,7 +30,7 @@ class LockedAuth(httpx.Auth):
         response = yield request
         if response.status_code == 401:
             async with self.lock:
-                if self.access_token == used:  # Nobody was faster.
+                if self.access_token == used:  # No other task was faster.
                     form = {
                         "grant_type": "refresh_token",
                         "refresh_token": self.refresh_token,

@@ -13,7 +13,7 @@ async def main() -> None:
     server = AuthServer(client_id="notes", lifetime=4)
 
     async def human(_: trioauth.TokenEndpoint) -> trioauth.Tokens:
-        print("(somebody logs in)")
+        print("(a person logs in)")
         return server.log_in()
 
     async with server.serve(), trio.open_nursery() as nursery:
