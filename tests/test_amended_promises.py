@@ -24,6 +24,8 @@ from trioauth import (
 from .fakes import FakeGrant, FakeStore
 from .sessions import opened
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 class Owned(FakeGrant):
     owner = "https://id.test/token client"
@@ -44,9 +46,7 @@ class ReadsOn(FakeGrant):
         return brought
 
 
-async def test_p05_a_lost_answer_is_marked_in_the_store_for_all_who_share_it(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p05_a_lost_answer_is_marked_in_the_store_for_all_who_share_it() -> None:
     store = FakeStore()
     lossy = FakeGrant(script=[RefreshUnavailableError("reset")])
     policy = RefreshPolicy(attempts=1)
@@ -63,18 +63,14 @@ async def test_p05_a_lost_answer_is_marked_in_the_store_for_all_who_share_it(
             assert grant.presented == ["refresh-0"]
 
 
-async def test_p15_the_record_of_another_client_is_used_for_nothing(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p15_the_record_of_another_client_is_used_for_nothing() -> None:
     record = Record(1, Tokens("theirs", "theirs-too", 3600), login="x", owner="somebody else")
     with pytest.raises(StoreError, match="another client"):
         async with opened(Owned(), store=FakeStore(record), tokens=None):
             raise AssertionError("it has been opened")
 
 
-async def test_p20_who_waits_for_a_grant_that_cant_be_cancelled_is_told_at_the_deadline(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p20_who_waits_for_a_grant_that_cant_be_cancelled_is_told_at_the_deadline() -> None:
     policy = RefreshPolicy(timeout=2)
     async with opened(Shielded(latency=8), store=FakeStore(), policy=policy) as session:
         with pytest.raises(RefreshUnavailableError):
@@ -96,9 +92,7 @@ async def test_p20_a_process_that_was_stopped_takes_the_answer_that_arrived(
         assert session.token_nowait() == "access-1"
 
 
-async def test_p08_a_flight_has_what_it_was_started_for_when_the_session_is_left(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p08_a_flight_has_what_it_was_started_for_when_the_session_is_left() -> None:
     grant = FakeGrant()
     async with opened(grant) as session:
         session.reject(1)
@@ -107,9 +101,7 @@ async def test_p08_a_flight_has_what_it_was_started_for_when_the_session_is_left
     assert grant.presented == ["refresh-0"]
 
 
-async def test_the_record_of_a_log_out_says_why_and_the_next_run_says_it(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_the_record_of_a_log_out_says_why_and_the_next_run_says_it() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         await session.log_out()
@@ -119,9 +111,7 @@ async def test_the_record_of_a_log_out_says_why_and_the_next_run_says_it(
         assert state.reason == "asked"
 
 
-async def test_a_file_that_was_deleted_and_made_anew_is_news_whatever_its_number(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_file_that_was_deleted_and_made_anew_is_news_whatever_its_number() -> None:
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store) as session:
         for _ in range(3):
@@ -136,9 +126,7 @@ async def test_a_file_that_was_deleted_and_made_anew_is_news_whatever_its_number
         assert len(grant.presented) == 3
 
 
-async def test_p21_what_an_observer_raises_leaves_no_waiter_asleep(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p21_what_an_observer_raises_leaves_no_waiter_asleep() -> None:
     def leave(event: events.Event) -> None:
         if isinstance(event, events.RefreshLanded):
             raise SystemExit(3)

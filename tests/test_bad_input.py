@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-both = pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
-
 
 async def fails_to_open(*arguments: Any, **options: Any) -> Exception:
     """Open a session; return the error. The block must not be reached."""
@@ -274,7 +272,6 @@ async def test_origins_that_may_not_have_the_token(origins: Any, kind: type[Exce
         assert "origins" in str(error)
 
 
-@both
 async def test_a_foreign_url_names_the_origin_and_no_more_and_the_login_stays(
     library: ModuleType, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
     from trioauth import TokenEndpoint
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
 PACKAGE: Final = Path(trioauth.__file__).parent
 # Where state, flights and records are kept together.
 BOOKS: Final = ["_core/machine", "_core/flights", "_core/records", "_core/source"]
@@ -439,9 +442,7 @@ def test_p21_whatever_an_observer_or_a_log_handler_raises_leaves_no_waiter_aslee
         ]
 
 
-async def test_an_observer_that_raises_as_it_is_told_of_a_save_does_not_make_it_a_failed_one(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_observer_that_raises_when_told_of_a_save_does_not_make_the_save_fail() -> None:
     told: list[events.Event] = []
     fuse, store, logged_in = Fuse(events.Saved, RAISES["SystemExit"], blown=True), FakeStore(), 0
     with pytest.raises(SystemExit):
@@ -458,7 +459,7 @@ async def test_an_observer_that_raises_as_it_is_told_of_a_save_does_not_make_it_
 
 @pytest.mark.parametrize("what", ["SystemExit", "an exception"])
 async def test_p17_what_an_observer_raises_does_not_drag_along_what_the_session_was_handling(
-    what: str, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def observer(event: events.Event) -> None:
         if isinstance(event, events.NotSaved):
@@ -486,9 +487,7 @@ def loop_of_contexts(event: events.Event) -> None:
     raise exc
 
 
-async def test_an_observer_whose_exception_is_its_own_context_holds_nothing_up(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_observer_whose_exception_is_its_own_context_holds_nothing_up() -> None:
     async with opened(observers=[loop_of_contexts]) as session:
         await session.refresh()
         assert session.generation == 2

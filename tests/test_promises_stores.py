@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 import pytest
 import trio
@@ -14,8 +12,8 @@ from trioauth import RefreshPolicy, StoreError
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import opened
 
-if TYPE_CHECKING:
-    from trio.testing import MockClock
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 OURS = "https://id.test/token notes"
 THEIRS = "https://elsewhere.test/token mail"
@@ -41,9 +39,7 @@ class ShieldedGrant(FakeGrant):
         return renewed
 
 
-async def test_p15_a_record_that_another_client_puts_there_meanwhile_is_not_used_either(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p15_a_record_that_another_client_puts_there_meanwhile_is_not_used_either() -> None:
     store, grant = FakeStore(), OwnedGrant()
     async with opened(grant, store=store) as session:
         assert store.record is not None
@@ -58,9 +54,7 @@ async def test_p15_a_record_that_another_client_puts_there_meanwhile_is_not_used
     assert grant.presented == []
 
 
-async def test_p15_a_grant_of_ones_own_without_an_owner_takes_any_record_and_keeps_its_owner(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p15_a_grant_without_an_owner_takes_any_record_and_keeps_its_owner() -> None:
     store = FakeStore()
     async with opened(OwnedGrant(), store=store):
         pass
@@ -70,9 +64,7 @@ async def test_p15_a_grant_of_ones_own_without_an_owner_takes_any_record_and_kee
     assert store.record.owner == OURS
 
 
-async def test_p20_waiters_of_a_grant_that_can_not_be_cancelled_are_told_at_the_deadline(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p20_waiters_of_a_grant_that_can_not_be_cancelled_are_told_at_the_deadline() -> None:
     store, grant = FakeStore(), ShieldedGrant(latency=8)
     async with opened(
         grant, store=store, tokens=first_tokens(0), policy=RefreshPolicy(timeout=1)

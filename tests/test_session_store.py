@@ -27,8 +27,10 @@ from trioauth._core.vault import Vault
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import log_in_unkept, only, opened
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-async def test_a_session_starts_as_the_store_says(autojump_clock: trio.testing.MockClock) -> None:
+
+async def test_a_session_starts_as_the_store_says() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         await session.refresh()
@@ -40,7 +42,7 @@ async def test_a_session_starts_as_the_store_says(autojump_clock: trio.testing.M
         assert session.state == LoggedOut("asked")
 
 
-async def test_tokens_given_win_over_the_store(autojump_clock: trio.testing.MockClock) -> None:
+async def test_tokens_given_win_over_the_store() -> None:
     store = FakeStore(Record(41, Tokens("theirs", "other"), login="l"))
     async with opened(store=store) as session:
         assert session.token_nowait() == "access-0"
@@ -49,9 +51,7 @@ async def test_tokens_given_win_over_the_store(autojump_clock: trio.testing.Mock
     assert store.record.tokens == first_tokens()
 
 
-async def test_two_sessions_that_share_a_store_share_one_refresh(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_two_sessions_that_share_a_store_share_one_refresh() -> None:
     told: list[events.Event] = []
     store, grant = MemoryStore(), FakeGrant()
     async with opened(grant, store=store, tokens=first_tokens(0)) as first:
@@ -67,9 +67,7 @@ async def test_two_sessions_that_share_a_store_share_one_refresh(
     assert grant.most_in_flight == 1
 
 
-async def test_what_another_session_refreshed_is_adopted_without_the_network(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_what_another_session_refreshed_is_adopted_without_the_network() -> None:
     told: list[events.Event] = []
     store, grant = MemoryStore(), FakeGrant(lifetime=100)
     async with opened(grant, store=store, tokens=first_tokens(100)) as first:
@@ -84,7 +82,7 @@ async def test_what_another_session_refreshed_is_adopted_without_the_network(
     assert only(events.LoggedOut, told) == []
 
 
-async def test_logged_out_elsewhere(autojump_clock: trio.testing.MockClock) -> None:
+async def test_logged_out_elsewhere() -> None:
     store, grant = MemoryStore(), FakeGrant()
     async with opened(store=store) as first, opened(grant, store=store, tokens=None) as second:
         await first.log_out()
@@ -97,18 +95,14 @@ async def test_logged_out_elsewhere(autojump_clock: trio.testing.MockClock) -> N
     assert grant.presented == []
 
 
-async def test_a_session_that_waits_for_its_first_login_does_not_log_out_elsewhere(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_session_that_waits_for_its_first_login_does_not_log_out_elsewhere() -> None:
     store = FakeStore(Record(3, None))
     async with opened(FakeGrant(unattended=True), store=store, tokens=None) as session:
         assert await session.token() == "access-1"
         assert session.generation == 4
 
 
-async def test_somebody_elses_login_in_a_shared_store_ends_this_one(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_somebody_elses_login_in_a_shared_store_ends_this_one() -> None:
     store = MemoryStore()
     errors: list[LoggedOutError] = []
     async with opened(store=store) as first, opened(store=store, tokens=None) as second:
@@ -128,9 +122,7 @@ async def test_somebody_elses_login_in_a_shared_store_ends_this_one(
         assert second.token_nowait() == "newcomer"
 
 
-async def test_a_refusal_looks_into_the_store_once_more(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_refusal_looks_into_the_store_once_more() -> None:
     """A store whose lock does not exclude: the loser adopts, and is not logged out."""
     store = FakeStore()
 
@@ -148,9 +140,7 @@ async def test_a_refusal_looks_into_the_store_once_more(
             assert session.token_nowait() == "theirs"
 
 
-async def test_a_loser_adopts_what_the_winner_saved_and_overwrites_nothing(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_loser_adopts_what_the_winner_saved_and_overwrites_nothing() -> None:
     told: list[events.Event] = []
     store = FakeStore()
 
@@ -173,9 +163,7 @@ async def test_a_loser_adopts_what_the_winner_saved_and_overwrites_nothing(
     assert store.record.tokens == Tokens("theirs", "x", None)
 
 
-async def test_a_store_that_lost_its_content_gets_it_back(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_store_that_lost_its_content_gets_it_back() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         await session.refresh()
@@ -193,9 +181,7 @@ async def test_a_store_that_lost_its_content_gets_it_back(
 
 
 @pytest.mark.parametrize("place", ["load", "lock"])
-async def test_a_store_that_fails_before_the_rotation_means_unavailable(
-    place: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_store_that_fails_before_the_rotation_means_unavailable(place: str) -> None:
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store, tokens=first_tokens(100)) as session:
         setattr(store, f"fail_{place}", StoreError("no disk"))
@@ -209,9 +195,9 @@ async def test_a_store_that_fails_before_the_rotation_means_unavailable(
         assert await session.token() == "access-1"
 
 
-async def test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_tried_again(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_tried_again() -> (
+    None
+):
     told: list[events.Event] = []
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store, observers=[told.append]) as session:
@@ -233,9 +219,7 @@ async def test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_
     assert grant.spent_twice == []
 
 
-async def test_what_could_not_be_saved_is_saved_when_the_session_closes(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_what_could_not_be_saved_is_saved_when_the_session_closes() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         store.fail_save = OSError("disk full")
@@ -246,9 +230,7 @@ async def test_what_could_not_be_saved_is_saved_when_the_session_closes(
     assert trio.current_time() == 1
 
 
-async def test_what_could_not_be_saved_and_was_overtaken_is_dropped(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_what_could_not_be_saved_and_was_overtaken_is_dropped() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         store.fail_save = OSError("disk full")
@@ -265,7 +247,7 @@ async def test_what_could_not_be_saved_and_was_overtaken_is_dropped(
 @pytest.mark.parametrize("place", ["lock", "load", "save"])
 @pytest.mark.parametrize("what", ["log_in", "log_out"])
 async def test_logging_in_and_out_hold_whatever_the_store_does_and_it_is_told_later(
-    what: str, place: str, autojump_clock: trio.testing.MockClock
+    what: str, place: str
 ) -> None:
     told: list[events.Event] = []
     store = FakeStore()
@@ -289,7 +271,7 @@ async def test_logging_in_and_out_hold_whatever_the_store_does_and_it_is_told_la
 
 @pytest.mark.parametrize("place", ["lock", "save"])
 async def test_tokens_given_to_a_session_whose_store_can_not_be_written_work_anyway(
-    place: str, autojump_clock: trio.testing.MockClock
+    place: str,
 ) -> None:
     store = FakeStore()
     setattr(store, f"fail_{place}", OSError("read-only file system"))
@@ -298,9 +280,7 @@ async def test_tokens_given_to_a_session_whose_store_can_not_be_written_work_any
         assert not session.statistics().saved
 
 
-async def test_a_refusal_holds_whatever_the_store_does(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_refusal_holds_whatever_the_store_does() -> None:
     grant, store = FakeGrant(script=[GrantRefusedError("invalid_grant")]), FakeStore()
     async with opened(grant, store=store) as session:
         store.fail_save = OSError("disk full")
@@ -313,9 +293,7 @@ async def test_a_refusal_holds_whatever_the_store_does(
         assert store.record.tokens is None
 
 
-async def test_a_conflict_every_time_does_not_go_on_for_ever(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_conflict_every_time_does_not_go_on_for_ever() -> None:
     told: list[events.Event] = []
     store = FakeStore()
     async with opened(store=store, observers=[told.append]) as session:
@@ -330,9 +308,7 @@ async def test_a_conflict_every_time_does_not_go_on_for_ever(
         assert trio.current_time() < 30
 
 
-async def test_a_log_out_that_could_not_be_saved_ends_what_others_refreshed_meanwhile(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_that_could_not_be_saved_ends_what_others_refreshed_meanwhile() -> None:
     store = FakeStore()
     async with opened(store=store) as first, opened(store=store, tokens=None) as second:
         store.fail_save = OSError("disk full")
@@ -348,9 +324,7 @@ async def test_a_log_out_that_could_not_be_saved_ends_what_others_refreshed_mean
             await second.refresh()
 
 
-async def test_tokens_of_others_that_are_old_already_are_renewed_not_their_predecessors(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_tokens_of_others_that_are_old_already_are_renewed_not_their_predecessors() -> None:
     """A process that refreshed and then stopped leaves a newer token, which has expired too."""
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store) as session:
@@ -365,9 +339,7 @@ async def test_tokens_of_others_that_are_old_already_are_renewed_not_their_prede
     assert grant.presented == ["refresh-theirs"]
 
 
-async def test_a_refusal_holds_when_the_store_can_not_be_looked_into(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_refusal_holds_when_the_store_can_not_be_looked_into() -> None:
     store = FakeStore()
 
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
@@ -380,9 +352,7 @@ async def test_a_refusal_holds_when_the_store_can_not_be_looked_into(
         assert info.value.reason == "refused"
 
 
-async def test_a_log_out_leaves_somebody_elses_login_in_the_store(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_leaves_somebody_elses_login_in_the_store() -> None:
     store = FakeStore()
     async with opened(store=store) as first, opened(store=store, tokens=None) as second:
         await first.log_in(Tokens("newcomer", "other", 3600))
@@ -393,9 +363,7 @@ async def test_a_log_out_leaves_somebody_elses_login_in_the_store(
     assert store.record.tokens == Tokens("newcomer", "other", 3600)
 
 
-async def test_what_the_next_refresh_has_saved_is_not_saved_again(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_what_the_next_refresh_has_saved_is_not_saved_again() -> None:
     told: list[events.Event] = []
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store, observers=[told.append]) as session:
@@ -440,9 +408,7 @@ async def test_a_record_that_lost_to_another_is_not_pending() -> None:
     assert vault.pending is None
 
 
-async def test_a_log_out_elsewhere_that_is_found_while_saving_ends_the_login(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_elsewhere_that_is_found_while_saving_ends_the_login() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         store.fail_save = OSError("disk full")
@@ -455,9 +421,7 @@ async def test_a_log_out_elsewhere_that_is_found_while_saving_ends_the_login(
         assert session.statistics().saved
 
 
-async def test_a_second_failure_to_save_is_made_good_like_the_first(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_second_failure_to_save_is_made_good_like_the_first() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         for _ in range(2):
@@ -469,9 +433,7 @@ async def test_a_second_failure_to_save_is_made_good_like_the_first(
             assert session.statistics().saved
 
 
-async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_meanwhile(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_meanwhile() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         assert store.record is not None
@@ -480,9 +442,7 @@ async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_mean
         assert (store.record.generation, store.record.tokens) == (10, None)
 
 
-async def test_a_log_out_revokes_what_others_have_refreshed_meanwhile(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_revokes_what_others_have_refreshed_meanwhile() -> None:
     revoked: list[Tokens] = []
 
     class Grant(FakeGrant):
@@ -497,9 +457,7 @@ async def test_a_log_out_revokes_what_others_have_refreshed_meanwhile(
     assert revoked == [Tokens("theirs", "x")]
 
 
-async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_later(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_later() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         store.fail_save = OSError("disk full")
@@ -517,11 +475,7 @@ async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_lat
     [(True, None, 0), (True, "refresh-0", 1), (False, None, 1), (None, None, 1)],
 )
 async def test_an_early_token_is_renewed_only_if_that_is_possible(
-    *,
-    needs: bool | None,
-    refresh_token: str | None,
-    asked: int,
-    autojump_clock: trio.testing.MockClock,
+    *, needs: bool | None, refresh_token: str | None, asked: int
 ) -> None:
     class Grant(FakeGrant):
         pass
@@ -536,9 +490,7 @@ async def test_an_early_token_is_renewed_only_if_that_is_possible(
         assert len(grant.presented) == asked
 
 
-async def test_a_log_out_elsewhere_is_no_news_to_who_waits_for_the_first_login(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_elsewhere_is_no_news_to_who_waits_for_the_first_login() -> None:
     store = FakeStore()
     async with opened(FakeGrant(unattended=True), store=store, tokens=None) as session:
         store.record = Record(3, None)
@@ -546,9 +498,7 @@ async def test_a_log_out_elsewhere_is_no_news_to_who_waits_for_the_first_login(
         assert session.generation == 4
 
 
-async def test_however_much_could_not_be_saved_it_is_tried_once_a_pause_that_grows(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_however_much_could_not_be_saved_it_is_tried_once_a_pause_that_grows() -> None:
     tried: list[float] = []
 
     class Store(FakeStore):

@@ -10,7 +10,6 @@ import trio
 
 from trioauth import LoggedOutError, Record, RefreshUnavailableError, Tokens
 
-from .api import LIBRARIES
 from .both import API, FOREIGN
 from .both import FakeApi as PlainApi
 from .fakes import FakeGrant, FakeStore, first_tokens
@@ -19,11 +18,10 @@ from .sessions import down, opened
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from trio.testing import MockClock
-
     from trioauth import Session
 
-both = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 BOB = Tokens("bob", "bobs-refresh", 3600)
 LOGIN = "trioauth.login"
@@ -40,10 +38,9 @@ def built(session: Session, library: ModuleType, method: str = "GET", **options:
 # --- P13: whose it is -----------------------------------------------------------------------
 
 
-@both
 @pytest.mark.parametrize("end", ["log_out", "log_in"])
 async def test_p13_a_request_that_was_built_before_its_login_ended_is_never_sent(
-    library: ModuleType, end: str, autojump_clock: MockClock
+    library: ModuleType, end: str
 ) -> None:
     api = PlainApi()
     async with opened() as session, api.client(session, library) as http:
@@ -59,9 +56,8 @@ async def test_p13_a_request_that_was_built_before_its_login_ended_is_never_sent
         assert (await http.get("/")).status_code == 200
 
 
-@both
 async def test_p13_a_loop_that_sends_such_a_request_hears_that_it_is_cancelled(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     async with opened() as session, PlainApi().client(session, library) as http:
         request = built(session, library)
@@ -72,9 +68,8 @@ async def test_p13_a_loop_that_sends_such_a_request_hears_that_it_is_cancelled(
         assert scope.cancelled_caught
 
 
-@both
 async def test_p13_a_request_that_was_built_without_a_login_is_not_of_one_that_began_since(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     api = PlainApi()
     async with opened(tokens=None) as session, api.client(session, library) as http:
@@ -86,10 +81,7 @@ async def test_p13_a_request_that_was_built_without_a_login_is_not_of_one_that_b
         assert api.seen == []
 
 
-@both
-async def test_p13_it_may_use_a_login_that_needs_no_human(
-    library: ModuleType, autojump_clock: MockClock
-) -> None:
+async def test_p13_it_may_use_a_login_that_needs_no_human(library: ModuleType) -> None:
     api = PlainApi()
     async with opened(FakeGrant(unattended=True), tokens=None) as session:
         async with api.client(session, library) as http:
@@ -101,9 +93,8 @@ async def test_p13_it_may_use_a_login_that_needs_no_human(
     assert api.tokens == ["access-1"] * 3
 
 
-@both
 async def test_p13_an_attached_client_s_request_is_of_the_login_that_there_is_when_it_is_sent(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     mine: dict[str, Any] = {"mine": 1}
     api = PlainApi()
@@ -122,9 +113,8 @@ async def test_p13_an_attached_client_s_request_is_of_the_login_that_there_is_wh
     assert api.tokens == ["access-0", "bob"]
 
 
-@both
 async def test_p13_a_request_that_could_not_be_signed_is_not_marked_for_good(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     api = PlainApi()
     grant = FakeGrant(script=[down()] * 4)
@@ -137,9 +127,8 @@ async def test_p13_a_request_that_could_not_be_signed_is_not_marked_for_good(
             assert (await http.send(request)).status_code == 200
 
 
-@both
 async def test_p13_a_request_that_another_session_has_built_is_one_clear_error(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     api = PlainApi()
     async with opened() as alice, opened(tokens=BOB) as bob, api.client(bob, library) as http:
@@ -149,9 +138,7 @@ async def test_p13_a_request_that_another_session_has_built_is_one_clear_error(
         assert api.seen == []
 
 
-async def test_p13_a_request_of_a_session_that_was_closed_says_so(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p13_a_request_of_a_session_that_was_closed_says_so() -> None:
     api = PlainApi()
     async with opened() as session:
         http = api.client(session, httpx)
@@ -165,9 +152,8 @@ async def test_p13_a_request_of_a_session_that_was_closed_says_so(
     assert api.seen == []
 
 
-@both
 async def test_p13_a_request_built_without_a_login_may_use_what_it_adopts_from_the_store(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     api, store = PlainApi(), FakeStore()
     grant = FakeGrant(unattended=True)
@@ -190,10 +176,7 @@ def headers_left(response: Any) -> list[str]:
     return [header for header in headers if header is not None]
 
 
-@both
-async def test_p15_a_request_that_was_sent_keeps_no_token(
-    library: ModuleType, autojump_clock: MockClock
-) -> None:
+async def test_p15_a_request_that_was_sent_keeps_no_token(library: ModuleType) -> None:
     api = PlainApi(refused={"access-0"})
     async with opened() as session, api.client(session, library) as http:
         request = http.build_request("GET", "/", headers={"X-Mine": "kept"})
@@ -207,10 +190,9 @@ async def test_p15_a_request_that_was_sent_keeps_no_token(
         assert api.tokens == ["access-0", "access-1", None]
 
 
-@both
 @pytest.mark.parametrize("refused", [False, True])
 async def test_p15_neither_do_the_requests_that_redirects_led_to(
-    library: ModuleType, *, refused: bool, autojump_clock: MockClock
+    library: ModuleType, *, refused: bool
 ) -> None:
     sent: list[Any] = []
 
@@ -236,9 +218,8 @@ async def test_p15_neither_do_the_requests_that_redirects_led_to(
     assert not any("Authorization" in each.headers for each in sent)
 
 
-@both
 async def test_p15_neither_does_the_next_request_of_a_redirect_that_is_not_followed(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     def answer(request: Any) -> Any:
         if request.url.path == "/away":
@@ -257,9 +238,8 @@ async def test_p15_neither_does_the_next_request_of_a_redirect_that_is_not_follo
     assert api.tokens == ["access-0", None] * 2
 
 
-@both
 async def test_p15_a_request_that_failed_or_was_cancelled_keeps_no_token_either(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     def answer(request: Any) -> Any:
         if request.url.path == "/broken":
@@ -280,9 +260,8 @@ async def test_p15_a_request_that_failed_or_was_cancelled_keeps_no_token_either(
             assert "Authorization" not in request.headers
 
 
-@both
 async def test_p15_a_header_that_an_event_hook_takes_away_or_sets_is_its_own_business(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     async def take_away(request: Any) -> None:  # noqa: ASYNC910  # a hook
         del request.headers["Authorization"]
@@ -305,9 +284,8 @@ async def test_p15_a_header_that_an_event_hook_takes_away_or_sets_is_its_own_bus
     assert api.tokens == [None, "access-0", "Other xyz"]
 
 
-@both
 async def test_p15_a_request_that_two_tasks_send_at_once_is_signed_for_both(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     api = PlainApi(latency=1)
 
@@ -329,9 +307,8 @@ async def test_p15_a_request_that_two_tasks_send_at_once_is_signed_for_both(
 # --- P22: a client belongs to one open session ----------------------------------------------
 
 
-@both
 async def test_p22_a_client_that_another_open_session_signs_is_one_clear_error(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     api = PlainApi()
     async with opened(tokens=BOB) as bob:
@@ -354,9 +331,7 @@ async def test_p22_neither_can_the_client_of_another_session_be_attached() -> No
             bob.attach(alice.http)
 
 
-async def test_a_report_of_a_generation_that_there_never_was_changes_nothing(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_report_of_a_generation_that_there_never_was_changes_nothing() -> None:
     async with opened() as session:
         session.reject(99)
         session._source.reject(99)
