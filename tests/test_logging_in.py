@@ -703,23 +703,3 @@ async def test_at_unix_says_when_a_login_ended() -> None:
 
 
 # --- P13: a login's own --------------------------------------------------------------
-
-
-async def test_p13_who_waits_for_a_refresh_never_gets_the_token_of_the_next_login() -> None:
-    """FAULTS 5, as far as logging in goes."""
-    grant, outcomes = FakeGrant(latency=10), list[str]()
-    async with opened(grant, tokens=first_tokens(0), store=FakeStore()) as session:
-
-        async def ask() -> None:
-            try:
-                outcomes.append(await session.token())
-            except LoggedOutError as exc:
-                outcomes.append(exc.reason)
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(3):
-                nursery.start_soon(ask)
-            await trio.sleep(1)
-            await session.log_in(Tokens("newcomer", "other", 3600))
-        assert session.token_nowait() == "newcomer"
-    assert outcomes == ["replaced"] * 3

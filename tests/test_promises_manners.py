@@ -657,17 +657,6 @@ async def test_p19_an_exception_of_the_block_comes_out_as_itself(
     error.__traceback__ = None
 
 
-async def test_p19_raise_from_keeps_its_cause() -> None:
-    with pytest.raises(ValueError, match="mine") as info:
-        async with opened():
-            try:
-                raise KeyError("k")
-            except KeyError as exc:
-                raise ValueError("mine") from exc
-    assert isinstance(info.value.__cause__, KeyError)
-    assert info.value.__context__ is info.value.__cause__
-
-
 async def test_p19_without_a_cause_there_is_no_context_of_ours() -> None:
     with pytest.raises(ValueError, match="mine") as info:
         async with opened():

@@ -148,16 +148,6 @@ def test_the_auth_of_a_session_refuses_a_synchronous_client(library: ModuleType)
     trio.run(main)
 
 
-async def test_the_response_says_how_it_was_authenticated(library: ModuleType) -> None:
-    api = FakeApi()
-    async with opened() as session, api.client(session, library) as client:
-        response = await client.get("/")
-        assert response.extensions["trioauth"] == Authentication(1)
-        api.refused = {"access-0"}
-        response = await client.get("/")
-        assert response.extensions["trioauth"] == Authentication(2, attempts=2)
-
-
 # --- token, token_nowait, refresh, reject --------------------------------------------------
 
 
@@ -210,15 +200,6 @@ async def test_a_request_that_fails_without_waiting_is_a_checkpoint(library: Mod
     await client.aclose()
 
 
-async def test_token_nowait_starts_a_refresh_in_the_early_window() -> None:
-    async with opened(tokens=first_tokens(100)) as session:
-        await trio.sleep(80)
-        assert session.token_nowait() == "access-0"
-        assert session.statistics().refreshes == 1
-        await trio.sleep(2)
-        assert session.token_nowait() == "access-1"
-
-
 async def test_token_nowait_starts_the_refresh_that_it_does_not_wait_for() -> None:
     grant = FakeGrant()
     async with opened(grant, tokens=first_tokens(0)) as session:
@@ -228,16 +209,6 @@ async def test_token_nowait_starts_the_refresh_that_it_does_not_wait_for() -> No
         await trio.sleep(2)
         assert session.token_nowait() == "access-1"
     assert grant.presented == ["refresh-0"]
-
-
-async def test_token_nowait_would_block_when_it_is_stale_rejected_or_on_its_way() -> None:
-    async with opened(tokens=first_tokens(0)) as session:
-        with pytest.raises(trio.WouldBlock):
-            session.token_nowait()
-        await session.token()
-        session.reject(session.generation)
-        with pytest.raises(trio.WouldBlock):
-            session.token_nowait()
 
 
 @pytest.mark.parametrize(
@@ -255,36 +226,6 @@ async def test_token_for_longer_than_the_server_gives_is_the_best_there_is() -> 
         for _ in range(5):
             await session.token(valid_for=1e6)
         assert len(grant.presented) <= 1
-
-
-async def test_refresh_renews_whatever_the_age_and_joins_a_flight_in_the_air() -> None:
-    grant = FakeGrant()
-    async with opened(grant) as session:
-        await session.refresh()
-        assert session.generation == 2
-        async with trio.open_nursery() as nursery:
-            for _ in range(10):
-                nursery.start_soon(session.refresh)
-        assert session.generation == 3
-        assert trio.current_time() == 2
-    assert grant.presented == ["refresh-0", "refresh-1"]
-
-
-async def test_reject_is_idempotent_ignores_late_news_and_makes_the_next_one_wait() -> None:
-    grant = FakeGrant()
-    async with opened(grant) as session:
-        with trio.testing.assert_no_checkpoints():
-            session.reject(1)
-            session.reject(1)
-        assert session.statistics().rejections == 1
-        assert await session.token() == "access-1"
-        for late in (1, 0, -1, 99):
-            session.reject(late)
-        assert session.token_nowait() == "access-1"
-        assert session.statistics().rejections == 1
-    assert len(grant.presented) == 1
-    # Closed, it is still only news that comes too late.
-    session.reject(2)
 
 
 async def test_a_cool_down_remembers_the_failure() -> None:
@@ -519,22 +460,6 @@ async def test_a_request_that_is_answered_after_the_session_closed_is_answered(
     await client.aclose()
 
 
-async def test_a_token_that_can_not_be_renewed_works_up_to_its_end() -> None:
-    api = FakeApi(latency=0)
-    grant, policy = FakeGrant(0, script=[down() for _ in range(9)]), RefreshPolicy(attempts=1)
-    transport = httpx.MockTransport(api)
-    async with opened(
-        grant, tokens=first_tokens(100), policy=policy, transport=transport
-    ) as session:
-        await trio.sleep(99.5)
-        for _ in range(2):
-            await session.get("/")
-        assert api.tokens == ["access-0"] * 2
-        await trio.sleep(0.5)
-        with pytest.raises(RefreshUnavailableError):
-            await session.get("/")
-
-
 async def test_what_is_no_client_is_not_attached_and_called_by_its_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -590,22 +515,6 @@ async def test_who_is_sent_elsewhere_the_second_time_was_not_refused_again(
             assert response.extensions["trioauth"] == Authentication(
                 2, attempts=2, not_resent="not_ours"
             )
-
-
-async def test_a_one_shot_body_causes_no_refresh_once_refreshing_is_futile(
-    library: ModuleType,
-) -> None:
-    async def body() -> AsyncGenerator[bytes, None]:
-        yield b"once"
-
-    grant, api = FakeGrant(), FakeApi(refuses_all=True)
-    async with opened(grant) as session, api.client(session, library) as http:
-        for _ in range(2):
-            await http.get("/")
-        response = await http.post("/", content=body())
-        await trio.sleep(2)
-        assert response.extensions["trioauth"] == Authentication(3, not_resent="futile")
-        assert len(grant.presented) == 2
 
 
 async def test_a_file_of_unknown_length_is_not_sent_again_whatever_it_says_of_itself(

@@ -79,17 +79,6 @@ async def test_log_in_that_fails_or_is_cancelled_leaves_the_session_as_it_was() 
             assert session.token_nowait() == "access-0"
 
 
-async def test_log_in_is_completed_even_if_its_caller_is_cancelled() -> None:
-    store = FakeStore(latency=2)
-    async with opened(store=store, tokens=None) as session:
-        with trio.move_on_after(1) as scope:
-            await session.log_in(first_tokens())
-        assert scope.cancelled_caught
-        await trio.sleep(10)
-        assert session.token_nowait() == "access-0"
-        assert store.record is not None
-
-
 async def test_log_in_without_tokens_asks_an_unattended_grant() -> None:
     grant = FakeGrant(unattended=True)
     async with opened(grant, tokens=None) as session:
@@ -501,19 +490,6 @@ async def test_who_waits_for_the_first_tokens_takes_those_of_a_log_in() -> None:
     assert grant.presented == []
 
 
-async def test_a_refresh_that_helps_wipes_out_one_that_did_not() -> None:
-    grant, api = FakeGrant(), FakeApi(refused={"access-0", "access-1"})
-    async with opened(grant, transport=httpx.MockTransport(api)) as session:
-        assert (await session.get("/")).status_code == 401
-        # Each of these is refused once, and once more after its refresh, with a success in between.
-        for number in (2, 4, 6):
-            api.refused = {f"access-{number - 1}"}
-            assert (await session.get("/")).status_code == 200
-            api.refused = {f"access-{number}", f"access-{number + 1}"}
-            assert (await session.get("/")).status_code == 401
-            assert len(grant.presented) == number + 1
-
-
 async def test_with_log_out_when_unavailable_a_refusal_is_a_refusal_and_success_success() -> None:
     policy = RefreshPolicy(when_unavailable="log_out")
     grant = FakeGrant(lifetime=0)
@@ -586,15 +562,3 @@ async def test_a_grant_that_says_nothing_of_itself_is_not_asked_for_a_login() ->
         with pytest.raises(LoggedOutError) as info:
             await session.token()
         assert info.value.reason == "never_logged_in"
-
-
-async def test_with_log_out_when_unavailable_nobody_is_logged_out_while_the_token_works() -> None:
-    policy = RefreshPolicy(when_unavailable="log_out", attempts=1, cooldown=0)
-    grant = FakeGrant(0, script=[down(), down()])
-    async with opened(grant, tokens=first_tokens(100), policy=policy) as session:
-        await trio.sleep(99.5)
-        assert await session.token() == "access-0"
-        await trio.sleep(0.5)
-        with pytest.raises(LoggedOutError) as info:
-            await session.token()
-        assert info.value.reason == "unavailable"

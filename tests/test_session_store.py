@@ -95,31 +95,15 @@ async def test_logged_out_elsewhere() -> None:
     assert grant.presented == []
 
 
-async def test_a_session_that_waits_for_its_first_login_does_not_log_out_elsewhere() -> None:
-    store = FakeStore(Record(3, None))
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_session_that_waits_for_its_first_login_does_not_log_out_elsewhere(
+    late: bool,
+) -> None:
+    store = FakeStore(None if late else Record(3, None))
     async with opened(FakeGrant(unattended=True), store=store, tokens=None) as session:
+        store.record = Record(3, None)
         assert await session.token() == "access-1"
         assert session.generation == 4
-
-
-async def test_somebody_elses_login_in_a_shared_store_ends_this_one() -> None:
-    store = MemoryStore()
-    errors: list[LoggedOutError] = []
-    async with opened(store=store) as first, opened(store=store, tokens=None) as second:
-        await first.log_in(Tokens("newcomer", "other", 3600))
-
-        async def request() -> None:
-            with pytest.raises(LoggedOutError) as info:
-                await second.refresh()
-                await second.token()
-            errors.append(info.value)
-
-        with pytest.raises(LoggedOutError) as info:
-            async with second.open_nursery():
-                await second.refresh()
-                await trio.sleep_forever()
-        assert info.value.reason == "replaced"
-        assert second.token_nowait() == "newcomer"
 
 
 async def test_a_refusal_looks_into_the_store_once_more() -> None:
@@ -245,28 +229,22 @@ async def test_what_could_not_be_saved_and_was_overtaken_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("place", ["lock", "load", "save"])
-@pytest.mark.parametrize("what", ["log_in", "log_out"])
-async def test_logging_in_and_out_hold_whatever_the_store_does_and_it_is_told_later(
-    what: str, place: str
+async def test_a_log_out_holds_whatever_the_store_does_and_the_store_is_told_later(
+    place: str,
 ) -> None:
     told: list[events.Event] = []
     store = FakeStore()
     async with opened(store=store, observers=[told.append]) as session:
         setattr(store, f"fail_{place}", OSError("no disk"))
-        if what == "log_in":
-            await log_in_unkept(session, Tokens("access-5", "refresh-5"))
-            assert session.token_nowait() == "access-5"
-        else:
-            await session.log_out()
-            assert session.state == LoggedOut("asked")
+        await session.log_out()
+        assert session.state == LoggedOut("asked")
         assert only(events.NotSaved, told)
         assert not session.statistics().saved
         setattr(store, f"fail_{place}", None)
         await trio.sleep(6)
         assert session.statistics().saved
         assert store.record is not None
-        expected = None if what == "log_out" else Tokens("access-5", "refresh-5")
-        assert store.record.tokens == expected
+        assert store.record.tokens is None
 
 
 @pytest.mark.parametrize("place", ["lock", "save"])
@@ -278,19 +256,6 @@ async def test_tokens_given_to_a_session_whose_store_can_not_be_written_work_any
     async with opened(store=store) as session:
         assert session.token_nowait() == "access-0"
         assert not session.statistics().saved
-
-
-async def test_a_refusal_holds_whatever_the_store_does() -> None:
-    grant, store = FakeGrant(script=[GrantRefusedError("invalid_grant")]), FakeStore()
-    async with opened(grant, store=store) as session:
-        store.fail_save = OSError("disk full")
-        with pytest.raises(LoggedOutError) as info:
-            await session.refresh()
-        assert info.value.reason == "refused"
-        store.fail_save = None
-        await trio.sleep(6)
-        assert store.record is not None
-        assert store.record.tokens is None
 
 
 async def test_a_conflict_every_time_does_not_go_on_for_ever() -> None:
@@ -339,17 +304,22 @@ async def test_tokens_of_others_that_are_old_already_are_renewed_not_their_prede
     assert grant.presented == ["refresh-theirs"]
 
 
-async def test_a_refusal_holds_when_the_store_can_not_be_looked_into() -> None:
+@pytest.mark.parametrize("place", ["load", "save"])
+async def test_a_refusal_holds_whatever_the_store_does(place: str) -> None:
     store = FakeStore()
 
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-        store.fail_load = OSError("no disk")
+        setattr(store, f"fail_{place}", OSError("no disk"))
         raise GrantRefusedError("invalid_grant")
 
     async with opened(grant, store=store) as session:
         with pytest.raises(LoggedOutError) as info:
             await session.refresh()
         assert info.value.reason == "refused"
+        setattr(store, f"fail_{place}", None)
+        await trio.sleep(6)
+        assert store.record is not None
+        assert store.record.tokens is None
 
 
 async def test_a_log_out_leaves_somebody_elses_login_in_the_store() -> None:
@@ -488,14 +458,6 @@ async def test_an_early_token_is_renewed_only_if_that_is_possible(
         assert await session.token() == "access-0"
         await trio.sleep(1)
         assert len(grant.presented) == asked
-
-
-async def test_a_log_out_elsewhere_is_no_news_to_who_waits_for_the_first_login() -> None:
-    store = FakeStore()
-    async with opened(FakeGrant(unattended=True), store=store, tokens=None) as session:
-        store.record = Record(3, None)
-        assert await session.token() == "access-1"
-        assert session.generation == 4
 
 
 async def test_however_much_could_not_be_saved_it_is_tried_once_a_pause_that_grows() -> None:

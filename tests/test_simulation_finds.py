@@ -15,8 +15,6 @@ from trioauth import (
     Record,
     RefreshPolicy,
     RefreshUnavailableError,
-    StoreConflictError,
-    StoreError,
     TokenEndpoint,
     Tokens,
     events,
@@ -29,12 +27,6 @@ if TYPE_CHECKING:
     from trioauth import Session
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
-
-
-class SlowToRevoke(FakeGrant):
-    async def revoke(self, _tokens: Tokens, _endpoint: TokenEndpoint) -> bool:
-        await trio.sleep(2)
-        return True
 
 
 async def person(_: TokenEndpoint) -> Tokens:
@@ -57,19 +49,6 @@ async def test_proving_that_a_login_can_be_saved_does_not_hide_what_others_have_
         await trio.sleep(1)
         assert grant.presented == []
         assert not session.logged_in
-
-
-async def test_who_asks_after_a_log_out_is_told_at_once_while_the_server_revokes() -> None:
-    async with (
-        opened(SlowToRevoke(), store=FakeStore()) as session,
-        trio.open_nursery() as nursery,
-    ):
-        nursery.start_soon(session.log_out)
-        await trio.sleep(1)
-        began = trio.current_time()
-        with pytest.raises(LoggedOutError):
-            await session.get("/notes")
-        assert trio.current_time() == began
 
 
 async def test_news_that_comes_while_the_session_closes_reaches_a_waiting_refresh() -> None:
@@ -165,18 +144,6 @@ async def test_a_log_in_that_waits_for_the_lock_leaves_the_store_alone_once_clos
         locked = store.locked
     assert not locked
     assert trio.current_time() == 3
-
-
-@pytest.mark.parametrize("error", [OSError("no space"), StoreConflictError("changed")])
-async def test_a_person_is_not_asked_if_the_store_raises_and_the_error_is_a_store_error(
-    error: Exception,
-) -> None:
-    store = FakeStore()
-    async with opened(store=store) as session:
-        store.fail_load = error
-        with pytest.raises(StoreError):
-            await session.log_in(person)
-        assert trio.current_time() == 0
 
 
 async def test_tokens_that_are_being_saved_at_the_deadline_are_stored_and_told_once() -> None:

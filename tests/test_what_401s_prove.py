@@ -371,12 +371,6 @@ async def test_p04_a_request_that_begins_just_after_a_refresh_settles_before_it_
         assert response.extensions["trioauth"].not_resent == "body"
 
 
-async def test_p04_settling_is_off_unless_the_policy_says_otherwise(library: ModuleType) -> None:
-    api = FakeApi(nothing)
-    async with open_api(library, FakeGrant(), api) as (_, http):
-        assert (await http.get("/notes")).extensions["trioauth"] == Authentication(2, 2, "again")
-
-
 # --- which 401, and why one is not refreshed ------------------------------------------------
 
 
