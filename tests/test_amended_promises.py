@@ -21,21 +21,10 @@ from trioauth import (
     events,
 )
 
-from .fakes import FakeGrant, FakeStore
+from .fakes import FakeGrant, FakeStore, OwnedGrant, ShieldedGrant
 from .sessions import opened
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
-
-
-class Owned(FakeGrant):
-    owner = "https://id.test/token client"
-
-
-class Shielded(FakeGrant):
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-        with trio.CancelScope(shield=True):
-            brought = await super().__call__(tokens, endpoint)
-        return brought  # noqa: RET504  # to mypy, a scope may swallow what is raised in it
 
 
 class ReadsOn(FakeGrant):
@@ -66,13 +55,13 @@ async def test_p05_a_lost_answer_is_marked_in_the_store_for_all_who_share_it() -
 async def test_p15_the_record_of_another_client_is_used_for_nothing() -> None:
     record = Record(1, Tokens("theirs", "theirs-too", 3600), login="x", owner="somebody else")
     with pytest.raises(StoreError, match="another client"):
-        async with opened(Owned(), store=FakeStore(record), tokens=None):
+        async with opened(OwnedGrant(), store=FakeStore(record), tokens=None):
             raise AssertionError("it has been opened")
 
 
 async def test_p20_who_waits_for_a_grant_that_cant_be_cancelled_is_told_at_the_deadline() -> None:
     policy = RefreshPolicy(timeout=2)
-    async with opened(Shielded(latency=8), store=FakeStore(), policy=policy) as session:
+    async with opened(ShieldedGrant(latency=8), store=FakeStore(), policy=policy) as session:
         with pytest.raises(RefreshUnavailableError):
             await session.refresh()
         assert trio.current_time() == 2

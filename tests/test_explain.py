@@ -27,7 +27,6 @@ from trioauth import (
 )
 from trioauth._core.explain import Explanation, Scene, explain
 from trioauth._core.state import Vacant
-from trioauth._errors import careful
 from trioauth.watch._journal import Journal
 
 from .both import FakeApi
@@ -424,16 +423,6 @@ async def test_it_never_shows_a_secret_that_a_grant_of_ones_own_quotes() -> None
         text = " ".join(session.explain().split())
         assert "failed after 0.5 s: ValueError in FakeGrant.__call__ (fakes.py:" in text
         assert "hunter2" not in text
-
-
-def test_what_others_say_is_quoted_only_if_it_can_not_hold_a_secret() -> None:
-    assert careful(None) == ""
-    assert careful(OSError(28, "hunter2")) == "OSError: No space left on device"
-    assert careful(OSError("hunter2")) == "OSError"
-    assert careful(trio.TooSlowError("no end")) == "TooSlowError: no end"
-    assert careful(StoreError("two\nlines")) == "StoreError: two lines"
-    assert careful(KeyError("hunter2")) == "KeyError"
-    assert careful(trio.TooSlowError()) == "TooSlowError"
 
 
 class _Speechless(Exception):

@@ -32,7 +32,7 @@ from trioauth import (
 from trioauth._core.state import Closed
 from trioauth.testing._scheduler import seeded
 
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, ShieldedGrant, first_tokens
 from .sessions import down, opened
 
 if TYPE_CHECKING:
@@ -198,15 +198,6 @@ async def leave_at_once(scene: Scene, session: Session) -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
-class Stubborn(FakeGrant):
-    """Can't be cancelled, as a thread can't."""
-
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-        with trio.CancelScope(shield=True):
-            return await super().__call__(tokens, endpoint)
-        raise AssertionError
-
-
 async def wait_beyond_the_deadline(scene: Scene, session: Session) -> None:
     scene.wait(session.token)
     await trio.sleep(10)
@@ -229,7 +220,7 @@ def interrupted(play: str, names: list[str], at: int | None) -> tuple[Scene, Int
     scene, interruption = Scene(function, dict(options)), Interruption(files, at)
     scene.keeps = play not in ("leave", "late")
     if play == "late":
-        scene.grant, scene.patience = Stubborn(latency=20), 6
+        scene.grant, scene.patience = ShieldedGrant(latency=20), 6
     try:
         interruption.run(scene.main)
     except KeyboardInterrupt as exc:

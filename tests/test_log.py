@@ -13,7 +13,6 @@ import trio
 import trio.testing
 
 from trioauth import (
-    GrantMisconfiguredError,
     GrantRefusedError,
     LoggedOutError,
     RefreshPolicy,
@@ -21,7 +20,6 @@ from trioauth import (
     StoreError,
     events,
 )
-from trioauth._errors import careful
 from trioauth.watch._log import Log
 
 from .both import FakeApi
@@ -302,10 +300,6 @@ async def test_a_grant_that_can_not_be_called_like_one_is_asked_about_that(
     assert f": {question}; 1 task waited" in caplog.text
 
 
-def test_an_exception_that_nobody_raised_has_its_name_alone() -> None:
-    assert careful(TypeError("hunter2")) == "TypeError"
-
-
 async def test_an_error_does_not_repeat_its_own_name() -> None:
     grant = FakeGrant(script=[RefreshUnavailableError("status 503")])
     async with opened(grant, policy=RefreshPolicy(attempts=1)) as session:
@@ -422,18 +416,6 @@ async def test_a_refresh_that_a_log_out_elsewhere_ended_names_the_reason(
         with pytest.raises(LoggedOutError):
             await session.refresh()
     assert "refresh 1 failed after 0 s: the login was ended by another process" in caplog.text
-
-
-async def test_a_misconfiguration_is_told_once_and_not_as_its_own_cause() -> None:
-    grant = FakeGrant(script=[GrantMisconfiguredError("invalid_client", "no such client")])
-    async with opened(grant) as session:
-        with pytest.raises(GrantMisconfiguredError, match="no such client") as first:
-            await session.refresh()
-        with pytest.raises(GrantMisconfiguredError, match="no such client") as second:
-            await session.refresh()
-    assert first.value is not second.value
-    assert first.value.__cause__ is None
-    assert second.value.__cause__ is None
 
 
 class Rude(RefreshUnavailableError):

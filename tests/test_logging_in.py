@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import attrs
 import pytest
@@ -26,7 +25,7 @@ from trioauth import (
 )
 from trioauth.testing import Victim, every_checkpoint
 
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, ProbedStore, RevokingGrant, ShieldedGrant, first_tokens
 from .sessions import only, opened
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -48,18 +47,6 @@ class Person:
         if self.answers:
             raise self.answers.pop(0)
         return Tokens(f"person-{number}", f"consent-{number}", 3600)
-
-
-class ProbedStore(FakeStore):
-    """A store that can say whether it could be written."""
-
-    fail_probe: Exception | None = None
-
-    async def probe(self) -> None:
-        assert self.locked, "probe() is called with the lock held"
-        await trio.sleep(self.latency)
-        if self.fail_probe is not None:
-            raise self.fail_probe
 
 
 # --- one asks, the others wait (FAULTS 11) -----------------------------------------------
@@ -324,25 +311,8 @@ async def test_a_login_that_the_store_takes_too_long_over_is_an_error_at_the_dea
 # --- a grant that needs no human (FAULTS 68) ---------------------------------------------
 
 
-class Shielded(FakeGrant):
-    """A grant that can't be cancelled, such as one in a thread."""
-
-    revoked: list[Tokens]
-
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-        with trio.CancelScope(shield=True):
-            answer = await super().__call__(tokens, endpoint)
-        return answer  # noqa: RET504  # to type checkers a cancel scope may swallow an exception
-
-    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
-        await trio.sleep(0.1)
-        self.revoked.append(tokens)
-
-
-def shielded() -> Shielded:
-    grant = Shielded(latency=500, unattended=True)
-    grant.revoked = []
-    return grant
+def shielded() -> ShieldedGrant:
+    return ShieldedGrant(latency=500, unattended=True, revoking_takes=0.1)
 
 
 async def test_if_the_grant_says_no_those_who_wait_are_told() -> None:
@@ -390,20 +360,6 @@ async def test_a_grant_with_nothing_to_spend_that_meets_the_deadline_has_lost_no
             assert info.value.retry_at == trio.current_time() + 5
             await trio.sleep(5)
     assert grant.presented == [None, None]
-
-
-@pytest.mark.parametrize("waits", [False, True])
-async def test_what_obtains_no_tokens_is_a_type_error(waits: bool) -> None:
-    async def sleep(_: TokenEndpoint) -> None:
-        await trio.sleep(1)
-
-    obtain: Any = sleep if waits else lambda _: first_tokens()
-    async with opened(tokens=None) as session:
-        with pytest.raises(TypeError, match="must"):
-            await session.log_in(obtain)
-        with pytest.raises(TypeError, match="needs tokens="):
-            await session.log_in()
-        assert not session.logged_in
 
 
 @pytest.mark.parametrize("logged_in", [False, True])
@@ -664,12 +620,7 @@ async def test_p11_nor_one_whose_end_could_not_be_saved_yet() -> None:
 
 async def test_p11_a_look_takes_no_more_time_than_the_store() -> None:
     """While the server is told of a log-out, a request hears that there is no login."""
-    grant = shielded()
-
-    async def revoke(tokens: Tokens, endpoint: TokenEndpoint) -> None:
-        await trio.sleep(4.5)
-
-    grant.revoke = revoke  # type: ignore[method-assign]
+    grant = RevokingGrant(revoking_takes=4.5)
     async with opened(grant, store=FakeStore()) as session, trio.open_nursery() as nursery:
         nursery.start_soon(session.log_out)
         await trio.sleep(1.5)

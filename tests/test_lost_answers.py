@@ -39,7 +39,7 @@ from trioauth import (
 from trioauth._core.clock import Clock
 from trioauth._core.state import held
 
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, ShieldedGrant, first_tokens
 from .sessions import only, opened
 from .watches import Wall
 
@@ -342,15 +342,6 @@ async def test_p05_a_loss_does_not_take_the_place_of_a_new_login_that_waits_to_b
         assert store.record is before
 
 
-class ShieldedGrant(FakeGrant):
-    """A grant that can't be cancelled, such as one in a thread."""
-
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-        with trio.CancelScope(shield=True):
-            answer = await super().__call__(tokens, endpoint)
-        return answer  # noqa: RET504  # to type checkers a cancel scope may swallow an exception
-
-
 @pytest.mark.parametrize("fails", [False, True])
 async def test_p07_what_comes_after_the_deadline_is_saved_all_the_same(fails: bool) -> None:
     store, grant = FakeStore(), ShieldedGrant(latency=60, script=[rotating()] if fails else [])
@@ -514,6 +505,7 @@ async def test_p05_a_refusal_with_no_answer_lost_does_not_say_so() -> None:
 # --- what it costs where nothing is lost -------------------------------------------------
 
 
+@pytest.mark.trio(run=trio.run)  # in real time: the store works in threads
 async def test_p05_nothing_more_is_written_where_no_answer_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -546,13 +538,13 @@ async def test_p05_nothing_more_is_written_where_no_answer_is_lost(
 
 # --- processes ---------------------------------------------------------------------------
 
-# Real time, so all pauses are a twentieth of what they are.
+# In real time, so all pauses are a twentieth of what they are.
 SCALE = 0.05
 PROCESSES = 4
 
 
 @pytest.mark.slow
-@pytest.mark.trio(run=trio.run)  # in real time
+@pytest.mark.trio(run=trio.run)
 async def test_p05_processes_that_share_a_file_keep_the_pauses_together(tmp_path: Path) -> None:
     store, log = tmp_path / "tokens.json", tmp_path / "presented"
     async with opened(store=FileStore(store), tokens=first_tokens(0)):

@@ -24,10 +24,9 @@ from trioauth import (
     RefreshPolicy,
     RefreshUnavailableError,
     Tokens,
-    open_session,
 )
 
-from .api import URL, FakeApi, open_api
+from .api import FakeApi, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import opened
 
@@ -949,14 +948,6 @@ async def test_p05_a_lost_answer_after_safe_failures_counts_from_there() -> None
     async with opened(grant, tokens=first_tokens(0), store=grant.store, policy=policy) as session:
         await fail_to_refresh(session)
     assert len(grant.presented) == 3 + 1 + 2
-
-
-async def test_p05_without_a_refresh_token_there_is_nothing_to_spend() -> None:
-    grant = TimedGrant(script=[OSError("reset")] * 50, unattended=True)
-    policy = RefreshPolicy(attempts=6, timeout=100)
-    async with open_session(grant, store=grant.store, base_url=URL, policy=policy) as session:
-        await fail_to_refresh(session)
-    assert grant.presented == [None] * 6
 
 
 @pytest.mark.parametrize(

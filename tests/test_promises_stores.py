@@ -9,7 +9,7 @@ import trio
 import trioauth
 from trioauth import RefreshPolicy, StoreError
 
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, OwnedGrant, ShieldedGrant, first_tokens
 from .sessions import opened
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -17,26 +17,6 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 OURS = "https://id.test/token notes"
 THEIRS = "https://elsewhere.test/token mail"
-
-
-@attrs.define
-class OwnedGrant(FakeGrant):
-    """A grant that says whose tokens it renews."""
-
-    owner: str = OURS
-
-
-@attrs.define
-class ShieldedGrant(FakeGrant):
-    """A grant that can't be cancelled, as one in a thread."""
-
-    async def __call__(
-        self, tokens: trioauth.Tokens | None, endpoint: trioauth.TokenEndpoint
-    ) -> trioauth.Tokens:
-        with trio.CancelScope(shield=True) as scope:
-            renewed = await FakeGrant.__call__(self, tokens, endpoint)
-        assert not scope.cancelled_caught
-        return renewed
 
 
 async def test_p15_a_record_that_another_client_puts_there_meanwhile_is_not_used_either() -> None:

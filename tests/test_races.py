@@ -25,7 +25,7 @@ from trioauth import (
     events,
 )
 
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, RevokingGrant, first_tokens
 from .sessions import log_in_unkept, only, opened
 
 if TYPE_CHECKING:
@@ -378,13 +378,8 @@ async def test_a_log_out_that_was_saved_in_spite_of_an_error_does_not_end_the_ne
         assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
 
 
-class SlowToRevoke(FakeGrant):
-    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
-        await trio.sleep(2)
-
-
 async def test_a_log_out_that_is_still_revoking_does_not_end_the_next_login() -> None:
-    async with opened(SlowToRevoke()) as session:
+    async with opened(RevokingGrant(revoking_takes=2)) as session:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session.log_out)
             await trio.sleep(1)

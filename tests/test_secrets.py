@@ -125,6 +125,7 @@ def test_p17_of_a_foreign_exception_only_its_class_and_line_are_said(error: Base
 )
 def test_what_the_interpreter_and_we_say_is_said(error: BaseException, said: str) -> None:
     assert careful(error) == said
+    assert careful(None) == ""
     system = isinstance(error, OSError)
     assert system_words(error) == (said.partition(": ")[2] if system else "")
 

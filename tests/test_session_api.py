@@ -547,13 +547,6 @@ async def test_a_block_that_is_cancelled_at_its_end_leaves_nothing_but_the_cance
             session.token_nowait()
 
 
-@pytest.mark.parametrize("seconds", [True, "1", None])
-async def test_seconds_that_are_no_number_are_refused_by_name(seconds: Any) -> None:
-    async with opened() as session:
-        with pytest.raises(TypeError, match="^valid_for must be seconds"):
-            await session.token(seconds)
-
-
 async def test_a_human_may_log_in_where_the_grant_needs_none() -> None:
     async def ask(_: object) -> Tokens:
         return Tokens("access-7")

@@ -24,7 +24,7 @@ from trioauth import (
 )
 
 from .both import FakeApi
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, RevokingGrant, first_tokens
 from .sessions import down, only, opened
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -175,53 +175,33 @@ async def test_log_out_acts_before_its_first_checkpoint() -> None:
 
 @pytest.mark.parametrize("revoke", [True, False])
 async def test_revocation_is_a_matter_of_choice(revoke: bool) -> None:
-    calls: list[Tokens] = []
-
-    class Revoking(FakeGrant):
-        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
-            calls.append(tokens)
-
-    async with opened(Revoking()) as session:
+    grant = RevokingGrant()
+    async with opened(grant) as session:
         await session.log_out(revoke=revoke)
         await session.log_out(revoke=revoke)
-    assert calls == ([first_tokens()] if revoke else [])
+    assert grant.revoked == ([first_tokens()] if revoke else [])
 
 
 async def test_a_revocation_that_fails_is_told_and_no_error() -> None:
-    class Revoking(FakeGrant):
-        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
-            raise OSError("503")
-
     told: list[events.Event] = []
-    async with opened(Revoking(), observers=[told.append]) as session:
+    grant = RevokingGrant(fail_revoke=OSError("503"))
+    async with opened(grant, observers=[told.append]) as session:
         await session.log_out()
     assert told[-1] == events.NotRevoked(time=0, error="OSError")
     assert only(events.Revoked, told) == []
 
 
 async def test_a_server_without_revocation_is_not_told_to_have_revoked() -> None:
-    class Revoking(FakeGrant):
-        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> bool:
-            return False
-
     told: list[events.Event] = []
-    async with opened(Revoking(), observers=[told.append]) as session:
+    async with opened(RevokingGrant(can_revoke=False), observers=[told.append]) as session:
         await session.log_out()
     assert only(events.Revoked, told) == only(events.NotRevoked, told) == []
 
 
-@pytest.mark.parametrize(
-    ("moment", "revoked"), [(0.25, "refresh-1"), (1.5, "refresh-1")], ids=["asking", "saving"]
-)
-async def test_log_out_during_a_refresh_revokes_what_it_brings(moment: float, revoked: str) -> None:
-    calls: list[str | None] = []
-
-    class Revoking(FakeGrant):
-        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
-            calls.append(tokens.refresh_token)
-
-    store = FakeStore()
-    async with opened(Revoking(), store=store) as session:
+@pytest.mark.parametrize("moment", [0.25, 1.5], ids=["asking", "saving"])
+async def test_log_out_during_a_refresh_revokes_what_it_brings(moment: float) -> None:
+    grant, store = RevokingGrant(), FakeStore()
+    async with opened(grant, store=store) as session:
         session._flights.take_off("asked_for")
         await trio.sleep(0.1)
         store.latency = 2
@@ -230,7 +210,7 @@ async def test_log_out_during_a_refresh_revokes_what_it_brings(moment: float, re
         assert session.state == LoggedOut("asked")
         assert store.record is not None
         assert store.record.tokens is None
-    assert calls == [revoked]
+    assert [tokens.refresh_token for tokens in grant.revoked] == ["refresh-1"]
 
 
 async def test_after_a_log_out_a_flight_does_not_ask_the_server_any_more() -> None:
@@ -304,14 +284,8 @@ async def test_log_out_without_a_login_does_nothing() -> None:
 
 
 async def test_tokens_of_an_unattended_login_that_was_overtaken_by_a_log_out_are_not_used() -> None:
-    calls: list[str] = []
-
-    class Revoking(FakeGrant):
-        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
-            calls.append(tokens.access_token)
-
-    store = FakeStore()
-    async with opened(Revoking(unattended=True), store=store, tokens=None) as session:
+    grant, store = RevokingGrant(unattended=True), FakeStore()
+    async with opened(grant, store=store, tokens=None) as session:
         async with trio.open_nursery() as nursery:
 
             async def wait() -> None:
@@ -324,7 +298,7 @@ async def test_tokens_of_an_unattended_login_that_was_overtaken_by_a_log_out_are
         await trio.sleep(10)
         assert session.state == LoggedOut("asked")
         assert store.record is None or store.record.tokens is None
-    assert calls == ["access-1"]
+    assert [tokens.access_token for tokens in grant.revoked] == ["access-1"]
 
 
 @pytest.mark.parametrize(

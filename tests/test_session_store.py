@@ -24,7 +24,7 @@ from trioauth import (
 )
 from trioauth._core.vault import Vault
 
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, RevokingGrant, first_tokens
 from .sessions import log_in_unkept, only, opened
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -413,18 +413,12 @@ async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_mean
 
 
 async def test_a_log_out_revokes_what_others_have_refreshed_meanwhile() -> None:
-    revoked: list[Tokens] = []
-
-    class Grant(FakeGrant):
-        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
-            revoked.append(tokens)
-
-    store = FakeStore()
-    async with opened(Grant(), store=store) as session:
+    grant, store = RevokingGrant(), FakeStore()
+    async with opened(grant, store=store) as session:
         assert store.record is not None
         store.record = Record(9, Tokens("theirs", "x"), login=store.record.login)
         await session.log_out()
-    assert revoked == [Tokens("theirs", "x")]
+    assert grant.revoked == [Tokens("theirs", "x")]
 
 
 async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_later() -> None:
