@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trioauth import Record, RefreshPolicy, Tokens, events, open_session
 from trioauth._http.auth import Flow
 
-from .api import URL, FakeApi, open_api
+from .both import API, FakeApi, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import opened
 
@@ -260,7 +260,7 @@ async def test_p09_a_flow_that_is_dropped_at_a_yield_leaves_nothing_behind(
 ) -> None:
     grant = FakeGrant()
     async with opened(grant) as session:
-        request = library.Request("GET", f"{URL}/notes")
+        request = library.Request("GET", f"{API}/notes")
         flow = Flow(session._signer, request, library)
         await anext(flow)
         if yields == 2:
@@ -283,7 +283,7 @@ async def test_p09_no_scope_and_no_nursery_is_open_while_a_request_is_out(
 ) -> None:
     """Trio would not let us leave our scope around a step while one from inside it is open."""
     async with opened(tokens=first_tokens(0)) as session:
-        request = library.Request("GET", f"{URL}/notes")
+        request = library.Request("GET", f"{API}/notes")
         flow = Flow(session._signer, request, library)
         with trio.CancelScope():
             await anext(flow)

@@ -26,7 +26,7 @@ from trioauth import (
     open_session,
 )
 
-from .both import API, FakeApi
+from .both import API, FakeApi, no_token
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import opened
 
@@ -271,7 +271,7 @@ async def test_p13_a_redirect_of_an_ended_login_gets_no_cookie_of_the_next() -> 
 async def test_p11_a_401_that_arrives_after_the_login_ended_raises_logged_out(
     library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(), FakeApi(latency=5, refuses_all=True)
+    grant, api = FakeGrant(), FakeApi(no_token, latency=5)
     errors: list[BaseException] = []
     async with opened(grant) as session:
         async with api.client(session, library) as client, trio.open_nursery() as nursery:
@@ -288,7 +288,7 @@ async def test_p11_so_does_one_whose_body_can_not_be_sent_again(library: ModuleT
     async def body() -> AsyncGenerator[bytes, None]:  # noqa: ASYNC900  # httpx's way
         yield b"once"
 
-    api = FakeApi(latency=5, refuses_all=True)
+    api = FakeApi(no_token, latency=5)
     errors: list[BaseException] = []
     async with opened() as session:
 

@@ -26,7 +26,7 @@ from trioauth import (
     Tokens,
 )
 
-from .api import FakeApi, open_api
+from .both import FakeApi, all_but, no_token, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import opened
 
@@ -38,16 +38,6 @@ if TYPE_CHECKING:
     from trioauth import Session
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
-
-
-def all_but(*refused: str) -> Callable[[str], bool]:
-    """Accept all tokens but these."""
-    return lambda token: token not in refused
-
-
-def nobody(_: str) -> bool:
-    """Accept no token whatsoever."""
-    return False
 
 
 # --- P1: at most one refresh per generation ------------------------------------------------
@@ -441,7 +431,7 @@ async def test_p03_what_is_reported_from_outside_holds_for_the_next_request() ->
 
 
 async def test_p04_a_401_on_a_token_just_renewed_goes_to_the_caller(library: ModuleType) -> None:
-    grant, api = FakeGrant(), FakeApi(nobody)
+    grant, api = FakeGrant(), FakeApi(no_token)
     async with open_api(library, grant, api) as (session, http):
         response = await http.get("/notes")
         assert response.status_code == 401
@@ -457,7 +447,7 @@ async def test_p04_a_401_on_a_token_just_renewed_goes_to_the_caller(library: Mod
 async def test_p04_a_request_that_waited_for_its_first_token_may_be_sent_again_once(
     library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(), FakeApi(nobody)
+    grant, api = FakeGrant(), FakeApi(no_token)
     async with open_api(library, grant, api, tokens=first_tokens(0)) as (_, http):
         response = await http.get("/notes")
         assert response.extensions["trioauth"].not_resent == "again"
@@ -469,7 +459,7 @@ async def test_p04_a_request_that_waited_for_its_first_token_may_be_sent_again_o
 async def test_p04_an_api_that_refuses_every_token_causes_a_bounded_number_of_refreshes(
     library: ModuleType, max_futile: int
 ) -> None:
-    grant, api = FakeGrant(), FakeApi(nobody)
+    grant, api = FakeGrant(), FakeApi(no_token)
     policy = RefreshPolicy(max_futile=max_futile)
     async with open_api(library, grant, api, policy=policy) as (_, http):
         for _ in range(50):
@@ -486,7 +476,7 @@ async def test_p04_an_api_that_refuses_every_token_causes_a_bounded_number_of_re
 async def test_p04_a_storm_on_an_api_that_refuses_every_token_is_bounded_too(
     library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(), FakeApi(nobody, latency=0.1)
+    grant, api = FakeGrant(), FakeApi(no_token, latency=0.1)
     async with open_api(library, grant, api) as (_, http):
 
         async def ask_often() -> None:
@@ -528,7 +518,7 @@ async def test_p04_a_path_that_refuses_every_token_does_not_cause_a_refresh_a_re
 
 
 async def test_p04_refreshing_is_tried_again_when_the_api_recovers(library: ModuleType) -> None:
-    grant, api = FakeGrant(), FakeApi(nobody)
+    grant, api = FakeGrant(), FakeApi(no_token)
     async with open_api(library, grant, api) as (_, http):
         for _ in range(5):
             await http.get("/notes")

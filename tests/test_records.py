@@ -29,7 +29,7 @@ from trioauth import (
 from trioauth._core.flight import Login
 from trioauth._core.vault import Vault
 
-from .api import URL, FakeApi
+from .both import API, FakeApi
 from .fakes import FakeGrant, FakeStore, OwnedGrant, ProbedStore, first_tokens
 from .sessions import only, opened
 
@@ -372,7 +372,7 @@ async def test_p04_a_refused_token_is_renewed_if_its_machine_s_clock_is_a_day_of
     async def answer(request: Any) -> Any:
         return await api(request)
 
-    async with opened(store=store, base_url=URL, transport=httpx.MockTransport(answer)) as session:
+    async with opened(store=store, base_url=API, transport=httpx.MockTransport(answer)) as session:
         assert store.record is not None
         store.record = attrs.evolve(
             store.record,

@@ -17,7 +17,7 @@ from trio.testing import MockClock
 from trioauth import GrantRefusedError, LoggedIn, LoggedOut, LoggedOutError, events
 from trioauth.testing._scheduler import seeded
 
-from .api import LIBRARIES, FakeApi, open_api
+from .both import LIBRARIES, FakeApi, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .fuzzing import examples
 from .sessions import down, only, opened

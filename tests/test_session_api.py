@@ -337,7 +337,7 @@ async def test_wait_logged_out_sees_the_end_even_if_the_next_login_is_there_alre
 
 
 async def test_statistics_tell_what_goes_on() -> None:
-    api = FakeApi()
+    api = FakeApi(latency=0.01)
     grant = FakeGrant(lifetime=100)
     async with opened(
         grant, tokens=first_tokens(50), transport=httpx.MockTransport(api)

@@ -27,6 +27,8 @@ from trioauth.stores import FileStore, MemoryStore, _disk
 from trioauth.stores._contract import Record
 from trioauth.stores._file import _Desk
 
+from .files import NEW, OLD, check_locked, check_unlocked, fail, put
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from types import ModuleType
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
 AnyStore = MemoryStore | FileStore
 
 SECRET = "s3cr3t-canary"
-OLD = Record(1, Tokens("old-access", "old-refresh", 60.0), login="me", expires_at_unix=1e9)
-NEW = Record(2, Tokens("new-access", "new-refresh", 60.0), login="me", expires_at_unix=2e9)
 
 
 @pytest.fixture
@@ -46,18 +46,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(params=["memory", "file"])
 def store(request: pytest.FixtureRequest, path: Path) -> AnyStore:
     return MemoryStore() if request.param == "memory" else FileStore(path)
-
-
-async def put(store: AnyStore, record: Record, *, expected: int = 0) -> None:
-    async with store.lock():
-        await store.save(record, expected=expected)
-
-
-async def check_unlocked(store: AnyStore) -> None:
-    """Anybody else can have the lock, soon at least: a thread may still be on its way out."""
-    with trio.fail_after(5):
-        async with store.lock():
-            pass
 
 
 def leftovers(path: Path) -> list[str]:
@@ -518,13 +506,6 @@ async def test_64_kb_of_token_are_fine(path: Path) -> None:
 # --- FileStore: when the disk fails -----------------------------------------------------------
 
 
-def fail(number: int) -> Callable[..., Any]:
-    def raise_error(*args: object, **kwargs: object) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    return raise_error
-
-
 @pytest.mark.parametrize("step", ["write", "fsync", "replace", "close"])
 @pytest.mark.parametrize(
     ("number", "remedy"),
@@ -758,13 +739,6 @@ async def cancel_when_begun(stall: Stall, function: Callable[[], Awaitable[objec
         with trio.fail_after(5):
             await function()
             raise AssertionError("it did not hang")
-
-
-async def check_locked(store: AnyStore) -> None:
-    with trio.move_on_after(0.1) as scope:
-        async with store.lock():
-            raise AssertionError("got a lock that was taken")
-    assert scope.cancelled_caught
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace", "open"])

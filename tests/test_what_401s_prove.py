@@ -15,9 +15,7 @@ import trio
 from trioauth import Authentication, Record, RefreshPolicy, Tokens
 from trioauth._http.refusal import LONGEST_REFUSAL, read_refusal
 
-from .api import FakeApi, open_api
-from .both import API, FOREIGN, token_of
-from .both import FakeApi as PlainApi
+from .both import API, FOREIGN, FakeApi, all_but, no_token, open_api, token_of
 from .fakes import FakeGrant, FakeStore
 from .sessions import opened
 
@@ -32,11 +30,6 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 ERRORS = (httpx.HTTPError, httpx2.HTTPError)
 
 
-def nothing(_: str) -> bool:
-    """Accept no token whatsoever."""
-    return False
-
-
 async def body() -> AsyncIterator[bytes]:
     yield b"once"
 
@@ -47,7 +40,7 @@ async def body() -> AsyncIterator[bytes]:
 async def test_p04_a_hundred_one_shot_bodies_that_are_refused_cause_few_refreshes(
     library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(), FakeApi(nothing)
+    grant, api = FakeGrant(), FakeApi(no_token)
     async with open_api(library, grant, api) as (_, http):
         for _ in range(100):
             response = await http.post("/upload", content=body())
@@ -61,7 +54,7 @@ async def test_p04_a_hundred_one_shot_bodies_that_are_refused_cause_few_refreshe
 async def test_p04_callers_that_give_up_after_a_401_cause_few_refreshes(
     library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(latency=0.1), FakeApi(nothing, latency=1)
+    grant, api = FakeGrant(latency=0.1), FakeApi(no_token, latency=1)
     async with open_api(library, grant, api) as (_, http):
         for _ in range(100):
             with trio.move_on_after(1.5):
@@ -81,7 +74,7 @@ async def test_p04_second_sendings_that_break_have_not_shown_that_a_refresh_help
             raise library.ReadError("reset")
         return library.Response(401)
 
-    grant, api = FakeGrant(latency=0.1), PlainApi(answer=answer)
+    grant, api = FakeGrant(latency=0.1), FakeApi(answer=answer)
     async with opened(grant) as session, api.client(session, library) as http:
         for _ in range(40):
             with contextlib.suppress(*ERRORS):
@@ -103,7 +96,7 @@ async def test_p04_an_answer_of_what_stands_before_the_api_shows_nothing(
         # A second sending is answered with the status, the next request is refused.
         return library.Response(status if new and len(tokens) > 1 else 401)
 
-    grant, api = FakeGrant(latency=0.1), PlainApi(answer=answer)
+    grant, api = FakeGrant(latency=0.1), FakeApi(answer=answer)
     async with opened(grant) as session, api.client(session, library) as http:
         for _ in range(40):
             await http.get("/")
@@ -131,7 +124,7 @@ async def test_p04_a_query_that_is_refused_beside_one_that_is_not_is_bounded_too
     def answer(request: Any) -> Any:
         return library.Response(401 if b"bad" in request.url.query else 200)
 
-    grant, api = FakeGrant(), PlainApi(answer=answer, latency=0.1)
+    grant, api = FakeGrant(), FakeApi(answer=answer, latency=0.1)
     async with opened(grant) as session, api.client(session, library) as http:
 
         async def ask(query: str, pause: float) -> None:
@@ -152,7 +145,7 @@ async def test_p04_a_new_path_in_each_request_does_not_make_a_refresh_each(
     def answer(request: Any) -> Any:
         return library.Response(200 if request.url.path == "/good" else 401)
 
-    grant, api = FakeGrant(latency=0.1), PlainApi(answer=answer)
+    grant, api = FakeGrant(latency=0.1), FakeApi(answer=answer)
     async with opened(grant) as session, api.client(session, library) as http:
         for number in range(500):
             assert (await http.get(f"/item/{number}")).status_code == 401
@@ -188,7 +181,7 @@ async def test_p04_reports_in_a_reconnect_loop_cause_few_refreshes() -> None:
 async def test_p04_a_crowd_at_many_paths_causes_one_refresh_and_leaves_nothing_behind(
     library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(), FakeApi(lambda token: token != "access-0", latency=0.5)  # noqa: S105
+    grant, api = FakeGrant(), FakeApi(all_but("access-0"), latency=0.5)
     async with open_api(library, grant, api) as (session, http):
         async with trio.open_nursery() as nursery:
             for number in range(1000):
@@ -215,7 +208,7 @@ async def test_p04_a_day_of_401s_never_ends_in_an_overflow() -> None:
 async def test_p04_one_capped_pause_after_the_api_is_mended_all_is_well(
     library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(lifetime=None), FakeApi(nothing)
+    grant, api = FakeGrant(lifetime=None), FakeApi(no_token)
     async with open_api(library, grant, api) as (session, http):
         for _ in range(12 * 60):
             await http.get("/notes")
@@ -256,7 +249,7 @@ async def test_p04_a_download_that_ends_at_another_origin_shows_that_a_refresh_h
             return library.Response(302, headers={"Location": f"{FOREIGN}/file"})
         return library.Response(200, text="file")
 
-    grant, api = FakeGrant(), PlainApi(answer=answer)
+    grant, api = FakeGrant(), FakeApi(answer=answer)
     async with opened(grant) as session:
         async with api.client(session, library, follow_redirects=True) as http:
             for _ in range(10):
@@ -286,7 +279,7 @@ async def test_p04_an_answer_to_a_header_of_somebody_else_shows_nothing() -> Non
         if theirs:
             request.headers["Authorization"] = theirs[0]
 
-    api = PlainApi(refused={"access-0"})
+    api = FakeApi(refused={"access-0"})
     async with opened(FakeGrant()) as session:
         async with api.client(session, httpx, event_hooks={"request": [hook]}) as http:
             with trio.move_on_after(0.5):
@@ -316,7 +309,7 @@ async def test_p04_a_refused_token_that_was_adopted_is_refreshed_once_more(
 
 
 async def test_p04_a_third_sending_is_the_last(library: ModuleType) -> None:
-    grant, store, api = FakeGrant(), FakeStore(), FakeApi(nothing)
+    grant, store, api = FakeGrant(), FakeStore(), FakeApi(no_token)
     async with open_api(library, grant, api, store=store) as (_, http):
         assert store.record is not None
         tokens = Tokens("access-theirs", "refresh-theirs", 3600)
@@ -366,7 +359,7 @@ async def test_p04_a_request_that_begins_just_after_a_refresh_settles_before_it_
         response = await http.get("/notes")
         assert response.extensions["trioauth"] == Authentication(4, attempts=3)
         # What can't be sent again can't wait either.
-        api.accepts = nothing
+        api.accepts = no_token
         response = await http.post("/upload", content=body())
         assert response.extensions["trioauth"].not_resent == "body"
 
@@ -386,7 +379,7 @@ async def test_a_401_to_a_signed_request_is_refreshed_whatever_scheme_it_names(
             return library.Response(401, headers={"WWW-Authenticate": challenge})
         return None
 
-    api = PlainApi(answer=answer)
+    api = FakeApi(answer=answer)
     async with opened() as session, api.client(session, library) as http:
         assert (await http.get("/")).status_code == 200
 
@@ -399,7 +392,7 @@ async def test_a_401_that_a_refresh_cant_cure_says_so(library: ModuleType, error
     def answer(_: Any) -> Any:
         return library.Response(401, headers={"WWW-Authenticate": f'Bearer error="{error}"'})
 
-    grant, api = FakeGrant(), PlainApi(answer=answer)
+    grant, api = FakeGrant(), FakeApi(answer=answer)
     async with opened(grant) as session, api.client(session, library) as http:
         response = await http.get("/")
         assert response.extensions["trioauth"] == Authentication(1, not_resent="step_up")
@@ -409,7 +402,7 @@ async def test_a_401_that_a_refresh_cant_cure_says_so(library: ModuleType, error
 async def test_a_401_that_is_rejected_does_not_take_for_a_refusal_says_policy(
     library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(), PlainApi(refuses_all=True)
+    grant, api = FakeGrant(), FakeApi(no_token)
     async with opened(grant, is_rejected=lambda _: False) as session:
         async with api.client(session, library) as http:
             response = await http.get("/")
@@ -420,7 +413,7 @@ async def test_a_401_that_is_rejected_does_not_take_for_a_refusal_says_policy(
 async def test_is_rejected_may_answer_with_anything_that_is_true_or_false(
     library: ModuleType,
 ) -> None:
-    api = PlainApi(refused={"access-0"})
+    api = FakeApi(refused={"access-0"})
     async with opened(is_rejected=lambda response: response.status_code // 401) as session:
         async with api.client(session, library) as http:
             assert (await http.get("/")).extensions["trioauth"] == Authentication(2, 2)
@@ -435,7 +428,7 @@ async def test_a_redirect_to_another_listed_origin_arrives_unsigned_and_says_not
             return library.Response(302, headers={"Location": f"{FOREIGN}/"})
         return library.Response(200 if token_of(request) else 401)
 
-    grant, api = FakeGrant(), PlainApi(answer=answer)
+    grant, api = FakeGrant(), FakeApi(answer=answer)
     async with opened(grant, origins=[FOREIGN]) as session:
         async with api.client(session, library, follow_redirects=True) as http:
             response = await http.get("/")
@@ -468,7 +461,7 @@ class _Later:
 async def test_is_rejected_that_returns_an_awaitable_is_one_clear_error(
     library: ModuleType, promise: Any
 ) -> None:
-    grant, api = FakeGrant(), PlainApi()
+    grant, api = FakeGrant(), FakeApi()
     async with opened(grant, is_rejected=lambda response: promise(response)) as session:  # noqa: PLW0108  # not async itself
         async with api.client(session, library) as http:
             with pytest.raises(TypeError, match="^is_rejected must say True or False at once"):

@@ -10,8 +10,7 @@ import trio
 
 from trioauth import LoggedOutError, Record, RefreshUnavailableError, Tokens
 
-from .both import API, FOREIGN
-from .both import FakeApi as PlainApi
+from .both import API, FOREIGN, FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import down, opened
 
@@ -42,7 +41,7 @@ def built(session: Session, library: ModuleType, method: str = "GET", **options:
 async def test_p13_a_request_that_was_built_before_its_login_ended_is_never_sent(
     library: ModuleType, end: str
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened() as session, api.client(session, library) as http:
         request = built(session, library, "POST", content=b"alice's")
         if end == "log_out":
@@ -59,7 +58,7 @@ async def test_p13_a_request_that_was_built_before_its_login_ended_is_never_sent
 async def test_p13_a_loop_that_sends_such_a_request_hears_that_it_is_cancelled(
     library: ModuleType,
 ) -> None:
-    async with opened() as session, PlainApi().client(session, library) as http:
+    async with opened() as session, FakeApi().client(session, library) as http:
         request = built(session, library)
         await session.log_in(BOB)
         with trio.CancelScope() as scope:
@@ -71,7 +70,7 @@ async def test_p13_a_loop_that_sends_such_a_request_hears_that_it_is_cancelled(
 async def test_p13_a_request_that_was_built_without_a_login_is_not_of_one_that_began_since(
     library: ModuleType,
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened(tokens=None) as session, api.client(session, library) as http:
         request = built(session, library)
         await session.log_in(BOB)
@@ -82,7 +81,7 @@ async def test_p13_a_request_that_was_built_without_a_login_is_not_of_one_that_b
 
 
 async def test_p13_it_may_use_a_login_that_needs_no_human(library: ModuleType) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened(FakeGrant(unattended=True), tokens=None) as session:
         async with api.client(session, library) as http:
             early, late = built(session, library), built(session, library)
@@ -97,7 +96,7 @@ async def test_p13_an_attached_client_s_request_is_of_the_login_that_there_is_wh
     library: ModuleType,
 ) -> None:
     mine: dict[str, Any] = {"mine": 1}
-    api = PlainApi()
+    api = FakeApi()
     seen: list[Any] = []
     api.answer = lambda request: seen.append(request.extensions.get(LOGIN))
     async with opened() as session, api.client(session, library) as http:
@@ -116,7 +115,7 @@ async def test_p13_an_attached_client_s_request_is_of_the_login_that_there_is_wh
 async def test_p13_a_request_that_could_not_be_signed_is_not_marked_for_good(
     library: ModuleType,
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     grant = FakeGrant(script=[down()] * 4)
     async with opened(grant, tokens=first_tokens(0)) as session:
         async with api.client(session, library) as http:
@@ -130,7 +129,7 @@ async def test_p13_a_request_that_could_not_be_signed_is_not_marked_for_good(
 async def test_p13_a_request_that_another_session_has_built_is_one_clear_error(
     library: ModuleType,
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened() as alice, opened(tokens=BOB) as bob, api.client(bob, library) as http:
         request = built(alice, library)
         with pytest.raises(RuntimeError, match="built by another session"):
@@ -139,7 +138,7 @@ async def test_p13_a_request_that_another_session_has_built_is_one_clear_error(
 
 
 async def test_p13_a_request_of_a_session_that_was_closed_says_so() -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened() as session:
         http = api.client(session, httpx)
         request = built(session, httpx)
@@ -155,7 +154,7 @@ async def test_p13_a_request_of_a_session_that_was_closed_says_so() -> None:
 async def test_p13_a_request_built_without_a_login_may_use_what_it_adopts_from_the_store(
     library: ModuleType,
 ) -> None:
-    api, store = PlainApi(), FakeStore()
+    api, store = FakeApi(), FakeStore()
     grant = FakeGrant(unattended=True)
     async with opened(grant, tokens=None, store=store) as session:
         async with api.client(session, library) as http:
@@ -177,7 +176,7 @@ def headers_left(response: Any) -> list[str]:
 
 
 async def test_p15_a_request_that_was_sent_keeps_no_token(library: ModuleType) -> None:
-    api = PlainApi(refused={"access-0"})
+    api = FakeApi(refused={"access-0"})
     async with opened() as session, api.client(session, library) as http:
         request = http.build_request("GET", "/", headers={"X-Mine": "kept"})
         response = await http.send(request)
@@ -206,7 +205,7 @@ async def test_p15_neither_do_the_requests_that_redirects_led_to(
             case _:
                 return library.Response(401 if len(sent) == 3 and refused else 200)
 
-    api = PlainApi(answer=answer)
+    api = FakeApi(answer=answer)
     async with opened() as session:
         async with api.client(session, library, follow_redirects=True) as http:
             response = await http.post("/pay", content=b"10 EUR")
@@ -228,7 +227,7 @@ async def test_p15_neither_does_the_next_request_of_a_redirect_that_is_not_follo
             return library.Response(302, headers={"Location": "/next"})
         return None
 
-    api = PlainApi(answer=answer)
+    api = FakeApi(answer=answer)
     async with opened() as session, api.client(session, library) as http:
         for path in ("/", "/away"):
             response = await http.get(path)
@@ -246,7 +245,7 @@ async def test_p15_a_request_that_failed_or_was_cancelled_keeps_no_token_either(
             raise library.ReadError("reset")
         return None
 
-    api = PlainApi(answer=answer, latency=5)
+    api = FakeApi(answer=answer, latency=5)
     async with opened() as session:
         async with api.client(session, library) as http:
             request = http.build_request("GET", "/broken")
@@ -270,7 +269,7 @@ async def test_p15_a_header_that_an_event_hook_takes_away_or_sets_is_its_own_bus
         if request.url.path == "/next":
             request.headers["Authorization"] = "Other xyz"
 
-    api = PlainApi()
+    api = FakeApi()
     api.answer = lambda request: (
         library.Response(302, headers={"Location": "/next"}) if request.url.path == "/" else None
     )
@@ -287,7 +286,7 @@ async def test_p15_a_header_that_an_event_hook_takes_away_or_sets_is_its_own_bus
 async def test_p15_a_request_that_two_tasks_send_at_once_is_signed_for_both(
     library: ModuleType,
 ) -> None:
-    api = PlainApi(latency=1)
+    api = FakeApi(latency=1)
 
     async def hook(_: Any) -> None:
         # Between signing and sending: the first one is done when the last one is sent.
@@ -310,7 +309,7 @@ async def test_p15_a_request_that_two_tasks_send_at_once_is_signed_for_both(
 async def test_p22_a_client_that_another_open_session_signs_is_one_clear_error(
     library: ModuleType,
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened(tokens=BOB) as bob:
         async with opened() as alice:
             http = api.client(alice, library)
