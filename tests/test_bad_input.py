@@ -35,9 +35,12 @@ from trioauth import (
 
 from .both import API, LIBRARIES
 from .fakes import FakeGrant, FakeStore, first_tokens
+from .sessions import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 async def fails_to_open(*arguments: Any, **options: Any) -> Exception:
@@ -267,10 +270,8 @@ def test_a_session_has_no_constructor_and_says_what_to_use() -> None:
             session(*arguments)
 
 
-async def test_what_is_attached_has_to_be_an_asynchronous_client(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with open_session(FakeGrant(), tokens=first_tokens(), origins=[API]) as session:
+async def test_what_is_attached_has_to_be_an_asynchronous_client() -> None:
+    async with opened() as session:
         for client in (None, "client", object(), httpx.AsyncClient, session):
             nothing: Any = client
             with pytest.raises(TypeError, match=r"httpx\.AsyncClient.*httpx2\.AsyncClient"):
@@ -283,10 +284,8 @@ async def test_what_is_attached_has_to_be_an_asynchronous_client(
 
 
 @pytest.mark.parametrize("valid_for", [math.nan, "60", True, None], ids=repr)
-async def test_token_for_a_time_that_makes_no_sense(
-    valid_for: Any, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_session(FakeGrant(), tokens=first_tokens(), origins=[API]) as session:
+async def test_token_for_a_time_that_makes_no_sense(valid_for: Any) -> None:
+    async with opened() as session:
         with pytest.raises((TypeError, ValueError), match="^valid_for must be .*seconds"):
             await session.token(valid_for)
 
@@ -297,13 +296,11 @@ async def test_token_for_a_time_that_makes_no_sense(
 @pytest.mark.parametrize(
     "answer", [None, "at-canary-1", {"access_token": "at-canary-1"}, ("at-canary-1", "rt-canary-1")]
 )
-async def test_a_grant_that_returns_something_else_than_tokens(
-    answer: Any, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_grant_that_returns_something_else_than_tokens(answer: Any) -> None:
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Any:
         return answer
 
-    async with open_session(grant, tokens=first_tokens(70), origins=[API]) as session:
+    async with opened(grant, tokens=first_tokens(70)) as session:
         async with session.open_nursery():
             session.reject(1)
             with pytest.raises(RefreshUnavailableError, match=r"must return trioauth\.Tokens") as i:
@@ -313,12 +310,12 @@ async def test_a_grant_that_returns_something_else_than_tokens(
             assert session.generation == 1
 
 
-async def test_a_grant_that_is_no_async_function(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_grant_that_is_no_async_function() -> None:
     def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Any:
         return first_tokens()
 
     careless: Any = grant
-    async with open_session(careless, tokens=first_tokens(), origins=[API]) as session:
+    async with opened(careless) as session:
         with pytest.raises(RefreshUnavailableError) as info:
             await session.refresh()
         assert isinstance(info.value.__cause__, TypeError)
@@ -353,13 +350,11 @@ def test_a_session_on_asyncio_says_that_it_needs_trio() -> None:
 
 
 @pytest.mark.parametrize("tokens", ["at-canary-1", 5, {"access_token": "at-canary-1"}])
-async def test_log_in_with_something_else_than_tokens(
-    tokens: Any, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_log_in_with_something_else_than_tokens(tokens: Any) -> None:
     async def obtain(endpoint: TokenEndpoint) -> Any:
         return tokens
 
-    async with open_session(FakeGrant(), tokens=first_tokens(), origins=[API]) as session:
+    async with opened() as session:
         async with session.open_nursery():
             for wrong in (tokens, obtain):
                 with pytest.raises(TypeError, match=r"tokens must be|must return") as info:
@@ -373,9 +368,7 @@ async def test_log_in_with_something_else_than_tokens(
 
 
 @pytest.mark.parametrize("with_tokens", [True, False])
-async def test_a_store_that_can_not_be_read_stops_the_opening(
-    with_tokens: bool, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_store_that_can_not_be_read_stops_the_opening(with_tokens: bool) -> None:
     store = FakeStore(fail_load=StoreError("tokens.json is damaged", path="tokens.json"))
     error = await fails_to_open(
         FakeGrant(), store=store, base_url=API, tokens=first_tokens() if with_tokens else None
@@ -436,9 +429,7 @@ def test_without_an_extra_the_demo_says_what_to_install(module: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-async def test_an_error_from_a_nursery_of_the_grants_own_counts_as_itself(
-    depth: int, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_an_error_from_a_nursery_of_the_grants_own_counts_as_itself(depth: int) -> None:
     async def refuse(depth: int) -> None:
         if depth == 0:
             raise GrantRefusedError("invalid_grant")
@@ -450,7 +441,7 @@ async def test_an_error_from_a_nursery_of_the_grants_own_counts_as_itself(
         await refuse(depth)
         raise AssertionError
 
-    async with open_session(grant, tokens=first_tokens(0), origins=[API]) as session:
+    async with opened(grant, tokens=first_tokens(0)) as session:
         with pytest.raises(LoggedOutError) as info:
             await session.token()
         assert isinstance(info.value.__cause__, GrantRefusedError)

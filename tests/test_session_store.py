@@ -203,17 +203,6 @@ async def test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_
     assert grant.spent_twice == []
 
 
-async def test_what_could_not_be_saved_is_saved_when_the_session_closes() -> None:
-    store = FakeStore()
-    async with opened(store=store) as session:
-        store.fail_save = OSError("disk full")
-        await session.refresh()
-        store.fail_save = None
-    assert store.record is not None
-    assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
-    assert trio.current_time() == 1
-
-
 async def test_what_could_not_be_saved_and_was_overtaken_is_dropped() -> None:
     store = FakeStore()
     async with opened(store=store) as session:

@@ -7,8 +7,6 @@ import fcntl
 import gc
 import os
 import stat
-import subprocess
-import sys
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -237,16 +235,6 @@ def test_memory_store_may_be_used_in_one_run_after_another() -> None:
     store = MemoryStore()
     trio.run(put, store, OLD)
     assert trio.run(store.load) == OLD
-
-
-def test_importing_memory_store_does_not_import_filelock() -> None:
-    code = (
-        "import sys; from trioauth.stores import MemoryStore; assert 'filelock' not in sys.modules"
-    )
-    import trioauth
-
-    root = str(Path(trioauth.__file__).parents[1])
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": root})
 
 
 def test_package_has_no_other_names() -> None:

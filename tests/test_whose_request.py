@@ -328,11 +328,3 @@ async def test_p22_neither_can_the_client_of_another_session_be_attached() -> No
     async with opened() as alice, opened(tokens=BOB) as bob:
         with pytest.raises(RuntimeError, match="signed by another session"):
             bob.attach(alice.http)
-
-
-async def test_a_report_of_a_generation_that_there_never_was_changes_nothing() -> None:
-    async with opened() as session:
-        session.reject(99)
-        session._source.reject(99)
-        assert session.statistics().rejections == 0
-        assert session.token_nowait() == "access-0"
