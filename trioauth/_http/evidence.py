@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias, final
 
 import attrs
 
+from trioauth._core.retry import LONGEST_PAUSE
 from trioauth._origins import Origin, origin_of
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ MOST_PLACES = 16
 
 SHORTEST_PAUSE = 1.0
 """The first pause is at least so many seconds long, whatever ``cooldown`` is."""
-
-LONGEST_PAUSE = 300.0
-"""No pause is longer: so many seconds after an API is mended, 401s are refreshed again."""
 
 PROBATION = 60.0
 """A token that has worked for so many seconds shows that the refresh helped."""
@@ -81,6 +79,7 @@ class Account:
         self.counted_at = now
         if self.count == policy.max_futile:
             longer = max(policy.cooldown, SHORTEST_PAUSE, 2 * self.pause)
+            # So many seconds after an API is mended, 401s are refreshed again.
             self.pause = min(longer, LONGEST_PAUSE)
 
     def has_helped(self, generation: int, now: float) -> bool:
