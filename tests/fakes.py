@@ -111,6 +111,12 @@ class FakeStore:
     locked: bool = False
     _lock: trio.Lock = attrs.field(factory=trio.Lock)
 
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens of the record, which must be there."""
+        assert self.record is not None
+        return self.record.tokens
+
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
         async with self._lock:

@@ -204,9 +204,8 @@ def test_cancelling_a_log_in_anywhere_leaves_the_old_login_or_the_new_one_and_th
                 await trio.testing.wait_all_tasks_blocked(0.01)
                 nursery.start_soon(session.log_in, person)
             assert session.token_nowait().startswith("person-")
-            assert store.record is not None
-            assert store.record.tokens is not None
-            assert store.record.tokens.access_token == session.token_nowait()
+            assert store.tokens is not None
+            assert store.tokens.access_token == session.token_nowait()
             assert session.statistics().saved
 
     assert len(every_checkpoint(scenario, seeds=[0]).points) > 8
@@ -292,8 +291,7 @@ async def test_tokens_that_could_not_be_kept_are_an_error_and_the_login_lasts_as
         setattr(store, f"fail_{place}", None)
         await trio.sleep(6)
         assert session.statistics().saved
-    assert store.record is not None
-    assert store.record.tokens == Tokens("access-5", "refresh-5", 3600)
+    assert store.tokens == Tokens("access-5", "refresh-5", 3600)
 
 
 async def test_a_login_that_the_store_takes_too_long_over_is_an_error_at_the_deadline() -> None:
@@ -447,8 +445,7 @@ async def test_a_log_out_during_a_late_log_in_ends_it_like_any_other() -> None:
         assert only(events.NotSaved, told)
         await trio.sleep(60)
         assert session.statistics().saved
-    assert store.record is not None
-    assert store.record.tokens is None
+    assert store.tokens is None
 
 
 # --- logged_in, wait_logged_in, at_unix --------------------------------------------------
@@ -602,8 +599,7 @@ async def test_p11_a_look_never_brings_back_a_login_that_was_ended_here() -> Non
             await trio.sleep(0.5)
             await session.log_out()
         assert not session.logged_in
-    assert store.record is not None
-    assert store.record.tokens is None
+    assert store.tokens is None
 
 
 async def test_p11_nor_one_whose_end_could_not_be_saved_yet() -> None:

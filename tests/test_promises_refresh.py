@@ -131,24 +131,6 @@ async def test_p01_all_who_want_a_newer_token_join_one_flight(library: ModuleTyp
     assert trio.current_time() == 1
 
 
-@pytest.mark.slow
-async def test_p01_each_generation_is_refreshed_once_in_a_long_life(library: ModuleType) -> None:
-    grant, api = FakeGrant(lifetime=10), FakeApi(latency=0.1)
-    async with open_api(library, grant, api, tokens=first_tokens(0)) as (_, http):
-
-        async def ask_often() -> None:
-            while trio.current_time() < 100:
-                assert (await http.get("/notes")).status_code == 200
-                await trio.sleep(random.random())
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(20):
-                nursery.start_soon(ask_often)
-    assert 10 <= len(grant.presented) <= 15
-    assert grant.spent_twice == []
-    assert grant.most_in_flight == 1
-
-
 async def test_p01_an_early_token_starts_one_refresh_and_nobody_waits(library: ModuleType) -> None:
     grant, api = FakeGrant(), FakeApi()
     async with open_api(library, grant, api, tokens=first_tokens(100)) as (session, http):
@@ -994,5 +976,4 @@ def test_p05_nothing_is_spent_twice_in_a_life_of_storms_and_cancellations(seed: 
     assert grant.spent_twice == []
     assert grant.most_in_flight == 1
     assert grant.completed == grant.issued == len(grant.presented)
-    assert store.record is not None
-    assert store.record.tokens == Tokens(f"access-{grant.issued}", f"refresh-{grant.issued}", 5)
+    assert store.tokens == Tokens(f"access-{grant.issued}", f"refresh-{grant.issued}", 5)

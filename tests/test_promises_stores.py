@@ -55,7 +55,6 @@ async def test_p20_waiters_of_a_grant_that_can_not_be_cancelled_are_told_at_the_
         await trio.sleep(8)
         # What came late is the newest refresh token: it was saved, and is used.
         assert session.token_nowait() == "access-1"
-    assert store.record is not None
-    assert store.record.tokens is not None
-    assert store.record.tokens.refresh_token == "refresh-1"
+    assert store.tokens is not None
+    assert store.tokens.refresh_token == "refresh-1"
     assert grant.spent_twice == []

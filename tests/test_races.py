@@ -239,8 +239,7 @@ async def test_a_refresh_of_the_old_login_does_not_overwrite_the_new_one_while_l
             nursery.start_soon(_ask_in_vain, session)  # noqa: ASYNC111  # outlives it
             await trio.sleep(0.1)
     assert grant.presented == []
-    assert store.record is not None
-    assert store.record.tokens == SECOND
+    assert store.tokens == SECOND
 
 
 async def test_the_generation_never_goes_back_even_if_a_log_in_is_cut_short() -> None:
@@ -257,8 +256,7 @@ async def test_the_generation_never_goes_back_even_if_a_log_in_is_cut_short() ->
         await trio.sleep(2)
         numbers = [record.generation for record in store.saved]
         assert numbers == sorted(set(numbers))
-        assert store.record is not None
-        assert store.record.tokens == SECOND
+        assert store.tokens == SECOND
         assert session.statistics().saved
 
 
@@ -310,8 +308,7 @@ async def test_what_a_refresh_could_not_save_is_forgotten_once_its_login_is_over
             await session.log_out(revoke=False)
         store.latency = 0
         await trio.sleep(20)
-        assert store.record is not None
-        assert store.record.tokens is None
+        assert store.tokens is None
         assert session.statistics().saved
     # The tokens that it brought are nobody's: nobody is told that they are current.
     assert only(events.RefreshLanded, told) == []
@@ -374,8 +371,7 @@ async def test_a_log_out_that_was_saved_in_spite_of_an_error_does_not_end_the_ne
         store.fail_lock = None
         await session.refresh()
         assert session.token_nowait() == "access-1"
-        assert store.record is not None
-        assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+        assert store.tokens == Tokens("access-1", "refresh-1", 3600)
 
 
 async def test_a_log_out_that_is_still_revoking_does_not_end_the_next_login() -> None:
@@ -427,8 +423,7 @@ async def test_a_log_in_that_could_not_be_saved_is_not_saved_once_it_is_logged_o
         await session.log_out()
         await trio.sleep(100)
         assert session.statistics().saved
-    assert store.record is not None
-    assert store.record.tokens is None
+    assert store.tokens is None
 
 
 async def test_a_log_out_that_could_not_be_saved_is_given_up_when_others_have_logged_in() -> None:
