@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
-import attrs
 import pytest
 import trio
 import trio.testing
 
 from trioauth import (
-    LoggedOut,
     Record,
     RefreshPolicy,
     RefreshUnavailableError,
@@ -33,23 +29,6 @@ class ReadsOn(FakeGrant):
         for _ in range(3):  # Reading a whole answer from a socket takes several steps.
             await trio.lowlevel.checkpoint()
         return brought
-
-
-async def test_p05_a_lost_answer_is_marked_in_the_store_for_all_who_share_it() -> None:
-    store = FakeStore()
-    lossy = FakeGrant(script=[RefreshUnavailableError("reset")])
-    policy = RefreshPolicy(attempts=1)
-    async with opened(lossy, store=store, policy=policy) as session:
-        with pytest.raises(RefreshUnavailableError):
-            await session.refresh()
-        grant = FakeGrant()
-        async with opened(grant, store=store, tokens=None) as other:
-            with pytest.raises(RefreshUnavailableError):
-                await other.refresh()
-            assert grant.presented == []
-            await trio.sleep(11)
-            await other.refresh()
-            assert grant.presented == ["refresh-0"]
 
 
 async def test_p15_the_record_of_another_client_is_used_for_nothing() -> None:
@@ -79,40 +58,6 @@ async def test_p20_a_process_that_was_stopped_takes_the_answer_that_arrived(
             await trio.sleep(2.5)
             autojump_clock.jump(600)
         assert session.token_nowait() == "access-1"
-
-
-async def test_p08_a_flight_has_what_it_was_started_for_when_the_session_is_left() -> None:
-    grant = FakeGrant()
-    async with opened(grant) as session:
-        session.reject(1)
-        with pytest.raises(trio.WouldBlock):
-            session.token_nowait()
-    assert grant.presented == ["refresh-0"]
-
-
-async def test_the_record_of_a_log_out_says_why_and_the_next_run_says_it() -> None:
-    store = FakeStore()
-    async with opened(store=store) as session:
-        await session.log_out()
-    async with opened(store=store, tokens=None) as session:
-        state = session.state
-        assert isinstance(state, LoggedOut)
-        assert state.reason == "asked"
-
-
-async def test_a_file_that_was_deleted_and_made_anew_is_news_whatever_its_number() -> None:
-    grant, store = FakeGrant(), FakeStore()
-    async with opened(grant, store=store) as session:
-        for _ in range(3):
-            await session.refresh()
-        theirs = Record(1, Tokens("theirs", "theirs-too", 3600), login="theirs")
-        store.record = attrs.evolve(theirs, expires_at_unix=time.time() + 3600)
-        session.reject(4)
-        with pytest.raises(trio.WouldBlock):
-            session.token_nowait()
-        await trio.sleep(2)
-        assert session.token_nowait() == "theirs"
-        assert len(grant.presented) == 3
 
 
 async def test_p21_what_an_observer_raises_leaves_no_waiter_asleep() -> None:

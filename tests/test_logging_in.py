@@ -392,18 +392,6 @@ async def test_a_cancelled_log_in_comes_to_nothing_even_if_its_grant_shields_its
         assert grant.revoked == [Tokens("access-1", "refresh-1", 3600)]
 
 
-async def test_first_tokens_that_come_after_the_deadline_of_their_flight_are_revoked() -> None:
-    grant, store = shielded(), FakeStore()
-    policy = RefreshPolicy(timeout=5)
-    async with opened(grant, tokens=None, store=store, policy=policy) as session:
-        with pytest.raises(Error):
-            await session.token()
-        assert trio.current_time() == 5
-        await trio.sleep(600)
-        assert store.record is None
-        assert grant.revoked == [Tokens("access-1", "refresh-1", 3600)]
-
-
 # --- logging out -------------------------------------------------------------------------
 
 

@@ -246,6 +246,7 @@ async def test_p02_late_news_of_a_rejection_is_ignored() -> None:
         await session.refresh()
         for late in (1, 0, -1, 99):
             session.reject(late)
+            session._source.reject(late)
         assert session.token_nowait() == "access-1"
         assert session.statistics().rejections == 0
     assert grant.presented == ["refresh-0"]

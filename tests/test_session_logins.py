@@ -79,6 +79,17 @@ async def test_log_in_that_fails_or_is_cancelled_leaves_the_session_as_it_was() 
             assert session.token_nowait() == "access-0"
 
 
+async def test_log_in_is_completed_even_if_its_caller_is_cancelled() -> None:
+    store = FakeStore(latency=2)
+    async with opened(store=store, tokens=None) as session:
+        with trio.move_on_after(1) as scope:
+            await session.log_in(first_tokens())
+        assert scope.cancelled_caught
+        await trio.sleep(10)
+        assert session.token_nowait() == "access-0"
+        assert store.record is not None
+
+
 async def test_log_in_without_tokens_asks_an_unattended_grant() -> None:
     grant = FakeGrant(unattended=True)
     async with opened(grant, tokens=None) as session:
