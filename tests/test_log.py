@@ -382,20 +382,6 @@ async def test_a_disk_that_hangs_is_named_as_that_and_not_as_a_cancellation(
     assert [event.lost for event in only(events.NotSaved, told)][-1]
 
 
-async def test_the_last_save_that_fails_is_an_error_in_the_log_and_an_event_at_the_end(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    store, told = FakeStore(), list[events.Event]()
-    async with opened(store=store, observers=[told.append]) as session:
-        store.fail_save = StoreError("the disk is full")
-        with trio.move_on_after(0.5):
-            await session.refresh()
-    assert [event.lost for event in only(events.NotSaved, told)] == [False, True]
-    last = caplog.records[-1]
-    assert last.levelno == logging.ERROR
-    assert last.getMessage().endswith("the disk is full; the session is closed, so it is lost")
-
-
 async def test_a_closing_session_does_not_speak_of_trying_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

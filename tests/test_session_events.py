@@ -179,24 +179,6 @@ async def test_a_task_that_an_observer_starts_may_wait_for_the_session(
     assert got == ["access-2"]
 
 
-@pytest.mark.parametrize("kind", [events.RefreshStarted, events.Saved, events.RefreshLanded])
-@pytest.mark.parametrize("what", [KeyboardInterrupt, SystemExit])
-async def test_control_c_in_an_observer_ends_the_session_and_hangs_nobody(
-    what: type[BaseException], kind: type
-) -> None:
-    told: list[type] = []
-
-    def observe(event: events.Event) -> None:
-        told.append(type(event))
-        if told.count(kind) == (2 if kind is events.Saved else 1) and told[-1] is kind:
-            raise what
-
-    with trio.fail_after(100), pytest.raises(what):
-        async with opened(observers=[observe]) as session:
-            await session.refresh()
-    assert trio.current_time() < 10
-
-
 # --- keep_fresh ----------------------------------------------------------------------------
 
 

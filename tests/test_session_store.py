@@ -81,19 +81,6 @@ async def test_what_another_session_refreshed_is_adopted_without_the_network() -
     assert only(events.LoggedOut, told) == []
 
 
-async def test_logged_out_elsewhere() -> None:
-    store, grant = MemoryStore(), FakeGrant()
-    async with opened(store=store) as first, opened(grant, store=store, tokens=None) as second:
-        await first.log_out()
-        # It is not looked for, but found when the next refresh is due.
-        assert second.generation == 1
-        with pytest.raises(LoggedOutError) as info:
-            await second.refresh()
-        assert info.value.reason == "elsewhere"
-        assert second.state == LoggedOut("elsewhere")
-    assert grant.presented == []
-
-
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_session_that_waits_for_its_first_login_does_not_log_out_elsewhere(
     late: bool,
