@@ -118,7 +118,7 @@ def test_all_advice_is_about_a_known_code() -> None:
     assert ADVICE.keys() <= OAUTH_CODES.keys()
 
 
-async def test_p14_maintenance_in_json_logs_nobody_out(autojump_clock: MockClock) -> None:
+async def test_p14_maintenance_in_json_ends_no_login(autojump_clock: MockClock) -> None:
     bodies: list[object] = [*SAYS_NEITHER[:3], {"access_token": "at", "refresh_token": "rt"}]
 
     def serve(request: httpx.Request) -> httpx.Response:

@@ -83,7 +83,7 @@ async def refused(session: Session, *, tasks: int = 1) -> None:
 # --- the whole text ------------------------------------------------------------------------
 
 
-async def test_after_a_night_it_says_why_nobody_is_logged_in() -> None:
+async def test_an_explanation_after_a_night_says_why_the_login_ended() -> None:
     grant = FakeGrant(script=[GrantRefusedError("invalid_grant", "the user has left")])
     async with Wall(EPOCH).opened(grant) as session:
         await trio.sleep(600)
@@ -287,7 +287,7 @@ async def test_a_grant_that_needs_no_human_is_said_to_log_in_by_itself(state: st
         )
 
 
-async def test_whoever_never_logged_in_is_told_so() -> None:
+async def test_an_explanation_before_the_first_login_says_so() -> None:
     async with opened(tokens=None) as session:
         assert told(session) == {
             "Session": "logged out: nobody has logged in yet",

@@ -219,7 +219,7 @@ async def test_what_goes_as_it_should_is_not_in_the_log_unasked(
     assert caplog.records == []
 
 
-async def test_who_waits_is_in_the_log_of_whoever_wants_to_know_all(
+async def test_a_log_at_level_debug_says_which_tasks_wait(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "trioauth")
@@ -230,7 +230,7 @@ async def test_who_waits_is_in_the_log_of_whoever_wants_to_know_all(
     assert {f"{task} waits for refresh 1", f"{task} has waited for refresh 1"} <= lines
 
 
-async def test_no_event_is_made_for_a_wait_that_nobody_wants_to_know_of(
+async def test_no_event_is_made_for_a_wait_without_an_observer_or_a_debug_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "trioauth")

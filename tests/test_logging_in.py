@@ -83,7 +83,7 @@ async def test_if_the_task_that_asks_is_cancelled_the_next_one_asks() -> None:
 
 
 @pytest.mark.parametrize("logged_in", [False, True])
-async def test_if_the_person_says_no_those_who_wait_are_told_and_nobody_is_asked_again(
+async def test_if_the_person_says_no_the_waiting_tasks_are_told_and_do_not_ask_again(
     logged_in: bool,
 ) -> None:
     person, caught = Person(answers=[KeyError("denied")]), list[Error]()
@@ -522,7 +522,7 @@ class CountingStore(FakeStore):
         return await super().load()
 
 
-async def test_p11_the_store_is_looked_into_once_a_second_whoever_asks() -> None:
+async def test_p11_the_store_is_looked_into_once_a_second_however_many_ask() -> None:
     store = CountingStore(latency=0.2)
     async with opened(tokens=None, store=store) as session:
         store.looks.clear()
@@ -590,7 +590,7 @@ async def test_p11_a_look_never_brings_back_a_login_that_was_ended_here() -> Non
     assert store.tokens is None
 
 
-async def test_p11_nor_one_whose_end_could_not_be_saved_yet() -> None:
+async def test_p11_a_look_never_brings_back_a_login_whose_end_is_unsaved() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         store.fail_save = OSError("disk full")

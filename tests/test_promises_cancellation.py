@@ -177,7 +177,7 @@ async def test_p08_what_is_in_hand_at_the_end_of_the_grace_is_told_as_not_saved(
     assert [event.lost for event in not_saved] == [False, True]
 
 
-async def test_p08_so_is_what_a_store_with_a_nursery_did_not_save() -> None:
+async def test_p08_tokens_that_a_store_with_a_nursery_did_not_save_are_told() -> None:
     # Out of a nursery even a cancellation comes in a group.
     class Helped(FakeStore):
         async def save(self, record: Record, *, expected: int) -> None:

@@ -283,7 +283,9 @@ async def test_p11_a_401_that_arrives_after_the_login_ended_raises_logged_out(
     assert grant.presented == []
 
 
-async def test_p11_so_does_one_whose_body_can_not_be_sent_again(library: ModuleType) -> None:
+async def test_p11_a_401_to_a_one_shot_body_after_the_login_ended_raises_logged_out(
+    library: ModuleType,
+) -> None:
     async def body() -> AsyncGenerator[bytes, None]:  # noqa: ASYNC900  # httpx's way
         yield b"once"
 
@@ -476,7 +478,9 @@ async def test_p13_a_request_of_the_old_login_is_never_sent_with_the_new_ones_to
         assert api.tokens[-1] == "newcomer"
 
 
-async def test_p13_not_even_if_the_old_login_ends_twice_while_it_waits(library: ModuleType) -> None:
+async def test_p13_a_request_of_a_login_that_was_replaced_twice_is_not_sent_again(
+    library: ModuleType,
+) -> None:
     grant, api = FakeGrant(latency=2), FakeApi(latency=30, refused={"access-0"})
     errors: list[BaseException] = []
     async with opened(grant) as session:
@@ -492,7 +496,9 @@ async def test_p13_not_even_if_the_old_login_ends_twice_while_it_waits(library: 
     assert api.tokens == ["access-0"]
 
 
-async def test_p13_holds_when_the_new_login_has_the_same_tokens(library: ModuleType) -> None:
+async def test_p13_a_request_of_the_old_login_is_not_sent_again_with_the_same_tokens(
+    library: ModuleType,
+) -> None:
     api = FakeApi(latency=5, refused={"access-0"})
     errors: list[BaseException] = []
     async with opened() as session:
@@ -518,7 +524,7 @@ async def test_p13_waiting_for_a_token_of_the_old_login_raises_too() -> None:
     assert error.reason == "replaced"
 
 
-async def test_p13_somebody_elses_login_in_the_store_ends_the_old_one() -> None:
+async def test_p13_another_login_in_the_store_ends_the_old_one() -> None:
     api, store = FakeApi(refused={"access-0"}), FakeStore()
     told: list[events.Event] = []
     async with opened(
@@ -656,7 +662,7 @@ async def test_p14_an_unattended_grant_that_is_unavailable_is_not_logged_out_for
         assert await session.token() == "access-1"
 
 
-async def test_p13_a_request_that_is_about_to_fail_is_not_sent_with_a_login_that_begins_meanwhile(
+async def test_p13_a_request_that_is_about_to_fail_is_not_sent_with_a_login_that_begins_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[httpx.Request] = []

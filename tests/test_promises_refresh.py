@@ -131,7 +131,7 @@ async def test_p01_all_who_want_a_newer_token_join_one_flight(library: ModuleTyp
     assert trio.current_time() == 1
 
 
-async def test_p01_an_early_token_starts_one_refresh_and_nobody_waits(library: ModuleType) -> None:
+async def test_p01_an_early_token_starts_one_refresh_and_no_task_waits(library: ModuleType) -> None:
     grant, api = FakeGrant(), FakeApi()
     async with open_api(library, grant, api, tokens=first_tokens(100)) as (session, http):
         await trio.sleep(90)
@@ -735,7 +735,7 @@ async def test_p04_for_a_body_that_cannot_be_sent_again_early_counts_as_stale(
     assert grant.presented == ["refresh-0"]
 
 
-async def test_p04_such_a_body_goes_with_the_early_token_if_no_newer_can_be_had(
+async def test_p04_a_one_shot_body_goes_with_the_early_token_if_no_newer_can_be_had(
     library: ModuleType,
 ) -> None:
     grant, api = FakeGrant(script=[OSError("down")] * 3), FakeApi()
@@ -803,7 +803,7 @@ async def test_p05_the_repeat_finds_out_the_fate() -> None:
 
 
 @pytest.mark.parametrize(("backoff", "presented"), [(4, 3), (9, 2), (12, 2), (25, 1)])
-async def test_p05_it_is_not_presented_again_later_than_ten_seconds(
+async def test_p05_the_refresh_token_is_not_presented_again_after_ten_seconds(
     backoff: float, presented: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Half of the pause is jitter: none of it here.
@@ -827,7 +827,7 @@ async def test_p05_a_slow_store_does_not_stretch_the_ten_seconds() -> None:
 
 
 @pytest.mark.parametrize(("held", "presented"), [(3.5, ["refresh-0"]), (4, []), (4.9, [])])
-async def test_p05_it_is_not_presented_when_there_is_no_time_left_for_the_answer(
+async def test_p05_the_refresh_token_is_not_presented_without_time_for_the_answer(
     held: float, presented: list[str]
 ) -> None:
     """Another process may hold the store's lock until this flight is almost over."""

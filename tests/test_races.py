@@ -185,7 +185,7 @@ async def test_waiters_of_a_login_that_was_replaced_elsewhere_are_told_at_once()
     assert [event.adopted for event in only(events.RefreshLanded, told)] == [False]
 
 
-async def test_they_are_told_at_once_even_if_it_is_noticed_by_another_flight() -> None:
+async def test_waiters_are_told_at_once_of_a_replacement_that_another_flight_noticed() -> None:
     """A refresh waits for its turn behind one that saves later, and that finds the new login."""
     store = FakeStore(stored(), fail_save=OSError("disk full"))
     async with opened(FakeGrant(), tokens=None, store=store) as session:

@@ -120,7 +120,7 @@ async def test_an_unsaved_new_login_outlives_what_a_neighbour_does_with_the_old_
             assert second.token_nowait() == "bob"
 
 
-async def test_nor_by_a_neighbour_that_saves_at_the_same_time_in_spite_of_the_lock() -> None:
+async def test_an_unsaved_new_login_outlives_a_neighbour_that_saves_in_spite_of_the_lock() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         assert store.record is not None
@@ -205,7 +205,7 @@ async def test_p08_a_session_left_just_after_a_refresh_took_off_renews_what_it_h
     assert only(events.LoggedOut, told) == []
 
 
-async def test_p08_and_begins_no_login_with_a_grant_that_needs_no_human() -> None:
+async def test_p08_a_session_left_just_after_a_refresh_took_off_begins_no_login() -> None:
     grant, store = FakeGrant(unattended=True), FakeStore()
     async with opened(grant, store=store, tokens=Tokens("access-0", None, 0)) as session:
         assert store.record is not None
@@ -280,7 +280,7 @@ async def test_p32_where_no_lock_can_be_made_and_no_record_exists_it_goes_on_in_
     assert [r for r in caplog.records if r.levelno == logging.ERROR]
 
 
-async def test_p32_it_is_kept_once_there_is_a_store() -> None:
+async def test_p32_a_login_in_memory_is_saved_once_there_is_a_store() -> None:
     store = FakeStore(fail_lock=StoreError("no such folder"))
     async with opened(store=store) as session:
         await session.refresh()
@@ -320,7 +320,7 @@ async def test_p07_a_token_is_not_spent_if_what_comes_for_it_could_not_be_saved(
 
 
 @pytest.mark.parametrize("tokens", [first_tokens(0), Tokens("access-0", None, 0)])
-async def test_p07_unless_there_is_no_record_that_others_share_or_nothing_to_spend(
+async def test_p07_the_store_is_not_probed_without_a_shared_record_or_a_token_to_spend(
     tokens: Tokens,
 ) -> None:
     grant, store = FakeGrant(), ProbedStore()
@@ -409,7 +409,7 @@ async def test_p01_a_server_that_only_prolongs_tokens_is_asked_once_by_all_proce
     assert len(asked) == 1
 
 
-async def test_p03_unless_a_server_has_refused_them() -> None:
+async def test_p03_refused_tokens_that_a_server_prolongs_are_renewed() -> None:
     grant = FakeGrant()
     store = FakeStore(Record(1, first_tokens(), login="l", expires_at_unix=time.time() + 60))
     async with opened(grant, store=store, tokens=None) as session:

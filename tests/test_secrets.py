@@ -360,7 +360,7 @@ def test_a_retry_after_that_is_no_number_of_seconds_counts_as_none(
 
 
 @pytest.mark.parametrize("value", ["7", b"7", [7], 7j, Unspeakable])
-def test_what_is_no_number_never_makes_anybody_wait(value: Any) -> None:
+def test_a_retry_after_that_is_no_number_never_makes_a_task_wait(value: Any) -> None:
     with pytest.raises(TypeError, match="retry_after must be seconds"):
         RefreshUnavailableError("busy", retry_after=value)
     error = RefreshUnavailableError("busy")

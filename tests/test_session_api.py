@@ -105,7 +105,7 @@ async def test_http_is_one_client_and_made_when_first_asked_for(
     assert client.is_closed
 
 
-async def test_a_client_that_somebody_closed_is_replaced() -> None:
+async def test_a_client_that_the_program_closed_is_replaced() -> None:
     transport = httpx.MockTransport(FakeApi(latency=0))
     async with opened(transport=transport) as session:
         async with session.http as lent:
@@ -473,7 +473,9 @@ async def test_what_is_no_client_is_not_attached_and_called_by_its_kind(
                 assert session.attach(client) is client
 
 
-async def test_a_refusal_of_somebody_else_says_nothing_about_the_token(library: ModuleType) -> None:
+async def test_a_refusal_by_another_origin_says_nothing_about_the_token(
+    library: ModuleType,
+) -> None:
     def answer(request: Any) -> Any:
         match request.url.host, request.url.path:
             case "api.test", "/away":

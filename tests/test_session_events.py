@@ -150,7 +150,7 @@ async def test_an_observer_may_use_the_session_without_waiting() -> None:
     assert seen == [2, 3]
 
 
-async def test_an_observer_that_rejects_what_just_landed_hangs_nobody() -> None:
+async def test_an_observer_that_rejects_what_just_landed_lets_no_task_hang() -> None:
     def observe(event: events.Event) -> None:
         if isinstance(event, events.RefreshLanded) and event.flight == 1:
             session.reject(event.generation)
@@ -182,7 +182,7 @@ async def test_a_task_that_an_observer_starts_may_wait_for_the_session(
 # --- keep_fresh ----------------------------------------------------------------------------
 
 
-async def test_keep_fresh_refreshes_by_a_timer_so_that_nobody_waits() -> None:
+async def test_keep_fresh_refreshes_by_a_timer_so_that_no_task_waits() -> None:
     grant = FakeGrant(lifetime=100)
     policy = RefreshPolicy(keep_fresh=True)
     async with opened(grant, tokens=first_tokens(100), policy=policy) as session:

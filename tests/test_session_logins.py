@@ -352,7 +352,9 @@ async def test_log_in_and_log_out_in_every_state(what: str, when: str) -> None:
 
 
 @pytest.mark.parametrize("use", ["token", "get", "refresh"])
-async def test_a_grant_that_waits_for_its_own_session_is_told_so_and_nobody_hangs(use: str) -> None:
+async def test_a_grant_that_waits_for_its_own_session_is_told_so_and_no_task_hangs(
+    use: str,
+) -> None:
     seen: list[BaseException] = []
 
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
@@ -388,7 +390,7 @@ async def test_a_store_that_waits_for_its_own_session_is_told_so_too() -> None:
 
 
 @pytest.mark.parametrize("use", ["log_in", "log_out"])
-async def test_a_grant_that_logs_in_or_out_hangs_nobody_for_long(use: str) -> None:
+async def test_a_grant_that_logs_in_or_out_lets_no_task_hang_for_long(use: str) -> None:
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
         if use == "log_in":
             await session.log_in(Tokens("access-5", "refresh-5"))
@@ -417,7 +419,7 @@ async def test_a_grant_may_use_another_session() -> None:
             assert await session.token() == "from-access-1"
 
 
-async def test_a_grant_runs_in_the_context_of_whoever_opened_the_session() -> None:
+async def test_a_grant_runs_in_the_context_of_the_task_that_opened_the_session() -> None:
     name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
     seen: list[str] = []
 
@@ -481,7 +483,7 @@ async def test_with_log_out_when_unavailable_a_refusal_is_a_refusal_and_success_
         assert info.value.reason == "refused"
 
 
-async def test_with_log_out_when_unavailable_nobody_is_logged_out_before_the_first_login() -> None:
+async def test_log_out_when_unavailable_does_not_count_before_the_first_login() -> None:
     policy = RefreshPolicy(when_unavailable="log_out", attempts=1)
     grant = FakeGrant(unattended=True, script=[down()])
     async with opened(grant, tokens=None, policy=policy) as session:

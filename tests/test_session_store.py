@@ -246,7 +246,7 @@ async def test_a_conflict_every_time_does_not_go_on_for_ever() -> None:
         assert trio.current_time() < 30
 
 
-async def test_a_log_out_that_could_not_be_saved_ends_what_others_refreshed_meanwhile() -> None:
+async def test_an_unsaved_log_out_ends_what_others_have_refreshed_since() -> None:
     store = FakeStore()
     async with opened(store=store) as first, opened(store=store, tokens=None) as second:
         store.fail_save = OSError("disk full")
@@ -293,7 +293,7 @@ async def test_a_refusal_holds_whatever_the_store_does(place: str) -> None:
         assert store.tokens is None
 
 
-async def test_a_log_out_leaves_somebody_elses_login_in_the_store() -> None:
+async def test_a_log_out_leaves_another_login_in_the_store() -> None:
     store = FakeStore()
     async with opened(store=store) as first, opened(store=store, tokens=None) as second:
         await first.log_in(Tokens("newcomer", "other", 3600))
@@ -373,7 +373,7 @@ async def test_a_second_failure_to_save_is_made_good_like_the_first() -> None:
             assert session.statistics().saved
 
 
-async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_meanwhile() -> None:
+async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         assert store.record is not None
@@ -382,7 +382,7 @@ async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_mean
         assert (store.record.generation, store.record.tokens) == (10, None)
 
 
-async def test_a_log_out_revokes_what_others_have_refreshed_meanwhile() -> None:
+async def test_a_log_out_revokes_what_others_have_refreshed() -> None:
     grant, store = RevokingGrant(), FakeStore()
     async with opened(grant, store=store) as session:
         assert store.record is not None

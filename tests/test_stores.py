@@ -872,7 +872,7 @@ async def test_lock_file_that_is_a_folder_is_an_error(path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_file_stores_that_nobody_has_any_more_leave_nothing_behind(tmp_path: Path) -> None:
+async def test_file_stores_that_were_dropped_leave_nothing_behind(tmp_path: Path) -> None:
     # One for each user of a program that runs for months, say.
     for number in range(20):
         await put(FileStore(tmp_path / f"{number}.json"), OLD)

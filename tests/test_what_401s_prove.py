@@ -272,7 +272,7 @@ async def test_p04_an_answer_after_a_redirect_speaks_for_the_place_that_it_led_t
         assert session._signer.evidence.accounts == {}
 
 
-async def test_p04_an_answer_to_a_header_of_somebody_else_shows_nothing() -> None:
+async def test_p04_an_answer_to_a_header_of_the_program_shows_nothing() -> None:
     theirs: list[str] = []
 
     async def hook(request: httpx.Request) -> None:

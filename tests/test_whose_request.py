@@ -80,7 +80,9 @@ async def test_p13_a_request_that_was_built_without_a_login_is_not_of_one_that_b
         assert api.seen == []
 
 
-async def test_p13_it_may_use_a_login_that_needs_no_human(library: ModuleType) -> None:
+async def test_p13_a_request_built_without_a_login_may_use_one_that_needs_no_human(
+    library: ModuleType,
+) -> None:
     api = FakeApi()
     async with opened(FakeGrant(unattended=True), tokens=None) as session:
         async with api.client(session, library) as http:
@@ -190,7 +192,7 @@ async def test_p15_a_request_that_was_sent_keeps_no_token(library: ModuleType) -
 
 
 @pytest.mark.parametrize("refused", [False, True])
-async def test_p15_neither_do_the_requests_that_redirects_led_to(
+async def test_p15_the_requests_that_redirects_led_to_keep_no_token(
     library: ModuleType, *, refused: bool
 ) -> None:
     sent: list[Any] = []
@@ -217,7 +219,7 @@ async def test_p15_neither_do_the_requests_that_redirects_led_to(
     assert not any("Authorization" in each.headers for each in sent)
 
 
-async def test_p15_neither_does_the_next_request_of_a_redirect_that_is_not_followed(
+async def test_p15_the_next_request_of_a_redirect_that_is_not_followed_has_no_token(
     library: ModuleType,
 ) -> None:
     def answer(request: Any) -> Any:
@@ -324,7 +326,7 @@ async def test_p22_a_client_that_another_open_session_signs_is_one_clear_error(
     assert api.tokens == ["access-0", "bob"]
 
 
-async def test_p22_neither_can_the_client_of_another_session_be_attached() -> None:
+async def test_p22_the_own_client_of_another_session_can_not_be_attached() -> None:
     async with opened() as alice, opened(tokens=BOB) as bob:
         with pytest.raises(RuntimeError, match="signed by another session"):
             bob.attach(alice.http)
