@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import os
 import signal
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
+import httpx
+import httpx2
 import pytest
+import trio
 from hypothesis import HealthCheck, is_hypothesis_test, settings
+from trio.testing import MockClock
 
 from .canary import Canary
 from .proof import LONG, record
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from types import ModuleType
 
 # A shell that starts the tests in the background has them, and what they start, ignore Control-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,6 +34,29 @@ settings.register_profile(
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 if LONG or os.environ.get("CI"):
     settings.load_profile("proof" if LONG else "ci")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let ``usefixtures("autojump_clock")`` give the virtual clock to all async tests of a file.
+
+    pytest-trio looks for a clock among a test's own parameters only.
+    """
+    used = {name for mark in item.iter_markers("usefixtures") for name in mark.args}
+    if "autojump_clock" in used and iscoroutinefunction(getattr(item, "obj", None)):
+        item.add_marker(pytest.mark.trio(run=run_with_virtual_clock))
+
+
+def run_with_virtual_clock(function: Any, *, clock: Any, instruments: Any) -> Any:
+    """Run a test; a clock that is among its parameters comes first."""
+    clock = clock or MockClock(autojump_threshold=0)
+    return trio.run(function, clock=clock, instruments=instruments)
+
+
+@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
+def library(request: pytest.FixtureRequest) -> ModuleType:
+    """Run a test that takes it once with each of the two libraries."""
+    library: ModuleType = request.param
+    return library
 
 
 @pytest.hookimpl(wrapper=True)

@@ -65,6 +65,40 @@ class FakeGrant:
 
 
 @attrs.define
+class RevokingGrant(FakeGrant):
+    """A grant whose server can be told that a login is over."""
+
+    revoking_takes: float = 0
+    fail_revoke: Exception | None = None
+    can_revoke: bool = True
+    revoked: list[Tokens] = attrs.field(factory=list)
+
+    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> bool:
+        await trio.sleep(self.revoking_takes)
+        if self.fail_revoke is not None:
+            raise self.fail_revoke
+        self.revoked.append(tokens)
+        return self.can_revoke
+
+
+@attrs.define
+class ShieldedGrant(RevokingGrant):
+    """A grant that can't be cancelled, such as one in a thread."""
+
+    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        with trio.CancelScope(shield=True):
+            answer = await FakeGrant.__call__(self, tokens, endpoint)
+        return answer  # noqa: RET504  # to type checkers a cancel scope may swallow an exception
+
+
+@attrs.define
+class OwnedGrant(FakeGrant):
+    """A grant that says whose tokens it renews."""
+
+    owner: str = "https://id.test/token notes"
+
+
+@attrs.define
 class FakeStore:
     """A store in memory that can be slow, and can fail in the way and at the time one says."""
 
@@ -76,6 +110,12 @@ class FakeStore:
     saved: list[Record] = attrs.field(factory=list)
     locked: bool = False
     _lock: trio.Lock = attrs.field(factory=trio.Lock)
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens of the record, which must be there."""
+        assert self.record is not None
+        return self.record.tokens
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
@@ -104,3 +144,18 @@ class FakeStore:
             raise StoreConflictError(f"generation {stored} is stored, not {expected}")
         self.record = record
         self.saved.append(record)
+
+
+@attrs.define
+class ProbedStore(FakeStore):
+    """A store that can say whether it could be written."""
+
+    fail_probe: Exception | None = None
+    probed: int = 0
+
+    async def probe(self) -> None:
+        assert self.locked, "probe() is called with the lock held"
+        self.probed += 1
+        await trio.sleep(self.latency)
+        if self.fail_probe is not None:
+            raise self.fail_probe

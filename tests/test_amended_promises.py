@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
-import attrs
 import pytest
 import trio
 import trio.testing
 
 from trioauth import (
-    LoggedOut,
     Record,
     RefreshPolicy,
     RefreshUnavailableError,
@@ -21,19 +17,10 @@ from trioauth import (
     events,
 )
 
-from .fakes import FakeGrant, FakeStore
+from .fakes import FakeGrant, FakeStore, OwnedGrant, ShieldedGrant
 from .sessions import opened
 
-
-class Owned(FakeGrant):
-    owner = "https://id.test/token client"
-
-
-class Shielded(FakeGrant):
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-        with trio.CancelScope(shield=True):
-            brought = await super().__call__(tokens, endpoint)
-        return brought  # noqa: RET504  # to mypy, a scope may swallow what is raised in it
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class ReadsOn(FakeGrant):
@@ -44,39 +31,16 @@ class ReadsOn(FakeGrant):
         return brought
 
 
-async def test_p05_a_lost_answer_is_marked_in_the_store_for_all_who_share_it(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    store = FakeStore()
-    lossy = FakeGrant(script=[RefreshUnavailableError("reset")])
-    policy = RefreshPolicy(attempts=1)
-    async with opened(lossy, store=store, policy=policy) as session:
-        with pytest.raises(RefreshUnavailableError):
-            await session.refresh()
-        grant = FakeGrant()
-        async with opened(grant, store=store, tokens=None) as other:
-            with pytest.raises(RefreshUnavailableError):
-                await other.refresh()
-            assert grant.presented == []
-            await trio.sleep(11)
-            await other.refresh()
-            assert grant.presented == ["refresh-0"]
-
-
-async def test_p15_the_record_of_another_client_is_used_for_nothing(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p15_the_record_of_another_client_is_used_for_nothing() -> None:
     record = Record(1, Tokens("theirs", "theirs-too", 3600), login="x", owner="somebody else")
     with pytest.raises(StoreError, match="another client"):
-        async with opened(Owned(), store=FakeStore(record), tokens=None):
+        async with opened(OwnedGrant(), store=FakeStore(record), tokens=None):
             raise AssertionError("it has been opened")
 
 
-async def test_p20_who_waits_for_a_grant_that_cant_be_cancelled_is_told_at_the_deadline(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p20_who_waits_for_a_grant_that_cant_be_cancelled_is_told_at_the_deadline() -> None:
     policy = RefreshPolicy(timeout=2)
-    async with opened(Shielded(latency=8), store=FakeStore(), policy=policy) as session:
+    async with opened(ShieldedGrant(latency=8), store=FakeStore(), policy=policy) as session:
         with pytest.raises(RefreshUnavailableError):
             await session.refresh()
         assert trio.current_time() == 2
@@ -96,49 +60,7 @@ async def test_p20_a_process_that_was_stopped_takes_the_answer_that_arrived(
         assert session.token_nowait() == "access-1"
 
 
-async def test_p08_a_flight_has_what_it_was_started_for_when_the_session_is_left(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    grant = FakeGrant()
-    async with opened(grant) as session:
-        session.reject(1)
-        with pytest.raises(trio.WouldBlock):
-            session.token_nowait()
-    assert grant.presented == ["refresh-0"]
-
-
-async def test_the_record_of_a_log_out_says_why_and_the_next_run_says_it(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    store = FakeStore()
-    async with opened(store=store) as session:
-        await session.log_out()
-    async with opened(store=store, tokens=None) as session:
-        state = session.state
-        assert isinstance(state, LoggedOut)
-        assert state.reason == "asked"
-
-
-async def test_a_file_that_was_deleted_and_made_anew_is_news_whatever_its_number(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    grant, store = FakeGrant(), FakeStore()
-    async with opened(grant, store=store) as session:
-        for _ in range(3):
-            await session.refresh()
-        theirs = Record(1, Tokens("theirs", "theirs-too", 3600), login="theirs")
-        store.record = attrs.evolve(theirs, expires_at_unix=time.time() + 3600)
-        session.reject(4)
-        with pytest.raises(trio.WouldBlock):
-            session.token_nowait()
-        await trio.sleep(2)
-        assert session.token_nowait() == "theirs"
-        assert len(grant.presented) == 3
-
-
-async def test_p21_what_an_observer_raises_leaves_no_waiter_asleep(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p21_what_an_observer_raises_leaves_no_waiter_asleep() -> None:
     def leave(event: events.Event) -> None:
         if isinstance(event, events.RefreshLanded):
             raise SystemExit(3)

@@ -109,26 +109,6 @@ def _has_code(body: object) -> bool:
     return isinstance(body, dict) and isinstance(body.get("error"), str)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "invalid_grant",
-        "bad_refresh_token",
-        "bad_token",
-        "interaction_required",
-        "invalid_refresh_token",
-        "token_expired",
-        "token_revoked",
-        "account_inactive",
-    ],
-)
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 429, 500, 503])
-def test_a_known_refusal_ends_a_login_whatever_the_status(code: str, status: int) -> None:
-    error = failure(oauth, {"ok": False, "error": code}, status)
-    assert isinstance(error, GrantRefusedError)
-    assert error.error == code
-
-
 def test_tokens_count_whatever_is_beside_them() -> None:
     body = {"access_token": "at", "error": "invalid_grant", "errcode": 0}
     assert oauth.read(answer(body), OLD) == Tokens("at")
@@ -138,7 +118,7 @@ def test_all_advice_is_about_a_known_code() -> None:
     assert ADVICE.keys() <= OAUTH_CODES.keys()
 
 
-async def test_p14_maintenance_in_json_logs_nobody_out(autojump_clock: MockClock) -> None:
+async def test_p14_maintenance_in_json_ends_no_login(autojump_clock: MockClock) -> None:
     bodies: list[object] = [*SAYS_NEITHER[:3], {"access_token": "at", "refresh_token": "rt"}]
 
     def serve(request: httpx.Request) -> httpx.Response:

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning")
 
 SEEDS: Final = range(10 if LONG else 1)
-LIBRARIES = [httpx, httpx2]
 WAYS = ["in memory", "on streams"]
 
 
@@ -282,7 +281,6 @@ def explore(scenario: Scenario, **options: Any) -> Exploration:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("act", REQUESTS)
 def test_cancelling_any_call_anywhere_loses_nothing(
     act: Callable[[World, Victim], Awaitable[None]], library: ModuleType, way: str
@@ -417,7 +415,6 @@ def test_cancelling_a_store_anywhere_leaves_the_old_record_or_the_new_and_nothin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("library", LIBRARIES)
 def test_a_lock_in_the_auth_flow_loses_the_session_where_trioauth_does_not(
     library: ModuleType,
 ) -> None:

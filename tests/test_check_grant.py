@@ -27,14 +27,9 @@ from trioauth.testing import AuthServer, GrantAnswers, check_grant
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.usefixtures("autojump")
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 URL = "https://id.test/token"
-
-
-@pytest.fixture
-def autojump(autojump_clock: trio.testing.MockClock) -> None:
-    """Let nobody be patient for real; each test names the clock as well."""
 
 
 def bearer_granted(tokens: Tokens) -> Answer:
@@ -82,16 +77,12 @@ def read(answer: Answer) -> Tokens:
 # --- the grants of the library ----------------------------------------------------------------
 
 
-async def test_a_grant_that_keeps_its_promises_passes(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_grant_that_keeps_its_promises_passes() -> None:
     await check_grant(good)
 
 
 @pytest.mark.parametrize("secret", [None, "cs-canary-secret"])
-async def test_refresh_token_grant_passes(
-    secret: str | None, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_refresh_token_grant_passes(secret: str | None) -> None:
     server = AuthServer(client_secret=secret)
     await check_grant(server.grant(), server=server)
     # Renewed three times in a row, and refused once.
@@ -99,7 +90,7 @@ async def test_refresh_token_grant_passes(
     assert outcomes == ["rotated", "rotated", "rotated", "refused"]
 
 
-async def test_client_credentials_grant_passes(autojump_clock: trio.testing.MockClock) -> None:
+async def test_client_credentials_grant_passes() -> None:
     server = AuthServer(client_secret="cs-canary-secret")
     grant = ClientCredentialsGrant(
         server.token_url, client_id="client", client_secret="cs-canary-secret"
@@ -108,15 +99,13 @@ async def test_client_credentials_grant_passes(autojump_clock: trio.testing.Mock
     assert server.ledger.refreshes == 4
 
 
-async def test_bearer_refresh_grant_passes(autojump_clock: trio.testing.MockClock) -> None:
+async def test_bearer_refresh_grant_passes() -> None:
     server = AuthServer()
     await check_grant(BearerRefreshGrant(server.bearer_refresh_url), answers=BEARER, server=server)
     assert server.ledger.refreshes == 3
 
 
-async def test_bearer_refresh_grant_passes_with_codes_of_its_servers_own(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_bearer_refresh_grant_passes_with_codes_of_its_servers_own() -> None:
     grant = BearerRefreshGrant(URL, bare_status_refuses=False, refusals={"code": [17]})
     refused = [Answer(status, body=b'{"code": 17}') for status in (200, 401, 500)]
     unavailable = [Answer(401), Answer(403, body=b'{"code": 18}'), Answer(500)]
@@ -126,9 +115,7 @@ async def test_bearer_refresh_grant_passes_with_codes_of_its_servers_own(
     await check_grant(grant, answers=answers)
 
 
-async def test_a_server_that_always_sends_a_refresh_token_is_not_asked_for_less(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_server_that_always_sends_a_refresh_token_is_not_asked_for_less() -> None:
     def granted(tokens: Tokens) -> Answer | None:
         return None if tokens.refresh_token is None else bearer_granted(tokens)
 
@@ -142,9 +129,7 @@ async def test_a_server_that_always_sends_a_refresh_token_is_not_asked_for_less(
     await check_grant(ours, answers=answers)
 
 
-async def test_a_server_that_does_not_answer_in_json_is_not_cut_short(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_server_that_does_not_answer_in_json_is_not_cut_short() -> None:
     async def ours(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
         answer = await send(tokens, endpoint)
         access_token, _, refresh_token = answer.body.decode().partition(" ")
@@ -162,9 +147,7 @@ async def test_a_server_that_does_not_answer_in_json_is_not_cut_short(
     await check_grant(ours, answers=answers)
 
 
-async def test_answers_that_can_grant_nothing_are_a_mistake(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_answers_that_can_grant_nothing_are_a_mistake() -> None:
     with pytest.raises(TypeError, match="granted must return an Answer for tokens with all parts"):
         await check_grant(good, answers=GrantAnswers(granted=lambda tokens: None))
 
@@ -448,9 +431,7 @@ BROKEN: dict[Callable[..., Any], str] = {
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
-async def test_a_broken_grant_is_told_which_promise_it_breaks(
-    broken: Any, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_broken_grant_is_told_which_promise_it_breaks(broken: Any) -> None:
     grant = broken() if broken is remembers_its_refresh_token else broken
     with pytest.raises(AssertionError, match=f"^a grant.*{BROKEN[broken]}") as info:
         await check_grant(grant)
@@ -474,9 +455,7 @@ def at(url: str) -> Any:
     return grant
 
 
-async def test_a_grant_that_the_server_does_not_understand_is_told_so(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_grant_that_the_server_does_not_understand_is_told_so() -> None:
     server = AuthServer()
     with pytest.raises(AssertionError, match="must renew on <AuthServer .*GrantMisconfigured"):
         await check_grant(good, server=AuthServer(client_id="other"))
@@ -485,9 +464,7 @@ async def test_a_grant_that_the_server_does_not_understand_is_told_so(
     await check_grant(at(server.token_url), server=server)
 
 
-async def test_a_grant_that_is_not_refused_by_a_server_that_refuses_is_told_so(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_grant_that_is_not_refused_by_a_server_that_refuses_is_told_so() -> None:
     server = AuthServer()
     grant = server.grant()
 

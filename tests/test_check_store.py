@@ -15,8 +15,10 @@ from trioauth import FileStore, MemoryStore, Record, StoreConflictError, StoreEr
 from trioauth.testing import check_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 @attrs.define(eq=False)
@@ -63,25 +65,22 @@ class Store:
 # --- the stores of the library ----------------------------------------------------------------
 
 
-async def test_a_store_that_keeps_its_promises_passes(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_store_that_keeps_its_promises_passes() -> None:
     place = Place()
     await check_store(lambda: Store(place))
 
 
-async def test_memory_store_passes(autojump_clock: trio.testing.MockClock) -> None:
+async def test_memory_store_passes() -> None:
     store = MemoryStore()
     await check_store(lambda: store)
 
 
+@pytest.mark.trio(run=trio.run)  # in real time: it works in threads
 async def test_file_store_passes(tmp_path: Path) -> None:
     await check_store(lambda: FileStore(tmp_path / "tokens.json"))
 
 
-async def test_an_assertion_of_the_stores_own_is_left_as_it_is(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_assertion_of_the_stores_own_is_left_as_it_is() -> None:
     class Asserts(Store):
         loads = 0
 
@@ -161,20 +160,10 @@ class Forgets(Store):
         raise NotImplementedError
 
 
-class ForgetsTheExpiry(Forgets):
-    def forget(self, record: Record) -> Record:
-        return attrs.evolve(record, expires_at_unix=None)
-
-
 class RoundsTheExpiry(Forgets):
     def forget(self, record: Record) -> Record:
         moment = record.expires_at_unix
         return attrs.evolve(record, expires_at_unix=None if moment is None else int(moment))
-
-
-class ForgetsTheLogin(Forgets):
-    def forget(self, record: Record) -> Record:
-        return attrs.evolve(record, login="")
 
 
 class ForgetsTheScope(Forgets):
@@ -189,26 +178,6 @@ class HasSomeColumnsOnly(Forgets):
     def forget(self, record: Record) -> Record:
         tokens, login, expiry = record.tokens, record.login, record.expires_at_unix
         return Record(record.generation, tokens, login=login, expires_at_unix=expiry)
-
-
-class ForgetsLostAnswers(Forgets):
-    def forget(self, record: Record) -> Record:
-        return attrs.evolve(record, unanswered=min(record.unanswered, 1))
-
-
-class ForgetsThePause(Forgets):
-    def forget(self, record: Record) -> Record:
-        return attrs.evolve(record, quiet_until_unix=None)
-
-
-class ForgetsWhyTheLoginEnded(Forgets):
-    def forget(self, record: Record) -> Record:
-        return attrs.evolve(record, ended=None)
-
-
-class ForgetsWhenTheLoginEnded(Forgets):
-    def forget(self, record: Record) -> Record:
-        return attrs.evolve(record, ended_at_unix=None)
 
 
 class MakesUpALifetime(Forgets):
@@ -239,11 +208,6 @@ class DeletesOnLogout(Store):
         super().write(record)
         if record.tokens is None:
             self.place.text = None
-
-
-class HasSmallIntegers(Forgets):
-    def forget(self, record: Record) -> Record:
-        return attrs.evolve(record, generation=min(record.generation, 2**31 - 1))
 
 
 @attrs.define(eq=False)
@@ -622,15 +586,12 @@ BROKEN = {
     LoadsWithoutCheckpoint: "^load.. must be a checkpoint",
     SavesWithoutCheckpoint: "^save.. must be a checkpoint",
     LocksWithoutCheckpoint: "^entering lock.. must be a checkpoint",
-    ForgetsTheExpiry: "of a record that is the first expires_at_unix did not come back",
     RoundsTheExpiry: "with everything in it expires_at_unix did not come back",
-    ForgetsTheLogin: "login did not come back",
     ForgetsTheScope: "with everything in it tokens.scope did not come back",
     MakesUpALifetime: "nothing but an access token tokens.expires_in did not come back",
     CutsLongTokens: "long tokens .* tokens.access_token did not come back",
     CannotQuote: "save.. must save a record of long tokens with quotes.*raised StoreError",
     DeletesOnLogout: "the login was ended the record itself did not come back",
-    HasSmallIntegers: r"2\*\*63 - 1, as generation did not come back",
     BelievesItsMemory: "load.. must return what another store of that place saved, and did not",
     ShowsTokens: "repr.. of a store must show no token",
     NeverCompares: "save.. must raise StoreConflictError.*it raised nothing",
@@ -660,10 +621,6 @@ BROKEN = {
     UpdatesColumnByColumn: "save.. must be all or nothing when it is cancelled",
     WritesInPlace: "load.. after a save.. that was cancelled must .* and raised ValueError",
     HasSomeColumnsOnly: "with everything in it owner did not come back",
-    ForgetsLostAnswers: "with everything in it unanswered did not come back",
-    ForgetsThePause: "with everything in it quiet_until_unix did not come back",
-    ForgetsWhyTheLoginEnded: "the login was ended ended did not come back",
-    ForgetsWhenTheLoginEnded: "the login was ended ended_at_unix did not come back",
     ProbesSynchronously: "probe.. must raise nothing .* and raised TypeError: let it be async",
     ProbesWithoutCheckpoint: "^probe.. must be a checkpoint",
     ProbeIsNeverContent: "probe.. must raise nothing while save.. can save, and raised StoreError",
@@ -678,15 +635,54 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
-async def test_a_broken_store_is_told_which_promise_it_breaks(
-    broken: type[Store], autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_broken_store_is_told_which_promise_it_breaks(broken: type[Store]) -> None:
     place = Place()
     with pytest.raises(AssertionError, match=BROKEN[broken]) as info:
         await check_store(lambda: broken(place))
     sentence = str(info.value)
     assert "\n" not in sentence
     assert ":" in sentence or ";" in sentence, "it says how to mend it, too"
+
+
+# What a store makes of a record, and what it is told.
+FORGETFUL: dict[str, tuple[Callable[[Record], Record], str]] = {
+    "forgets the expiry": (
+        lambda record: attrs.evolve(record, expires_at_unix=None),
+        "of a record that is the first expires_at_unix did not come back",
+    ),
+    "forgets the login": (lambda record: attrs.evolve(record, login=""), "login did not come back"),
+    "forgets lost answers": (
+        lambda record: attrs.evolve(record, unanswered=min(record.unanswered, 1)),
+        "with everything in it unanswered did not come back",
+    ),
+    "forgets the pause": (
+        lambda record: attrs.evolve(record, quiet_until_unix=None),
+        "with everything in it quiet_until_unix did not come back",
+    ),
+    "forgets why the login ended": (
+        lambda record: attrs.evolve(record, ended=None),
+        "the login was ended ended did not come back",
+    ),
+    "forgets when the login ended": (
+        lambda record: attrs.evolve(record, ended_at_unix=None),
+        "the login was ended ended_at_unix did not come back",
+    ),
+    "has small integers": (
+        lambda record: attrs.evolve(record, generation=min(record.generation, 2**31 - 1)),
+        r"2\*\*63 - 1, as generation did not come back",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FORGETFUL)
+async def test_a_store_that_forgets_a_part_of_a_record_is_told_which(what: str) -> None:
+    class Forgetful(Forgets):
+        def forget(self, record: Record) -> Record:
+            return FORGETFUL[what][0](record)
+
+    place = Place()
+    with pytest.raises(AssertionError, match=FORGETFUL[what][1]):
+        await check_store(lambda: Forgetful(place))
 
 
 def test_every_broken_store_is_tried() -> None:
@@ -751,9 +747,7 @@ def test_whenever_a_store_breaks_down_it_is_said_outside_any_group(
         assert all(re.search("must be free|must wake those", str(each)) for each in problems)
 
 
-async def test_patience_is_how_long_a_lock_may_take(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_patience_is_how_long_a_lock_may_take() -> None:
     place = Place()
     before = trio.current_time()
     with pytest.raises(AssertionError, match=r"it was not in 3 seconds$"):

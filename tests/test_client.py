@@ -31,30 +31,6 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @asynccontextmanager
-async def open_api(latency: float = LATENCY) -> AsyncGenerator[str, None]:
-    """Serve HTTP on loopback, each answer after a latency; gives the URL."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        received = b""
-        try:
-            async for data in stream:
-                received += data
-                while b"\r\n\r\n" in received:
-                    received = received.split(b"\r\n\r\n", 1)[1]
-                    await trio.sleep(latency)
-                    await stream.send_all(ANSWER)
-        except trio.BrokenResourceError:
-            pass
-
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=4096)
-        await nursery.start(trio.serve_listeners, serve, listeners)
-        port = listeners[0].socket.getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-        nursery.cancel_scope.cancel("the test is over")
-
-
-@asynccontextmanager
 async def open_client(url: str, **options: Any) -> AsyncGenerator[Session, None]:
     async with open_session(
         FakeGrant(), tokens=first_tokens(), base_url=url, trust_env=False, **options
@@ -85,8 +61,8 @@ class Failures:
 
 
 @asynccontextmanager
-async def open_recorder() -> AsyncGenerator[tuple[str, list[bytes]], None]:
-    """Serve HTTP on loopback, and keep what comes; the answer's body ends when the client goes."""
+async def open_recorder(latency: float = 0) -> AsyncGenerator[tuple[str, list[bytes]], None]:
+    """Serve HTTP on loopback, each answer after a latency; gives the URL, and what comes."""
     seen: list[bytes] = []
 
     async def serve(stream: trio.SocketStream) -> None:
@@ -97,15 +73,22 @@ async def open_recorder() -> AsyncGenerator[tuple[str, list[bytes]], None]:
                 if b"\r\n\r\n" in received:
                     seen.append(received)
                     received = b""
+                    await trio.sleep(latency)
                     await stream.send_all(ANSWER)
         except trio.BrokenResourceError:
             pass
 
     async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=4096)
         await nursery.start(trio.serve_listeners, serve, listeners)
         yield f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}", seen
         nursery.cancel_scope.cancel("the test is over")
+
+
+@asynccontextmanager
+async def open_api() -> AsyncGenerator[str, None]:
+    async with open_recorder(LATENCY) as (url, _):
+        yield url
 
 
 @asynccontextmanager

@@ -19,6 +19,8 @@ from .both import FakeApi
 from .fakes import FakeStore, first_tokens
 from .sessions import opened
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 @attrs.define
 class Watches:
@@ -35,7 +37,7 @@ class Watches:
         self.running += seconds
 
 
-async def test_the_clock_adds_the_time_asleep(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_clock_adds_the_time_asleep() -> None:
     watches = Watches()
     clock = watches.clock()
     assert clock.now() == trio.current_time() == 0
@@ -51,18 +53,14 @@ async def test_the_clock_adds_the_time_asleep(autojump_clock: trio.testing.MockC
     assert clock.now() == 5400
 
 
-async def test_a_sleep_before_the_first_look_at_the_clock_counts_too(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_sleep_before_the_first_look_at_the_clock_counts_too() -> None:
     watches = Watches()
     clock = watches.clock()
     watches.wall += 3600
     assert clock.now() == 3600
 
 
-async def test_a_wall_clock_that_is_set_back_is_never_believed(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_wall_clock_that_is_set_back_is_never_believed() -> None:
     watches = Watches()
     clock = watches.clock()
     watches.wall -= 86400
@@ -72,7 +70,7 @@ async def test_a_wall_clock_that_is_set_back_is_never_believed(
     assert clock.now() == 10
 
 
-async def test_the_clock_goes_to_wall_time_and_back(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_clock_goes_to_wall_time_and_back() -> None:
     watches = Watches()
     clock = watches.clock()
     assert clock.to_unix(60) == watches.wall + 60
@@ -82,9 +80,7 @@ async def test_the_clock_goes_to_wall_time_and_back(autojump_clock: trio.testing
     assert clock.from_unix(watches.wall) == clock.now() == 100
 
 
-async def test_after_a_sleep_of_the_machine_the_token_is_renewed_before_it_is_used(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_after_a_sleep_of_the_machine_the_token_is_renewed_before_it_is_used() -> None:
     watches = Watches()
     api = FakeApi()
     async with opened(tokens=None, transport=httpx.MockTransport(api)) as session:
@@ -109,10 +105,7 @@ async def test_after_a_sleep_of_the_machine_the_token_is_renewed_before_it_is_us
     ],
 )
 async def test_what_a_store_says_about_the_expiry_is_taken_with_care(
-    expires_in: float | None,
-    lifetime: float | None,
-    expected: float | None,
-    autojump_clock: trio.testing.MockClock,
+    expires_in: float | None, lifetime: float | None, expected: float | None
 ) -> None:
     expires_at = None if expires_in is None else time.time() + expires_in
     record = Record(5, first_tokens(lifetime), login="l", expires_at_unix=expires_at)

@@ -20,6 +20,9 @@ from .watches import YEAR, Server, Wall, ask
 if TYPE_CHECKING:
     from trioauth import Session
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
 KEEP_FRESH = pytest.mark.parametrize("keep_fresh", [False, True])
 
 
@@ -33,7 +36,7 @@ def lost() -> RefreshUnavailableError:
 
 @KEEP_FRESH
 async def test_token_that_expired_while_the_machine_slept_is_renewed_before_it_is_used(
-    keep_fresh: bool, autojump_clock: trio.testing.MockClock
+    keep_fresh: bool,
 ) -> None:
     wall, api = Wall(), FakeApi()
     policy = RefreshPolicy(keep_fresh=keep_fresh)
@@ -47,9 +50,7 @@ async def test_token_that_expired_while_the_machine_slept_is_renewed_before_it_i
 
 
 @KEEP_FRESH
-async def test_token_that_did_not_expire_while_the_machine_slept_is_used(
-    keep_fresh: bool, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_token_that_did_not_expire_while_the_machine_slept_is_used(keep_fresh: bool) -> None:
     wall, api = Wall(), FakeApi()
     policy = RefreshPolicy(keep_fresh=keep_fresh)
     async with wall.opened(policy=policy, transport=httpx.MockTransport(api)) as session:
@@ -65,9 +66,7 @@ async def test_token_that_did_not_expire_while_the_machine_slept_is_used(
     assert api.tokens[:2] == ["access-0", "access-0"]
 
 
-async def test_keep_fresh_notices_within_half_a_minute_that_the_machine_slept(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_keep_fresh_notices_within_half_a_minute_that_the_machine_slept() -> None:
     wall = Wall()
     async with wall.opened(policy=RefreshPolicy(keep_fresh=True)) as session:
         await trio.sleep(100)
@@ -77,9 +76,7 @@ async def test_keep_fresh_notices_within_half_a_minute_that_the_machine_slept(
         assert session.generation == 2
 
 
-async def test_keep_fresh_is_exact_while_the_machine_is_awake(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_keep_fresh_is_exact_while_the_machine_is_awake() -> None:
     async with Wall().opened(policy=RefreshPolicy(keep_fresh=True)) as session:
         state = session._machine.state
         assert isinstance(state, Current)
@@ -111,9 +108,7 @@ async def test_keep_fresh_and_a_request_at_the_same_moment_make_one_refresh(
         assert server.refreshes == 1
 
 
-async def test_failure_from_before_the_machine_slept_is_forgotten_after(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_failure_from_before_the_machine_slept_is_forgotten_after() -> None:
     wall, grant = Wall(), FakeGrant(script=[down() for _ in range(4)])
     async with wall.opened(grant) as session:
         for _ in range(2):
@@ -129,7 +124,7 @@ async def test_failure_from_before_the_machine_slept_is_forgotten_after(
 
 @pytest.mark.parametrize("asleep_at", [0.25, 0.6], ids=["in the air", "in the pause"])
 async def test_answer_lost_before_the_machine_slept_is_not_asked_for_an_hour_later(
-    asleep_at: float, autojump_clock: trio.testing.MockClock
+    asleep_at: float,
 ) -> None:
     wall, grant = Wall(), FakeGrant(script=[lost()])
     async with wall.opened(grant) as session:
@@ -152,9 +147,7 @@ async def test_answer_lost_before_the_machine_slept_is_not_asked_for_an_hour_lat
         assert grant.presented == ["refresh-0", "refresh-0"]
 
 
-async def test_answer_lost_while_awake_is_asked_for_again_at_once(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_answer_lost_while_awake_is_asked_for_again_at_once() -> None:
     grant = FakeGrant(script=[lost()])
     async with Wall().opened(grant) as session:
         await session.refresh()
@@ -165,9 +158,7 @@ async def test_answer_lost_while_awake_is_asked_for_again_at_once(
 
 
 @KEEP_FRESH
-async def test_wall_clock_that_is_set_back_makes_no_token_live_longer(
-    keep_fresh: bool, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_wall_clock_that_is_set_back_makes_no_token_live_longer(keep_fresh: bool) -> None:
     wall, server = Wall(), Server()
     options: Any = {"transport": server.transport, "policy": RefreshPolicy(keep_fresh=keep_fresh)}
     async with wall.opened(server, tokens=server.issue(), **options) as session:
@@ -179,9 +170,7 @@ async def test_wall_clock_that_is_set_back_makes_no_token_live_longer(
 
 
 @KEEP_FRESH
-async def test_wall_clock_that_is_set_forward_by_a_year_costs_one_refresh(
-    keep_fresh: bool, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_wall_clock_that_is_set_forward_by_a_year_costs_one_refresh(keep_fresh: bool) -> None:
     wall, server = Wall(), Server()
     options: Any = {"transport": server.transport, "policy": RefreshPolicy(keep_fresh=keep_fresh)}
     async with wall.opened(server, tokens=server.issue(), **options) as session:
@@ -194,9 +183,7 @@ async def test_wall_clock_that_is_set_forward_by_a_year_costs_one_refresh(
     assert server.refreshes == 1
 
 
-async def test_wall_clock_that_goes_to_and_fro_costs_one_refresh_each_time(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_wall_clock_that_goes_to_and_fro_costs_one_refresh_each_time() -> None:
     wall, server = Wall(), Server()
     async with wall.opened(server, tokens=server.issue(), transport=server.transport) as session:
         for _ in range(10):
@@ -210,7 +197,7 @@ async def test_wall_clock_that_goes_to_and_fro_costs_one_refresh_each_time(
 @pytest.mark.slow
 @pytest.mark.parametrize("expires_at_unix", [1e9 + YEAR, 1e300])
 async def test_record_from_the_future_lives_no_longer_than_its_token_was_given(
-    expires_at_unix: float, autojump_clock: trio.testing.MockClock
+    expires_at_unix: float,
 ) -> None:
     server = Server()
     record = Record(5, server.issue(), login="l", expires_at_unix=expires_at_unix)
@@ -230,9 +217,7 @@ async def test_record_from_the_future_lives_no_longer_than_its_token_was_given(
 
 
 @pytest.mark.parametrize("expires_at_unix", [0.0, -1e300, 1e9 - 1])
-async def test_record_from_the_past_costs_one_refresh(
-    expires_at_unix: float, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_record_from_the_past_costs_one_refresh(expires_at_unix: float) -> None:
     server = Server()
     record = Record(5, server.issue(), login="l", expires_at_unix=expires_at_unix)
     options: Any = {"tokens": None, "store": FakeStore(record), "transport": server.transport}
@@ -248,7 +233,7 @@ async def test_record_from_the_past_costs_one_refresh(
 @pytest.mark.slow
 @KEEP_FRESH
 async def test_tokens_that_die_long_before_their_time_cost_one_refresh_each(
-    keep_fresh: bool, autojump_clock: trio.testing.MockClock
+    keep_fresh: bool,
 ) -> None:
     server = Server(says=3600, lives=5)
     responses: list[Any] = []
@@ -271,7 +256,7 @@ async def test_tokens_that_die_long_before_their_time_cost_one_refresh_each(
 @pytest.mark.slow
 @KEEP_FRESH
 async def test_tokens_that_live_longer_than_said_are_renewed_no_faster_than_the_clock(
-    keep_fresh: bool, autojump_clock: trio.testing.MockClock
+    keep_fresh: bool,
 ) -> None:
     server = Server(says=1, lives=3600)
     options: Any = {"transport": server.transport, "policy": RefreshPolicy(keep_fresh=keep_fresh)}
@@ -291,7 +276,7 @@ async def test_tokens_that_live_longer_than_said_are_renewed_no_faster_than_the_
 @pytest.mark.parametrize("lifetime", [300, 3600])
 @pytest.mark.parametrize("skew", [-600, 0, 600])
 async def test_sessions_whose_clocks_differ_share_a_store_without_ping_pong(
-    skew: float, lifetime: int, only_the_newest: bool, autojump_clock: trio.testing.MockClock
+    skew: float, lifetime: int, only_the_newest: bool
 ) -> None:
     server = Server(says=lifetime, lives=lifetime, only_the_newest=only_the_newest)
     store = FakeStore()

@@ -14,8 +14,8 @@ from hypothesis.stateful import (
 )
 
 from trioauth import RefreshPolicy
+from trioauth._core.retry import LONGEST_PAUSE
 from trioauth._http.evidence import (
-    LONGEST_PAUSE,
     MOST_PLACES,
     PROBATION,
     SHORTEST_PAUSE,

@@ -27,7 +27,6 @@ from trioauth import (
 )
 from trioauth._core.explain import Explanation, Scene, explain
 from trioauth._core.state import Vacant
-from trioauth._errors import careful
 from trioauth.watch._journal import Journal
 
 from .both import FakeApi
@@ -37,6 +36,9 @@ from .watches import Wall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 # When the machines of these tests start, their clock on the wall shows this.
 EPOCH = 1_000_000_000.0  # 2001-09-09 01:46:40 UTC
@@ -81,9 +83,7 @@ async def refused(session: Session, *, tasks: int = 1) -> None:
 # --- the whole text ------------------------------------------------------------------------
 
 
-async def test_after_a_night_it_says_why_nobody_is_logged_in(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_explanation_after_a_night_says_why_the_login_ended() -> None:
     grant = FakeGrant(script=[GrantRefusedError("invalid_grant", "the user has left")])
     async with Wall(EPOCH).opened(grant) as session:
         await trio.sleep(600)
@@ -117,9 +117,7 @@ async def test_after_a_night_it_says_why_nobody_is_logged_in(
 # --- line by line --------------------------------------------------------------------------
 
 
-async def test_it_says_when_the_token_expires_and_when_the_next_refresh_is_due(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_says_when_the_token_expires_and_when_the_next_refresh_is_due() -> None:
     async with Wall(EPOCH).opened() as session:
         await session.refresh()
         await trio.sleep(9)
@@ -141,7 +139,7 @@ async def test_it_says_when_the_token_expires_and_when_the_next_refresh_is_due(
         assert told(session)["Next"] == "a refresh, started by the next request that needs a token"
 
 
-async def test_it_says_that_a_timer_refreshes(autojump_clock: trio.testing.MockClock) -> None:
+async def test_it_says_that_a_timer_refreshes() -> None:
     policy = RefreshPolicy(keep_fresh=True)
     async with opened(FakeGrant(latency=0), policy=policy) as session:
         assert told(session)["Next"].endswith(", by a timer")
@@ -149,9 +147,7 @@ async def test_it_says_that_a_timer_refreshes(autojump_clock: trio.testing.MockC
         assert told(session)["Next"] == "a refresh, by a timer"
 
 
-async def test_it_says_that_a_token_of_unknown_life_is_used_until_it_is_refused(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_says_that_a_token_of_unknown_life_is_used_until_it_is_refused() -> None:
     async with opened(tokens=first_tokens(None)) as session:
         assert "used until it is refused" in told(session)["Token"]
         assert told(session)["Next"].startswith("a refresh, when a server refuses the token")
@@ -161,9 +157,7 @@ async def test_it_says_that_a_token_of_unknown_life_is_used_until_it_is_refused(
         assert told(session)["Token"] == "refused by a server, so it is not used any more"
 
 
-async def test_it_says_that_nothing_can_renew_a_login_without_a_refresh_token(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_says_that_nothing_can_renew_a_login_without_a_refresh_token() -> None:
     grant = RefreshTokenGrant("https://id.test/token", client_id="notes")
     async with Wall(EPOCH).opened(grant, tokens=Tokens("access-0", None, 600)) as session:
         assert told(session)["Next"] == (
@@ -171,9 +165,7 @@ async def test_it_says_that_nothing_can_renew_a_login_without_a_refresh_token(
         )
 
 
-async def test_it_says_who_waits_for_the_refresh_in_the_air_and_until_when(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_says_who_waits_for_the_refresh_in_the_air_and_until_when() -> None:
     async with Wall(EPOCH).opened(tokens=first_tokens(0)) as session:
         session._flights.take_off("clock")
         assert told(session)["Next"] == (
@@ -195,9 +187,7 @@ async def test_it_says_who_waits_for_the_refresh_in_the_air_and_until_when(
 TOKEN = "trioauth._session.Session.token"
 
 
-async def test_it_says_since_when_refreshes_fail_and_when_the_next_may_be_tried(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_says_since_when_refreshes_fail_and_when_the_next_may_be_tried() -> None:
     grant = FakeGrant(0, script=[down() for _ in range(4)])
     policy = RefreshPolicy(attempts=1, cooldown=60)
     async with Wall(EPOCH).opened(grant, policy=policy) as session:
@@ -223,9 +213,7 @@ async def test_it_says_since_when_refreshes_fail_and_when_the_next_may_be_tried(
         assert "in a row" not in told(session)["Last refresh"]
 
 
-async def test_it_says_that_401s_are_handed_back_because_refreshing_was_of_no_use(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_says_that_401s_are_handed_back_because_refreshing_was_of_no_use() -> None:
     api = FakeApi(answer=lambda request: httpx.Response(401))
     async with opened(FakeGrant(0), transport=httpx.MockTransport(api)) as session:
         assert "401s" not in told(session)
@@ -234,9 +222,7 @@ async def test_it_says_that_401s_are_handed_back_because_refreshing_was_of_no_us
         assert told(session)["401s"].startswith("handed back for a while")
 
 
-async def test_it_says_what_the_store_lacks_and_since_when(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_says_what_the_store_lacks_and_since_when() -> None:
     store = FakeStore()
     policy = RefreshPolicy(close_grace=0)
     async with Wall(EPOCH).opened(FakeGrant(0), store=store, policy=policy) as session:
@@ -256,7 +242,7 @@ def only_kind(session: Session, kind: type) -> list[Any]:
     return [note for note in session._machine.journal.notes if isinstance(note.event, kind)]
 
 
-async def test_it_says_that_the_store_is_being_told(autojump_clock: trio.testing.MockClock) -> None:
+async def test_it_says_that_the_store_is_being_told() -> None:
     store = FakeStore(latency=1)
     async with opened(FakeGrant(0), store=store) as session:
         async with trio.open_nursery() as nursery:
@@ -269,9 +255,7 @@ async def test_it_says_that_the_store_is_being_told(autojump_clock: trio.testing
             assert told(session)["Store"] == "is being told the newest news"
 
 
-async def test_it_says_that_newer_tokens_were_found_in_the_store(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_says_that_newer_tokens_were_found_in_the_store() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         assert store.record is not None
@@ -283,9 +267,7 @@ async def test_it_says_that_newer_tokens_were_found_in_the_store(
 
 
 @pytest.mark.parametrize("state", ["vacant", "logging in", "failed"])
-async def test_a_grant_that_needs_no_human_is_said_to_log_in_by_itself(
-    state: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_grant_that_needs_no_human_is_said_to_log_in_by_itself(state: str) -> None:
     grant = FakeGrant(unattended=True, script=[GrantMisconfiguredError("invalid_client")])
     async with opened(grant, tokens=None) as session:
         if state == "failed":
@@ -305,7 +287,7 @@ async def test_a_grant_that_needs_no_human_is_said_to_log_in_by_itself(
         )
 
 
-async def test_whoever_never_logged_in_is_told_so(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_explanation_before_the_first_login_says_so() -> None:
     async with opened(tokens=None) as session:
         assert told(session) == {
             "Session": "logged out: nobody has logged in yet",
@@ -332,9 +314,7 @@ def test_it_works_when_the_session_is_closed_and_trio_has_ended() -> None:
     assert "Token" not in says
 
 
-async def test_the_time_that_the_machine_slept_counts(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_the_time_that_the_machine_slept_counts() -> None:
     wall = Wall(EPOCH)
     async with wall.opened() as session:
         wall.sleep_machine(8 * 3600)
@@ -395,9 +375,7 @@ def test_it_shows_itself_line_by_line_in_a_notebook() -> None:
     assert type(text) is Explanation
 
 
-async def test_it_costs_nothing_before_it_is_asked_for(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_costs_nothing_before_it_is_asked_for() -> None:
     transport = httpx.MockTransport(FakeApi(latency=0))
     async with opened(transport=transport) as session:
         journal = session._machine.journal
@@ -409,7 +387,7 @@ async def test_it_costs_nothing_before_it_is_asked_for(
 # --- the journal ---------------------------------------------------------------------------
 
 
-async def test_the_journal_forgets_what_is_old(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_journal_forgets_what_is_old() -> None:
     async with opened(FakeGrant(0)) as session:
         for _ in range(100):
             await session.refresh()
@@ -437,9 +415,7 @@ def test_a_refresh_that_ends_when_the_next_has_begun_is_not_taken_for_it() -> No
 # --- secrets -------------------------------------------------------------------------------
 
 
-async def test_it_never_shows_a_secret_that_a_grant_of_ones_own_quotes(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_it_never_shows_a_secret_that_a_grant_of_ones_own_quotes() -> None:
     grant = FakeGrant(script=[ValueError("no lifetime in {'access_token': 'hunter2'}")])
     async with opened(grant, policy=RefreshPolicy(attempts=1)) as session:
         with pytest.raises(RefreshUnavailableError):
@@ -449,16 +425,6 @@ async def test_it_never_shows_a_secret_that_a_grant_of_ones_own_quotes(
         assert "hunter2" not in text
 
 
-def test_what_others_say_is_quoted_only_if_it_can_not_hold_a_secret() -> None:
-    assert careful(None) == ""
-    assert careful(OSError(28, "hunter2")) == "OSError: No space left on device"
-    assert careful(OSError("hunter2")) == "OSError"
-    assert careful(trio.TooSlowError("no end")) == "TooSlowError: no end"
-    assert careful(StoreError("two\nlines")) == "StoreError: two lines"
-    assert careful(KeyError("hunter2")) == "KeyError"
-    assert careful(trio.TooSlowError()) == "TooSlowError"
-
-
 class _Speechless(Exception):
     words: str
 
@@ -466,9 +432,7 @@ class _Speechless(Exception):
         return self.words  # Nobody has said any yet.
 
 
-async def test_an_error_that_can_not_say_what_it_is_fails_the_refresh_and_nothing_else(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_error_that_can_not_say_what_it_is_fails_the_refresh_and_nothing_else() -> None:
     error = _Speechless()
     policy = RefreshPolicy(attempts=1)
     async with opened(FakeGrant(script=[error]), tokens=first_tokens(0), policy=policy) as session:

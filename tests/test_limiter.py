@@ -19,6 +19,8 @@ from trioauth._http.limiter import Limiter
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 class FakePool:
     """A pool whose transport is a function; made on first use, as the real one."""
@@ -84,9 +86,7 @@ class Body(httpx.AsyncByteStream):
             raise httpx.CloseError("reset")
 
 
-async def test_requests_queue_for_a_slot_and_get_it_in_turn(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_requests_queue_for_a_slot_and_get_it_in_turn() -> None:
     order: list[str] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
@@ -108,9 +108,7 @@ async def test_requests_queue_for_a_slot_and_get_it_in_turn(
     assert trio.current_time() == pytest.approx(4.01)
 
 
-async def test_a_stream_keeps_its_slot_until_it_is_closed(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_stream_keeps_its_slot_until_it_is_closed() -> None:
     async with client_of(lambda _: httpx.Response(200, stream=Body()), 1) as client:
         async with client.stream("GET", "/long") as response:
             with pytest.raises(httpx.PoolTimeout, match=r"all 1 are busy, 1 of them with"):
@@ -126,9 +124,7 @@ async def test_a_stream_keeps_its_slot_until_it_is_closed(
         await client.get("/next")
 
 
-async def test_a_busy_connection_that_waits_for_its_answer_is_no_stream(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_busy_connection_that_waits_for_its_answer_is_no_stream() -> None:
     async with (
         client_of(sleepy, 1, timeout=0.1) as client,
         trio.open_nursery() as nursery,
@@ -170,7 +166,7 @@ async def test_a_request_that_fails_gives_its_slot_back() -> None:
 
 @pytest.mark.parametrize("after", [0.5, 1.5], ids=["sending", "queueing"])
 async def test_a_request_that_is_cancelled_gives_its_slot_back_or_its_place_in_the_queue(
-    after: float, autojump_clock: trio.testing.MockClock
+    after: float,
 ) -> None:
     async with client_of(sleepy, 1) as client:
         async with trio.open_nursery() as nursery:
@@ -182,9 +178,7 @@ async def test_a_request_that_is_cancelled_gives_its_slot_back_or_its_place_in_t
             await client.get("/")
 
 
-async def test_one_request_object_may_be_sent_by_two_tasks(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_one_request_object_may_be_sent_by_two_tasks() -> None:
     async with client_of(sleepy, 2) as client:
         request = client.build_request("GET", "/")
         async with trio.open_nursery() as nursery:
@@ -214,7 +208,7 @@ async def test_without_contention_a_slot_costs_no_checkpoint() -> None:
 
 @pytest.mark.parametrize("timeouts", [{}, {"timeout": {"connect": 5}}])
 async def test_p20_a_request_without_a_timeout_for_the_pool_queues_for_thirty_seconds(
-    timeouts: dict[str, Any], autojump_clock: trio.testing.MockClock
+    timeouts: dict[str, Any],
 ) -> None:
     limiter = limiter_of(lambda _: httpx.Response(200, stream=Body()), 1)
     await limiter.handle_async_request(httpx.Request("GET", "https://api.test"))
@@ -226,9 +220,7 @@ async def test_p20_a_request_without_a_timeout_for_the_pool_queues_for_thirty_se
     assert trio.current_time() - before == 30
 
 
-async def test_p20_a_request_queues_without_end_only_if_the_program_says_so(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p20_a_request_queues_without_end_only_if_the_program_says_so() -> None:
     limiter = limiter_of(lambda _: httpx.Response(200, stream=Body()), 1)
     await limiter.handle_async_request(httpx.Request("GET", "https://api.test"))
     with trio.move_on_after(100_000) as patience:
@@ -243,9 +235,7 @@ def signed(login: Login | None) -> httpx.Request:
     return httpx.Request("GET", "https://api.test", headers=headers, extensions={LOGIN: login})
 
 
-async def test_p13_a_slot_that_comes_free_as_the_login_ends_is_not_used_for_it(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p13_a_slot_that_comes_free_as_the_login_ends_is_not_used_for_it() -> None:
     limiter, login = limiter_of(lambda _: httpx.Response(200, stream=Body()), 1), Login()
     first: Any = await limiter.handle_async_request(signed(login))
 
@@ -263,9 +253,7 @@ async def test_p13_a_slot_that_comes_free_as_the_login_ends_is_not_used_for_it(
     assert login.scopes == set()
 
 
-async def test_p13_a_request_of_an_ended_login_does_not_even_queue(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p13_a_request_of_an_ended_login_does_not_even_queue() -> None:
     limiter, login = limiter_of(lambda _: httpx.Response(200, stream=Body()), 1), Login()
     await limiter.handle_async_request(signed(None))
     login.end(LoggedOut("asked"))

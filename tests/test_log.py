@@ -13,7 +13,6 @@ import trio
 import trio.testing
 
 from trioauth import (
-    GrantMisconfiguredError,
     GrantRefusedError,
     LoggedOutError,
     RefreshPolicy,
@@ -21,7 +20,6 @@ from trioauth import (
     StoreError,
     events,
 )
-from trioauth._errors import careful
 from trioauth.watch._log import Log
 
 from .both import FakeApi
@@ -30,6 +28,9 @@ from .sessions import down, log_in_unkept, only, opened
 
 if TYPE_CHECKING:
     from trioauth import Record, TokenEndpoint, Tokens
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 LOGGER = "trioauth.events"
 
@@ -165,7 +166,7 @@ def test_what_is_there_for_a_person_does_not_count_when_events_are_compared() ->
 
 
 async def test_failures_and_the_end_of_a_login_are_in_the_log_unasked(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "trioauth")
     store = FakeStore()
@@ -208,7 +209,7 @@ async def test_failures_and_the_end_of_a_login_are_in_the_log_unasked(
 
 
 async def test_what_goes_as_it_should_is_not_in_the_log_unasked(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "trioauth")
     transport = httpx.MockTransport(FakeApi(refused={"access-0"}))
@@ -218,8 +219,8 @@ async def test_what_goes_as_it_should_is_not_in_the_log_unasked(
     assert caplog.records == []
 
 
-async def test_who_waits_is_in_the_log_of_whoever_wants_to_know_all(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+async def test_a_log_at_level_debug_says_which_tasks_wait(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "trioauth")
     async with opened(tokens=first_tokens(0)) as session:
@@ -229,10 +230,8 @@ async def test_who_waits_is_in_the_log_of_whoever_wants_to_know_all(
     assert {f"{task} waits for refresh 1", f"{task} has waited for refresh 1"} <= lines
 
 
-async def test_no_event_is_made_for_a_wait_that_nobody_wants_to_know_of(
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    autojump_clock: trio.testing.MockClock,
+async def test_no_event_is_made_for_a_wait_without_an_observer_or_a_debug_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "trioauth")
     monkeypatch.setattr(events, "WaitStarted", None)
@@ -240,9 +239,7 @@ async def test_no_event_is_made_for_a_wait_that_nobody_wants_to_know_of(
         assert await session.token() == "access-1"
 
 
-async def test_a_handler_that_raises_does_not_end_the_session(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_handler_that_raises_does_not_end_the_session() -> None:
     class Broken(logging.Handler):
         def handle(self, record: logging.LogRecord) -> bool:
             raise OSError("the disk of the log is full")
@@ -258,16 +255,14 @@ async def test_a_handler_that_raises_does_not_end_the_session(
     assert len(only(events.RefreshLanded, told)) == 1
 
 
-async def test_print_is_an_observer(
-    capsys: pytest.CaptureFixture[str], autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_print_is_an_observer(capsys: pytest.CaptureFixture[str]) -> None:
     async with opened(observers=[print]) as session:
         await session.refresh()
     assert "\nrefresh 1 landed after 1 s: generation 2; 1 task waited: " in capsys.readouterr().out
 
 
 async def test_the_log_shows_no_secret_that_an_exception_quotes(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "trioauth")
     store = FakeStore()
@@ -296,7 +291,7 @@ async def takes_too_little(tokens: Tokens | None) -> Tokens:
 
 @pytest.mark.parametrize("grant", [not_async, takes_too_little])
 async def test_a_grant_that_can_not_be_called_like_one_is_asked_about_that(
-    grant: Any, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    grant: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     question = "TypeError (is it async, and are its parameters right?)"
     async with opened(grant, policy=RefreshPolicy(attempts=1)) as session:
@@ -305,22 +300,14 @@ async def test_a_grant_that_can_not_be_called_like_one_is_asked_about_that(
     assert f": {question}; 1 task waited" in caplog.text
 
 
-def test_an_exception_that_nobody_raised_has_its_name_alone() -> None:
-    assert careful(TypeError("hunter2")) == "TypeError"
-
-
-async def test_an_error_does_not_repeat_its_own_name(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_error_does_not_repeat_its_own_name() -> None:
     grant = FakeGrant(script=[RefreshUnavailableError("status 503")])
     async with opened(grant, policy=RefreshPolicy(attempts=1)) as session:
         with pytest.raises(RefreshUnavailableError, match=r"now \(status 503\); still"):
             await session.refresh()
 
 
-async def test_the_error_of_a_login_that_ended_by_itself_names_explain(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_the_error_of_a_login_that_ended_by_itself_names_explain() -> None:
     async with opened(FakeGrant(script=[GrantRefusedError("invalid_grant")])) as session:
         with pytest.raises(LoggedOutError, match=r"log in again \(session.explain\(\) says"):
             await session.refresh()
@@ -331,7 +318,7 @@ async def test_the_error_of_a_login_that_ended_by_itself_names_explain(
 
 
 async def test_a_refresh_that_leaving_cuts_short_names_the_grace_it_had(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with opened(FakeGrant(latency=10), policy=RefreshPolicy(close_grace=3)) as session:
         with trio.move_on_after(1):
@@ -355,7 +342,7 @@ async def test_before_the_first_login_and_after_the_next_the_error_names_another
 
 
 async def test_waiting_for_the_lock_of_another_process_is_named_as_that(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = FakeStore()
     async with opened(store=store, policy=RefreshPolicy(timeout=5)) as session:
@@ -367,7 +354,7 @@ async def test_waiting_for_the_lock_of_another_process_is_named_as_that(
 
 
 async def test_a_disk_that_hangs_is_named_as_that_and_not_as_a_cancellation(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Hanging(FakeStore):
         hangs = False
@@ -395,22 +382,8 @@ async def test_a_disk_that_hangs_is_named_as_that_and_not_as_a_cancellation(
     assert [event.lost for event in only(events.NotSaved, told)][-1]
 
 
-async def test_the_last_save_that_fails_is_an_error_in_the_log_and_an_event_at_the_end(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
-) -> None:
-    store, told = FakeStore(), list[events.Event]()
-    async with opened(store=store, observers=[told.append]) as session:
-        store.fail_save = StoreError("the disk is full")
-        with trio.move_on_after(0.5):
-            await session.refresh()
-    assert [event.lost for event in only(events.NotSaved, told)] == [False, True]
-    last = caplog.records[-1]
-    assert last.levelno == logging.ERROR
-    assert last.getMessage().endswith("the disk is full; the session is closed, so it is lost")
-
-
 async def test_a_closing_session_does_not_speak_of_trying_again(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with opened(FakeGrant(script=[down()]), policy=RefreshPolicy(attempts=1)) as session:
         with trio.move_on_after(0.1):
@@ -420,7 +393,7 @@ async def test_a_closing_session_does_not_speak_of_trying_again(
 
 
 async def test_a_refresh_that_a_log_out_elsewhere_ended_names_the_reason(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = FakeStore()
     async with opened(store=store) as session:
@@ -431,20 +404,6 @@ async def test_a_refresh_that_a_log_out_elsewhere_ended_names_the_reason(
     assert "refresh 1 failed after 0 s: the login was ended by another process" in caplog.text
 
 
-async def test_a_misconfiguration_is_told_once_and_not_as_its_own_cause(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    grant = FakeGrant(script=[GrantMisconfiguredError("invalid_client", "no such client")])
-    async with opened(grant) as session:
-        with pytest.raises(GrantMisconfiguredError, match="no such client") as first:
-            await session.refresh()
-        with pytest.raises(GrantMisconfiguredError, match="no such client") as second:
-            await session.refresh()
-    assert first.value is not second.value
-    assert first.value.__cause__ is None
-    assert second.value.__cause__ is None
-
-
 class Rude(RefreshUnavailableError):
     """Does not call `super().__init__`."""
 
@@ -452,9 +411,7 @@ class Rude(RefreshUnavailableError):
         pass
 
 
-async def test_p5_an_error_that_was_not_initialized_counts_as_an_answer_that_was_lost(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_p5_an_error_that_was_not_initialized_counts_as_an_answer_that_was_lost() -> None:
     grant = FakeGrant(latency=0, script=[Rude() for _ in range(9)])
     policy = RefreshPolicy(cooldown=0, backoff=0, attempts=9)
     async with opened(grant, policy=policy) as session:
@@ -476,9 +433,7 @@ class _Broken(logging.Handler):
         raise ValueError("the log is broken, too")
 
 
-async def test_an_observer_that_raises_into_a_broken_log_does_not_end_the_session(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_observer_that_raises_into_a_broken_log_does_not_end_the_session() -> None:
     def observe(event: events.Event) -> None:
         raise KeyError
 
@@ -499,9 +454,7 @@ class _Exits(logging.Handler):
             raise SystemExit
 
 
-async def test_what_a_broken_log_raises_beyond_an_exception_comes_out_of_the_session(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_what_a_broken_log_raises_beyond_an_exception_comes_out_of_the_session() -> None:
     told: list[events.Event] = []
 
     def observe(event: events.Event) -> None:

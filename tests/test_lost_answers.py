@@ -39,14 +39,14 @@ from trioauth import (
 from trioauth._core.clock import Clock
 from trioauth._core.state import generation_of
 
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, ShieldedGrant, first_tokens
 from .sessions import only, opened
 from .watches import Wall
 
 if TYPE_CHECKING:
-    from trio.testing import MockClock
-
     from trioauth import Session
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 @attrs.define
@@ -115,7 +115,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
 @pytest.mark.slow
 @pytest.mark.parametrize("sessions", [1, 4])
 async def test_p05_all_who_share_a_store_leave_the_token_alone_for_pauses_that_double(
-    sessions: int, autojump_clock: MockClock
+    sessions: int,
 ) -> None:
     store, grant = MemoryStore(), LossyGrant()
     async with trio.open_nursery() as nursery, opened(grant, store=store, tokens=first_tokens(0)):
@@ -137,7 +137,7 @@ async def test_p05_all_who_share_a_store_leave_the_token_alone_for_pauses_that_d
     assert {token for _, token in grant.calls} == {"refresh-0"}
 
 
-async def test_p05_a_session_that_opens_during_a_pause_keeps_it(autojump_clock: MockClock) -> None:
+async def test_p05_a_session_that_opens_during_a_pause_keeps_it() -> None:
     store, grant = MemoryStore(), LossyGrant()
     async with opened(grant, store=store, tokens=first_tokens(0)) as session:
         with pytest.raises(RefreshUnavailableError):
@@ -155,7 +155,7 @@ async def test_p05_a_session_that_opens_during_a_pause_keeps_it(autojump_clock: 
     assert len(grant.calls) == 4
 
 
-async def test_p05_a_good_answer_ends_the_pauses_for_all(autojump_clock: MockClock) -> None:
+async def test_p05_a_good_answer_ends_the_pauses_for_all() -> None:
     store, grant = FakeStore(), LossyGrant(lost=4)
     async with opened(grant, store=store, tokens=first_tokens(0)) as session:
         async with opened(grant, store=store, tokens=None) as other:
@@ -180,7 +180,7 @@ async def test_p05_a_good_answer_ends_the_pauses_for_all(autojump_clock: MockClo
 
 
 async def test_p05_a_pause_is_bounded_whatever_the_clock_of_the_other_machine_says(
-    wall: Wall, autojump_clock: MockClock
+    wall: Wall,
 ) -> None:
     """A machine whose clock is a day ahead has lost an answer: five minutes are five minutes."""
     day = wall.now() + 86400
@@ -199,9 +199,7 @@ async def test_p05_a_pause_is_bounded_whatever_the_clock_of_the_other_machine_sa
 # --- what counts as lost -----------------------------------------------------------------
 
 
-async def test_p05_a_store_that_fails_after_a_lost_answer_does_not_make_it_forgotten(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p05_a_store_that_fails_after_a_lost_answer_does_not_make_it_forgotten() -> None:
     store = FakeStore()
     grant = LossyGrant()
 
@@ -224,7 +222,7 @@ async def test_p05_a_store_that_fails_after_a_lost_answer_does_not_make_it_forgo
 
 
 async def test_p05_a_session_that_is_left_in_the_pause_after_a_lost_answer_says_so_in_the_store(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(random, "random", lambda: 1.0)
     store, grant = FakeStore(), LossyGrant()
@@ -241,9 +239,7 @@ async def test_p05_a_session_that_is_left_in_the_pause_after_a_lost_answer_says_
     assert len(grant.calls) == 1
 
 
-async def test_p05_a_deadline_that_comes_after_a_lost_answer_counts_it_once(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p05_a_deadline_that_comes_after_a_lost_answer_counts_it_once() -> None:
     store = FakeStore()
     grant = LossyGrant()
 
@@ -262,9 +258,7 @@ async def test_p05_a_deadline_that_comes_after_a_lost_answer_counts_it_once(
         assert store.record.unanswered == 1
 
 
-async def test_p05_a_loss_that_can_not_be_noted_in_the_store_is_known_here_told_and_noted_later(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p05_a_loss_that_the_store_can_not_take_is_known_here_and_noted_later() -> None:
     told: list[events.Event] = []
     store, grant = FakeStore(), LossyGrant()
     async with opened(
@@ -285,9 +279,7 @@ async def test_p05_a_loss_that_can_not_be_noted_in_the_store_is_known_here_told_
         assert store.record.unanswered == 1
 
 
-async def test_p05_of_what_two_sessions_know_of_a_loss_the_longer_pause_counts(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p05_of_what_two_sessions_know_of_a_loss_the_longer_pause_counts() -> None:
     """One could not note its losses in the store; the other has noted one there."""
     store, grant = FakeStore(), LossyGrant()
     async with opened(grant, store=store, tokens=first_tokens(0)) as first:
@@ -309,9 +301,7 @@ async def test_p05_of_what_two_sessions_know_of_a_loss_the_longer_pause_counts(
             assert len(grant.calls) == presented
 
 
-async def test_p05_a_grant_that_needs_no_refresh_token_has_none_to_lose(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p05_a_grant_that_needs_no_refresh_token_has_none_to_lose() -> None:
     store, grant = FakeStore(), LossyGrant()
     async with opened(grant, store=store, tokens=Tokens("access-0", None, 0)) as session:
         with pytest.raises(RefreshUnavailableError) as info:
@@ -322,9 +312,7 @@ async def test_p05_a_grant_that_needs_no_refresh_token_has_none_to_lose(
     assert store.record.unanswered == 0
 
 
-async def test_p05_a_loss_is_noted_only_where_others_have_a_record_of_the_token(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p05_a_loss_is_noted_only_where_others_have_a_record_of_the_token() -> None:
     """A user has removed the file: a token in doubt does not bring it back."""
     store, grant = FakeStore(), LossyGrant()
     async with opened(grant, store=store, tokens=first_tokens(0)) as session:
@@ -337,9 +325,7 @@ async def test_p05_a_loss_is_noted_only_where_others_have_a_record_of_the_token(
         assert login.loss.flights == 1
 
 
-async def test_p05_a_loss_does_not_take_the_place_of_a_new_login_that_waits_to_be_saved(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p05_a_loss_does_not_take_the_place_of_a_new_login_that_waits_to_be_saved() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         before, records = store.record, session._flights.renewal.records
@@ -356,19 +342,8 @@ async def test_p05_a_loss_does_not_take_the_place_of_a_new_login_that_waits_to_b
         assert store.record is before
 
 
-class ShieldedGrant(FakeGrant):
-    """A grant that can't be cancelled, such as one in a thread."""
-
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-        with trio.CancelScope(shield=True):
-            answer = await super().__call__(tokens, endpoint)
-        return answer  # noqa: RET504  # to type checkers a cancel scope may swallow an exception
-
-
 @pytest.mark.parametrize("fails", [False, True])
-async def test_p07_what_comes_after_the_deadline_is_saved_all_the_same(
-    fails: bool, autojump_clock: MockClock
-) -> None:
+async def test_p07_what_comes_after_the_deadline_is_saved_all_the_same(fails: bool) -> None:
     store, grant = FakeStore(), ShieldedGrant(latency=60, script=[rotating()] if fails else [])
     policy = RefreshPolicy(timeout=5)
     async with opened(grant, store=store, tokens=first_tokens(0), policy=policy) as session:
@@ -376,16 +351,15 @@ async def test_p07_what_comes_after_the_deadline_is_saved_all_the_same(
             await session.token()
         assert trio.current_time() == 5
         await trio.sleep(100)
-        assert store.record is not None
-        assert store.record.tokens is not None
+        assert store.tokens is not None
         latest = "refresh-new" if fails else "refresh-1"
-        assert store.record.tokens.refresh_token == latest
+        assert store.tokens.refresh_token == latest
         if not fails:
             assert await session.token() == "access-1"
     assert grant.presented == ["refresh-0"]
 
 
-async def test_p07_a_log_out_ends_what_comes_after_the_deadline(autojump_clock: MockClock) -> None:
+async def test_p07_a_log_out_ends_what_comes_after_the_deadline() -> None:
     store, grant = FakeStore(), ShieldedGrant(latency=60)
     policy = RefreshPolicy(timeout=5)
     async with opened(grant, store=store, tokens=first_tokens(0), policy=policy) as session:
@@ -395,13 +369,10 @@ async def test_p07_a_log_out_ends_what_comes_after_the_deadline(autojump_clock: 
             await session.log_out()
         await trio.sleep(100)
         assert not session.logged_in
-        assert store.record is not None
-        assert store.record.tokens is None
+        assert store.tokens is None
 
 
-async def test_p07_a_rotated_refresh_token_of_a_token_without_an_end_is_kept(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p07_a_rotated_refresh_token_of_a_token_without_an_end_is_kept() -> None:
     store = FakeStore()
     grant = FakeGrant(script=[rotating()])
     async with opened(grant, store=store, tokens=first_tokens(None)) as session:
@@ -416,7 +387,7 @@ async def test_p07_a_rotated_refresh_token_of_a_token_without_an_end_is_kept(
 @pytest.mark.parametrize("attempts", [1, 2])
 @pytest.mark.parametrize("make", [rotating, lambda: rotating(safe_to_repeat=True), misconfigured])
 async def test_p07_a_refresh_token_in_an_answer_of_no_other_use_is_saved_before_anything_fails(
-    make: Any, attempts: int, autojump_clock: MockClock
+    make: Any, attempts: int
 ) -> None:
     store = FakeStore()
     presented: list[str | None] = []
@@ -425,7 +396,7 @@ async def test_p07_a_refresh_token_in_an_answer_of_no_other_use_is_saved_before_
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
         presented.append(tokens and tokens.refresh_token)
         assert store.record is not None
-        kept.append(store.record.tokens and store.record.tokens.refresh_token)
+        kept.append(store.tokens and store.tokens.refresh_token)
         if len(presented) == 1:
             raise make()
         return Tokens("access-1", "refresh-1", 3600)
@@ -435,19 +406,17 @@ async def test_p07_a_refresh_token_in_an_answer_of_no_other_use_is_saved_before_
         try:
             await session.token()
         except (RefreshUnavailableError, GrantMisconfiguredError):
-            assert store.record is not None
-            assert store.record.tokens is not None
-            assert store.record.tokens.refresh_token == "refresh-new"
+            assert store.tokens is not None
+            assert store.tokens.refresh_token == "refresh-new"
             # It was never presented: there is no answer to it that could be lost.
+            assert store.record is not None
             assert store.record.unanswered == 0
             await trio.sleep(5)
             assert await session.token() == "access-1"
     assert presented == kept == ["refresh-0", "refresh-new"]
 
 
-async def test_p05_a_server_that_rotates_without_end_is_asked_as_often_as_the_policy_says(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p05_a_server_that_rotates_without_end_is_asked_as_often_as_the_policy_says() -> None:
     presented: list[str | None] = []
 
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
@@ -460,9 +429,7 @@ async def test_p05_a_server_that_rotates_without_end_is_asked_as_often_as_the_po
         assert presented == ["refresh-0", "refresh-1", "refresh-2", "refresh-3"]
 
 
-async def test_p07_a_rotated_refresh_token_that_can_not_be_saved_is_kept_and_saved_later(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p07_a_rotated_refresh_token_that_can_not_be_saved_is_kept_and_saved_later() -> None:
     store = FakeStore()
 
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
@@ -477,9 +444,8 @@ async def test_p07_a_rotated_refresh_token_that_can_not_be_saved_is_kept_and_sav
         store.fail_save = None
         await trio.sleep(6)
         assert session.statistics().saved
-    assert store.record is not None
-    assert store.record.tokens is not None
-    assert store.record.tokens.refresh_token == "refresh-new"
+    assert store.tokens is not None
+    assert store.tokens.refresh_token == "refresh-new"
 
 
 # --- refused after an answer was lost (FAULTS 44) ----------------------------------------
@@ -487,7 +453,7 @@ async def test_p07_a_rotated_refresh_token_that_can_not_be_saved_is_kept_and_sav
 
 @pytest.mark.parametrize("when", ["the same flight", "a later flight", "another session"])
 async def test_p05_a_refusal_after_a_lost_answer_says_that_an_answer_was_lost(
-    when: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    when: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, lost = FakeStore(), 1 if when == "the same flight" else 3
     refusal = GrantRefusedError("invalid_grant", "the refresh token is not known")
@@ -511,7 +477,7 @@ async def test_p05_a_refusal_after_a_lost_answer_says_that_an_answer_was_lost(
             assert "an answer to this refresh token was lost" in " ".join(asks.explain().split())
 
 
-async def test_p05_a_refusal_without_a_description_says_it_too(autojump_clock: MockClock) -> None:
+async def test_p05_a_refusal_without_a_description_says_it_too() -> None:
     grant = FakeGrant(script=[OSError("reset"), GrantRefusedError("invalid_grant")])
     async with opened(grant, tokens=first_tokens(0)) as session:
         with pytest.raises(LoggedOutError) as info:
@@ -521,7 +487,7 @@ async def test_p05_a_refusal_without_a_description_says_it_too(autojump_clock: M
         )
 
 
-async def test_p05_a_refusal_with_no_answer_lost_does_not_say_so(autojump_clock: MockClock) -> None:
+async def test_p05_a_refusal_with_no_answer_lost_does_not_say_so() -> None:
     refusal = GrantRefusedError("invalid_grant")
     # What certainly was not used is not lost, and an answer with a new token is an answer.
     safe = RefreshUnavailableError("busy", safe_to_repeat=True)
@@ -536,6 +502,7 @@ async def test_p05_a_refusal_with_no_answer_lost_does_not_say_so(autojump_clock:
 # --- what it costs where nothing is lost -------------------------------------------------
 
 
+@pytest.mark.trio(run=trio.run)  # in real time: the store works in threads
 async def test_p05_nothing_more_is_written_where_no_answer_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -568,12 +535,13 @@ async def test_p05_nothing_more_is_written_where_no_answer_is_lost(
 
 # --- processes ---------------------------------------------------------------------------
 
-# Real time, so all pauses are a twentieth of what they are.
+# In real time, so all pauses are a twentieth of what they are.
 SCALE = 0.05
 PROCESSES = 4
 
 
 @pytest.mark.slow
+@pytest.mark.trio(run=trio.run)
 async def test_p05_processes_that_share_a_file_keep_the_pauses_together(tmp_path: Path) -> None:
     store, log = tmp_path / "tokens.json", tmp_path / "presented"
     async with opened(store=FileStore(store), tokens=first_tokens(0)):

@@ -19,7 +19,7 @@ import trio.testing
 
 from trioauth import LoggedIn, Session, events
 
-from .both import API, LIBRARIES, FakeApi
+from .both import API, FakeApi
 from .fakes import FakeGrant, first_tokens
 from .sessions import only, opened
 
@@ -113,7 +113,6 @@ def test_p22_a_session_kept_for_the_next_run_of_trio_is_one_clear_error(name: st
     trio.run(second)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
 async def test_p22_an_attached_client_used_from_another_run_is_the_same_error(library: Any) -> None:
     api = FakeApi()
     async with opened() as session:

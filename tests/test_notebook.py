@@ -692,7 +692,7 @@ def test_what_needs_trio_in_a_cell_without_await_says_what_to_do(
     cells("nursery.cancel_scope.cancel(); await release(nursery)")
 
 
-def test_somebody_elses_handler_of_exceptions_stays(cells: Notebook) -> None:
+def test_another_handler_of_exceptions_stays(cells: Notebook) -> None:
     shell: Any = cells.shell
     shell.set_custom_exc((KeyError,), lambda *_, **__: None)
     cells(SETTING)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from trioauth import Tokens
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 @attrs.define
 class Exported:
@@ -96,7 +98,7 @@ def by(**attributes: Any) -> frozenset[Any]:
 
 
 async def test_a_refresh_is_a_root_that_links_to_each_request_that_waited(
-    exported: Exported, autojump_clock: trio.testing.MockClock
+    exported: Exported,
 ) -> None:
     async def ask(name: str) -> None:
         with exported.tracer.start_as_current_span(name):
@@ -127,7 +129,7 @@ async def test_a_refresh_is_a_root_that_links_to_each_request_that_waited(
 
 
 async def test_a_wait_is_in_the_trace_of_its_request_and_links_to_the_refresh(
-    exported: Exported, autojump_clock: trio.testing.MockClock
+    exported: Exported,
 ) -> None:
     async with opened(tokens=first_tokens(0), observers=[exported.telemetry()]) as session:
         with exported.tracer.start_as_current_span("GET /"):
@@ -148,18 +150,14 @@ async def test_a_wait_is_in_the_trace_of_its_request_and_links_to_the_refresh(
         assert (wait.attributes or {})["trioauth.wait.cancelled"] is cancelled
 
 
-async def test_without_a_trace_there_is_a_refresh_and_no_wait(
-    exported: Exported, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_without_a_trace_there_is_a_refresh_and_no_wait(exported: Exported) -> None:
     async with opened(tokens=first_tokens(0), observers=[exported.telemetry()]) as session:
         await session.token()
     [span] = exported.spans.get_finished_spans()
     assert (span.name, list(span.links)) == ("trioauth.refresh", [])
 
 
-async def test_a_refresh_that_fails_says_with_what(
-    exported: Exported, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_refresh_that_fails_says_with_what(exported: Exported) -> None:
     grant = FakeGrant(script=[down(), GrantRefusedError("invalid_grant", "gone")])
     policy = RefreshPolicy(attempts=1)
     async with opened(grant, policy=policy, observers=[exported.telemetry()]) as session:
@@ -180,9 +178,7 @@ async def test_a_refresh_that_fails_says_with_what(
 # --- metrics -------------------------------------------------------------------------------
 
 
-async def test_what_happens_is_measured(
-    exported: Exported, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_what_happens_is_measured(exported: Exported) -> None:
     class Revoking(FakeGrant):
         told = 0
 
@@ -243,9 +239,7 @@ async def test_what_happens_is_measured(
     assert metrics["trioauth.revocations"] == {by(): 1, frozenset({("error.type", "OSError")}): 1}
 
 
-async def test_units_and_buckets_suit_seconds(
-    exported: Exported, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_units_and_buckets_suit_seconds(exported: Exported) -> None:
     async with opened(tokens=first_tokens(0), observers=[exported.telemetry()]) as session:
         await session.token()
     data = exported.reader.get_metrics_data()
@@ -266,9 +260,7 @@ async def test_units_and_buckets_suit_seconds(
             assert bounds[-1] == 30.0
 
 
-async def test_attributes_of_the_programs_own_are_said_of_everything(
-    exported: Exported, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_attributes_of_the_programs_own_are_said_of_everything(exported: Exported) -> None:
     telemetry = exported.telemetry(attributes={"session": "alice"})
     grant = FakeGrant(script=[GrantRefusedError("invalid_grant")])
     async with opened(grant, tokens=first_tokens(0), observers=[telemetry]) as session:
@@ -283,15 +275,13 @@ async def test_attributes_of_the_programs_own_are_said_of_everything(
 # --- with nothing behind it ----------------------------------------------------------------
 
 
-async def test_without_an_sdk_it_does_nothing(autojump_clock: trio.testing.MockClock) -> None:
+async def test_without_an_sdk_it_does_nothing() -> None:
     async with opened(tokens=first_tokens(0), observers=[Telemetry()]) as session:
         assert await session.token() == "access-1"
         await session.log_out()
 
 
-async def test_no_secret_is_exported(
-    exported: Exported, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_no_secret_is_exported(exported: Exported) -> None:
     grant = FakeGrant(script=[KeyError("hunter2"), GrantRefusedError("invalid_grant")])
     policy = RefreshPolicy(attempts=1)
     async with opened(grant, policy=policy, observers=[exported.telemetry()]) as session:

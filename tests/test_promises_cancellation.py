@@ -7,8 +7,6 @@ import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import httpx
-import httpx2
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -16,15 +14,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trioauth import Record, RefreshPolicy, Tokens, events, open_session
 from trioauth._http.auth import Flow
 
-from .api import LIBRARIES, URL, FakeApi, open_api
+from .both import API, FakeApi, open_api
 from .fakes import FakeGrant, FakeStore, first_tokens
+from .sessions import opened
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from trioauth import Session, TokenEndpoint
 
-both = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 # --- P6: whoever is cancelled leaves at once, and the refresh goes on ----------------------
@@ -32,10 +31,10 @@ both = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library
 
 @pytest.mark.parametrize("patience", [0, 0.25, 0.5, 0.75, 1])
 async def test_p06_the_task_that_started_the_refresh_leaves_at_once_and_the_refresh_lands(
-    patience: float, autojump_clock: MockClock
+    patience: float,
 ) -> None:
     grant, store = FakeGrant(), FakeStore()
-    async with open_session(grant, tokens=first_tokens(0), store=store, base_url=URL) as session:
+    async with opened(grant, tokens=first_tokens(0), store=store) as session:
         with trio.move_on_after(patience):
             await session.token()
         assert trio.current_time() == patience
@@ -47,9 +46,8 @@ async def test_p06_the_task_that_started_the_refresh_leaves_at_once_and_the_refr
     assert grant.spent_twice == []
 
 
-@both
 async def test_p06_cancelling_every_second_request_costs_the_others_nothing(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     grant = FakeGrant()
     api = FakeApi(lambda token: token != "access-0")
@@ -70,11 +68,9 @@ async def test_p06_cancelling_every_second_request_costs_the_others_nothing(
     assert trio.current_time() == 1
 
 
-async def test_p06_a_deadline_of_the_first_caller_is_not_that_of_the_refresh(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p06_a_deadline_of_the_first_caller_is_not_that_of_the_refresh() -> None:
     grant = FakeGrant(latency=20)
-    async with open_session(grant, tokens=first_tokens(0), base_url=URL) as session:
+    async with opened(grant, tokens=first_tokens(0)) as session:
         with trio.move_on_after(1):
             await session.token()
         assert await session.token() == "access-1"
@@ -85,9 +81,8 @@ async def test_p06_a_deadline_of_the_first_caller_is_not_that_of_the_refresh(
 # --- P7: stored before anybody wakes up with it --------------------------------------------
 
 
-@both
 async def test_p07_rotated_tokens_are_stored_before_anybody_wakes_up_with_them(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     grant, store = FakeGrant(), FakeStore(latency=3)
     api = FakeApi(lambda token: token != "access-0")
@@ -99,8 +94,7 @@ async def test_p07_rotated_tokens_are_stored_before_anybody_wakes_up_with_them(
 
         async def ask() -> None:
             assert (await http.get("/notes")).text == "access-1"
-            assert store.record is not None
-            assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+            assert store.tokens == Tokens("access-1", "refresh-1", 3600)
 
         async def look() -> None:
             # The state is what changes; there is nothing to wait for that is not under test.
@@ -128,14 +122,12 @@ class Boom(Exception):
 
 @pytest.mark.parametrize("how", ["return", "exception", "cancellation"])
 async def test_p08_a_refresh_in_the_air_lands_and_is_stored_however_the_session_is_left(
-    how: str, autojump_clock: MockClock
+    how: str,
 ) -> None:
     grant, store = FakeGrant(latency=4), FakeStore()
     with trio.move_on_after(1) as scope:
         try:
-            async with open_session(
-                grant, tokens=first_tokens(0), store=store, base_url=URL
-            ) as session:
+            async with opened(grant, tokens=first_tokens(0), store=store) as session:
                 with trio.move_on_after(0.5):
                     await session.token()
                 if how == "exception":
@@ -147,17 +139,14 @@ async def test_p08_a_refresh_in_the_air_lands_and_is_stored_however_the_session_
     assert scope.cancelled_caught == (how == "cancellation")
     assert trio.current_time() == 4
     assert grant.in_flight == 0
-    assert store.record is not None
-    assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+    assert store.tokens == Tokens("access-1", "refresh-1", 3600)
 
 
-async def test_p08_after_the_grace_it_is_cancelled_and_nothing_is_left(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p08_after_the_grace_it_is_cancelled_and_nothing_is_left() -> None:
     grant = FakeGrant(latency=100)
     tasks = trio.lowlevel.current_statistics().tasks_living
     policy = RefreshPolicy(close_grace=7)
-    async with open_session(grant, tokens=first_tokens(0), base_url=URL, policy=policy) as session:
+    async with opened(grant, tokens=first_tokens(0), policy=policy) as session:
         with trio.move_on_after(0.5):
             await session.token()
     assert trio.current_time() == 7.5
@@ -166,20 +155,16 @@ async def test_p08_after_the_grace_it_is_cancelled_and_nothing_is_left(
     assert trio.lowlevel.current_statistics().tasks_living == tasks
 
 
-async def test_p08_what_is_in_hand_at_the_end_of_the_grace_is_told_as_not_saved(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p08_what_is_in_hand_at_the_end_of_the_grace_is_told_as_not_saved() -> None:
     class SlowToSave(FakeStore):
         async def save(self, record: Record, *, expected: int) -> None:
             await trio.sleep(50 if record.generation > 1 else 0)
             await super().save(record, expected=expected)
 
     told: list[events.Event] = []
-    async with open_session(
-        FakeGrant(),
+    async with opened(
         tokens=first_tokens(0),
         store=SlowToSave(),
-        base_url=URL,
         observers=[told.append],
         policy=RefreshPolicy(close_grace=3),
     ) as session:
@@ -192,9 +177,7 @@ async def test_p08_what_is_in_hand_at_the_end_of_the_grace_is_told_as_not_saved(
     assert [event.lost for event in not_saved] == [False, True]
 
 
-async def test_p08_so_is_what_a_store_with_a_nursery_did_not_save(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p08_tokens_that_a_store_with_a_nursery_did_not_save_are_told() -> None:
     # Out of a nursery even a cancellation comes in a group.
     class Helped(FakeStore):
         async def save(self, record: Record, *, expected: int) -> None:
@@ -205,11 +188,9 @@ async def test_p08_so_is_what_a_store_with_a_nursery_did_not_save(
             await super().save(record, expected=expected)
 
     told: list[events.Event] = []
-    async with open_session(
-        FakeGrant(),
+    async with opened(
         tokens=first_tokens(0),
         store=Helped(),
-        base_url=URL,
         observers=[told.append],
         policy=RefreshPolicy(timeout=3, close_grace=1),
     ) as session:
@@ -232,9 +213,7 @@ def test_p08_control_c_once_more_ends_the_grace() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(press)
             try:
-                async with open_session(
-                    FakeGrant(latency=1000), tokens=first_tokens(0), base_url=URL
-                ) as session:
+                async with opened(FakeGrant(latency=1000), tokens=first_tokens(0)) as session:
                     await session.token()
             finally:
                 left.append(trio.current_time())
@@ -244,29 +223,20 @@ def test_p08_control_c_once_more_ends_the_grace() -> None:
     assert left == [2]
 
 
-async def test_p08_what_could_not_be_saved_is_saved_when_the_session_is_left(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p08_what_could_not_be_saved_is_saved_when_the_session_is_left() -> None:
     store = FakeStore()
-    async with open_session(
-        FakeGrant(), tokens=first_tokens(0), store=store, base_url=URL
-    ) as session:
+    async with opened(tokens=first_tokens(0), store=store) as session:
         store.fail_save = OSError("disk full")
         assert await session.token() == "access-1"
         assert not session.statistics().saved
         store.fail_save = None
-    assert store.record is not None
-    assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+    assert store.tokens == Tokens("access-1", "refresh-1", 3600)
 
 
-async def test_p08_saving_later_does_not_begin_when_the_session_is_being_left(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p08_saving_later_does_not_begin_when_the_session_is_being_left() -> None:
     store, grant = FakeStore(), FakeGrant()
     policy = RefreshPolicy(cooldown=2, close_grace=9)
-    async with open_session(
-        grant, tokens=first_tokens(0), store=store, base_url=URL, policy=policy
-    ) as session:
+    async with opened(grant, tokens=first_tokens(0), store=store, policy=policy) as session:
         store.fail_save = OSError("disk full")
         assert await session.token() == "access-1"
         # The next try to save would be in the middle of this one's grace.
@@ -280,15 +250,14 @@ async def test_p08_saving_later_does_not_begin_when_the_session_is_being_left(
 # --- P9: nothing is held while a request is out --------------------------------------------
 
 
-@both
 @pytest.mark.parametrize("end", ["aclose", "throw"])
 @pytest.mark.parametrize("yields", [1, 2])
 async def test_p09_a_flow_that_is_dropped_at_a_yield_leaves_nothing_behind(
-    library: ModuleType, end: str, yields: int, autojump_clock: MockClock
+    library: ModuleType, end: str, yields: int
 ) -> None:
     grant = FakeGrant()
-    async with open_session(grant, tokens=first_tokens(), base_url=URL) as session:
-        request = library.Request("GET", f"{URL}/notes")
+    async with opened(grant) as session:
+        request = library.Request("GET", f"{API}/notes")
         flow = Flow(session._signer, request, library)
         await anext(flow)
         if yields == 2:
@@ -306,13 +275,12 @@ async def test_p09_a_flow_that_is_dropped_at_a_yield_leaves_nothing_behind(
         assert await session.token() == f"access-{yields - 1}"
 
 
-@both
 async def test_p09_no_scope_and_no_nursery_is_open_while_a_request_is_out(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     """Trio would not let us leave our scope around a step while one from inside it is open."""
-    async with open_session(FakeGrant(), tokens=first_tokens(0), base_url=URL) as session:
-        request = library.Request("GET", f"{URL}/notes")
+    async with opened(tokens=first_tokens(0)) as session:
+        request = library.Request("GET", f"{API}/notes")
         flow = Flow(session._signer, request, library)
         with trio.CancelScope():
             await anext(flow)
@@ -324,9 +292,8 @@ async def test_p09_no_scope_and_no_nursery_is_open_while_a_request_is_out(
             await flow.asend(library.Response(200, request=request))
 
 
-@both
 async def test_p09_a_timeout_around_a_request_that_waits_comes_out_as_a_timeout(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     api = FakeApi(lambda token: token != "access-0")
     async with open_api(library, FakeGrant(latency=10), api) as (session, http):
@@ -341,9 +308,8 @@ async def test_p09_a_timeout_around_a_request_that_waits_comes_out_as_a_timeout(
 # --- P10: a 401 gives its connection back before its request waits --------------------------
 
 
-@both
 async def test_p10_a_401_that_is_acted_on_is_read_before_its_request_waits(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     api = FakeApi(lambda token: token != "access-0")
     async with (
@@ -374,8 +340,8 @@ async def serve_refusals(body: bytes, stream: trio.SocketStream) -> None:
         pass
 
 
-@both
 @pytest.mark.parametrize("body", [b"", b"who are you?" * 1000], ids=["empty", "12 kB"])
+@pytest.mark.trio(run=trio.run)  # in real time
 async def test_p10_waiting_requests_do_not_starve_the_refresh_of_connections(
     library: ModuleType, body: bytes
 ) -> None:
@@ -411,7 +377,7 @@ async def test_p10_waiting_requests_do_not_starve_the_refresh_of_connections(
 _trace: contextvars.ContextVar[str] = contextvars.ContextVar("_trace", default="nobody")
 
 
-async def test_the_grant_runs_in_the_context_of_the_opener(autojump_clock: MockClock) -> None:
+async def test_the_grant_runs_in_the_context_of_the_opener() -> None:
     seen: list[str] = []
 
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
@@ -423,7 +389,7 @@ async def test_the_grant_runs_in_the_context_of_the_opener(autojump_clock: MockC
         await session.token()
 
     _trace.set("opener")
-    async with open_session(grant, tokens=first_tokens(0), base_url=URL) as session:
+    async with opened(grant, tokens=first_tokens(0)) as session:
         # In a task of its own, so that it has a context of its own.
         async with trio.open_nursery() as nursery:  # noqa: ASYNC112
             nursery.start_soon(ask, session)
@@ -431,10 +397,7 @@ async def test_the_grant_runs_in_the_context_of_the_opener(autojump_clock: MockC
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
-async def test_ten_thousand_tasks_share_one_refresh_in_memory(
-    library: Any, autojump_clock: MockClock
-) -> None:
+async def test_ten_thousand_tasks_share_one_refresh_in_memory(library: Any) -> None:
     grant = FakeGrant()
     api = FakeApi(lambda token: token != "access-0")
     async with (

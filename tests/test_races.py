@@ -25,11 +25,14 @@ from trioauth import (
     events,
 )
 
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, RevokingGrant, first_tokens
 from .sessions import log_in_unkept, only, opened
 
 if TYPE_CHECKING:
     from trioauth import TokenEndpoint
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 SECOND = Tokens("access-2nd", "refresh-2nd", 3600)
 THIRD = Tokens("access-3rd", "refresh-3rd", 3600)
@@ -39,9 +42,7 @@ def stored(tokens: Tokens | None = None, *, generation: int = 1, login: str = "b
     return Record(generation, tokens or first_tokens(0), login=login, expires_at_unix=1.0)
 
 
-async def test_two_log_ins_on_one_store_get_different_generations(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_two_log_ins_on_one_store_get_different_generations() -> None:
     store = FakeStore(latency=1)
     async with opened(tokens=None, store=store) as one, opened(tokens=None, store=store) as two:
         async with trio.open_nursery() as nursery:
@@ -51,9 +52,7 @@ async def test_two_log_ins_on_one_store_get_different_generations(
         assert {one.generation, two.generation} == {1, 2}
 
 
-async def test_a_timer_that_fires_as_another_task_takes_off_starts_no_second_flight(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_timer_that_fires_as_another_task_takes_off_starts_no_second_flight() -> None:
     grant = FakeGrant()
     policy = RefreshPolicy(keep_fresh=True, early=0, leeway=10)
     async with opened(grant, tokens=first_tokens(100), policy=policy) as session:
@@ -71,9 +70,7 @@ async def test_a_timer_that_fires_as_another_task_takes_off_starts_no_second_fli
         assert grant.presented == ["refresh-0"]
 
 
-async def test_a_timer_that_fires_while_the_session_is_left_does_nothing(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_timer_that_fires_while_the_session_is_left_does_nothing() -> None:
     store = FakeStore()
     policy = RefreshPolicy(keep_fresh=True, early=0, leeway=10)
     async with trio.open_nursery() as nursery:
@@ -105,9 +102,7 @@ class HangingGrant:
         raise AssertionError
 
 
-async def test_an_answer_lost_at_the_deadline_counts_as_lost(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_answer_lost_at_the_deadline_counts_as_lost() -> None:
     grant = HangingGrant()
     policy = RefreshPolicy(timeout=1, cooldown=0, backoff=0.5)
     async with opened(grant, tokens=first_tokens(0), policy=policy) as session:
@@ -118,9 +113,7 @@ async def test_an_answer_lost_at_the_deadline_counts_as_lost(
     assert grant.presented == [0, 11]
 
 
-async def test_after_a_lost_answer_a_flight_that_is_cut_off_keeps_quiet_for_ten_seconds(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_after_a_lost_answer_a_flight_that_is_cut_off_keeps_quiet_for_ten_seconds() -> None:
     grant = HangingGrant(script=[RefreshUnavailableError("reset")])
     policy = RefreshPolicy(timeout=1, cooldown=0, backoff=0)
     async with opened(grant, tokens=first_tokens(0), policy=policy) as session:
@@ -132,9 +125,7 @@ async def test_after_a_lost_answer_a_flight_that_is_cut_off_keeps_quiet_for_ten_
     assert grant.presented == [0, 0, 11]
 
 
-async def test_a_server_that_knows_no_client_any_more_does_not_undo_a_loss(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_server_that_knows_no_client_any_more_does_not_undo_a_loss() -> None:
     lost, unknown = RefreshUnavailableError("reset"), GrantMisconfiguredError("invalid_client")
     grant = HangingGrant(script=[lost, unknown])
     policy = RefreshPolicy(cooldown=0, backoff=0, timeout=1)
@@ -146,9 +137,7 @@ async def test_a_server_that_knows_no_client_any_more_does_not_undo_a_loss(
     assert len(grant.presented) == 2
 
 
-async def test_a_log_out_in_the_store_is_believed_while_the_session_is_left(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_in_the_store_is_believed_while_the_session_is_left() -> None:
     grant, store = FakeGrant(), FakeStore(stored())
     async with trio.open_nursery() as nursery:
         async with opened(grant, tokens=None, store=store) as session:
@@ -166,9 +155,7 @@ async def _ask_in_vain(session: object) -> None:
         await session.token()  # type: ignore[attr-defined]
 
 
-async def test_when_a_log_out_overtakes_an_answer_the_store_knows_before_the_next_one_asks(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_that_overtakes_an_answer_is_stored_before_the_next_flight_asks() -> None:
     grant, store = FakeGrant(), FakeStore(stored())
     options = {"tokens": None, "store": store}
     async with opened(grant, **options) as one, opened(grant, **options) as two:
@@ -182,9 +169,7 @@ async def test_when_a_log_out_overtakes_an_answer_the_store_knows_before_the_nex
     assert grant.spent_twice == []
 
 
-async def test_waiters_of_a_login_that_was_replaced_elsewhere_are_told_at_once(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_waiters_of_a_login_that_was_replaced_elsewhere_are_told_at_once() -> None:
     grant, store = FakeGrant(), FakeStore(stored())
     told: list[events.Event] = []
     async with opened(grant, tokens=None, store=store, observers=[told.append]) as session:
@@ -200,9 +185,7 @@ async def test_waiters_of_a_login_that_was_replaced_elsewhere_are_told_at_once(
     assert [event.adopted for event in only(events.RefreshLanded, told)] == [False]
 
 
-async def test_they_are_told_at_once_even_if_it_is_noticed_by_another_flight(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_waiters_are_told_at_once_of_a_replacement_that_another_flight_noticed() -> None:
     """A refresh waits for its turn behind one that saves later, and that finds the new login."""
     store = FakeStore(stored(), fail_save=OSError("disk full"))
     async with opened(FakeGrant(), tokens=None, store=store) as session:
@@ -220,9 +203,7 @@ async def test_they_are_told_at_once_even_if_it_is_noticed_by_another_flight(
         assert trio.current_time() == 7
 
 
-async def test_the_very_tokens_that_were_refused_are_not_adopted_as_newer_ones(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_the_very_tokens_that_were_refused_are_not_adopted_as_newer_ones() -> None:
     """Another program presented the same refresh token, and a server that forgives told it so."""
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store) as session:
@@ -234,9 +215,7 @@ async def test_the_very_tokens_that_were_refused_are_not_adopted_as_newer_ones(
     assert grant.presented == ["refresh-0"]
 
 
-async def test_a_log_out_leaves_a_login_that_a_refresh_has_just_found(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_leaves_a_login_that_a_refresh_has_just_found() -> None:
     """Somebody else has logged in. A refresh reads it; before it has, there is a log-out."""
     store = FakeStore(stored())
     async with opened(FakeGrant(), tokens=None, store=store) as session:
@@ -250,9 +229,7 @@ async def test_a_log_out_leaves_a_login_that_a_refresh_has_just_found(
         assert store.record is theirs
 
 
-async def test_a_refresh_of_the_old_login_does_not_overwrite_the_new_one_while_leaving(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_refresh_of_the_old_login_does_not_overwrite_the_new_one_while_leaving() -> None:
     grant, store = FakeGrant(), FakeStore(stored())
     async with trio.open_nursery() as nursery:
         async with opened(grant, tokens=None, store=store) as session:
@@ -262,13 +239,10 @@ async def test_a_refresh_of_the_old_login_does_not_overwrite_the_new_one_while_l
             nursery.start_soon(_ask_in_vain, session)  # noqa: ASYNC111  # outlives it
             await trio.sleep(0.1)
     assert grant.presented == []
-    assert store.record is not None
-    assert store.record.tokens == SECOND
+    assert store.tokens == SECOND
 
 
-async def test_the_generation_never_goes_back_even_if_a_log_in_is_cut_short(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_the_generation_never_goes_back_even_if_a_log_in_is_cut_short() -> None:
     store = FakeStore()
     policy = RefreshPolicy(timeout=3, cooldown=1)
     async with opened(FakeGrant(latency=2), store=store, policy=policy) as session:
@@ -282,14 +256,11 @@ async def test_the_generation_never_goes_back_even_if_a_log_in_is_cut_short(
         await trio.sleep(2)
         numbers = [record.generation for record in store.saved]
         assert numbers == sorted(set(numbers))
-        assert store.record is not None
-        assert store.record.tokens == SECOND
+        assert store.tokens == SECOND
         assert session.statistics().saved
 
 
-async def test_a_refresh_that_fails_as_its_login_is_replaced_says_replaced(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_refresh_that_fails_as_its_login_is_replaced_says_replaced() -> None:
     policy = RefreshPolicy(timeout=1)
     # Both deadlines are the same moment, and which comes first is up to chance.
     for _ in range(20):
@@ -306,16 +277,12 @@ async def _ask_and_be_told_replaced(session: object) -> None:
     assert info.value.reason == "replaced"
 
 
-async def test_a_slow_store_does_not_make_the_first_tokens_live_longer(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_slow_store_does_not_make_the_first_tokens_live_longer() -> None:
     async with opened(tokens=first_tokens(60), store=FakeStore(latency=10)) as session:
         assert session.statistics().seconds_until_expiry == 30  # two looks and a save later
 
 
-async def test_a_refresh_presents_what_was_adopted_while_it_waited_for_its_turn(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_refresh_presents_what_was_adopted_while_it_waited_for_its_turn() -> None:
     grant, store = FakeGrant(), FakeStore(fail_save=OSError("full"))
     policy = RefreshPolicy(cooldown=1)
     async with opened(grant, tokens=first_tokens(0), store=store, policy=policy) as session:
@@ -329,9 +296,7 @@ async def test_a_refresh_presents_what_was_adopted_while_it_waited_for_its_turn(
     assert grant.presented == ["refresh-9"]
 
 
-async def test_what_a_refresh_could_not_save_is_forgotten_once_its_login_is_over(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_what_a_refresh_could_not_save_is_forgotten_once_its_login_is_over() -> None:
     store, told = FakeStore(), list[events.Event]()
     policy = RefreshPolicy(timeout=3)
     async with opened(store=store, policy=policy, observers=[told.append]) as session:
@@ -343,8 +308,7 @@ async def test_what_a_refresh_could_not_save_is_forgotten_once_its_login_is_over
             await session.log_out(revoke=False)
         store.latency = 0
         await trio.sleep(20)
-        assert store.record is not None
-        assert store.record.tokens is None
+        assert store.tokens is None
         assert session.statistics().saved
     # The tokens that it brought are nobody's: nobody is told that they are current.
     assert only(events.RefreshLanded, told) == []
@@ -359,9 +323,7 @@ async def _ask_for_a_new_one_in_vain(session: object) -> None:
 
 
 @pytest.mark.parametrize("refused", [False, True])
-async def test_what_saving_again_finds_is_refreshed_only_if_it_is_refused(
-    refused: bool, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_what_saving_again_finds_is_refreshed_only_if_it_is_refused(refused: bool) -> None:
     store, grant = FakeStore(), FakeGrant()
     async with opened(grant, store=store) as session:
         store.fail_save = OSError("disk full")
@@ -399,9 +361,7 @@ class SavesInSpite(FakeStore):
             raise OSError("saved, and yet an error")
 
 
-async def test_a_log_out_that_was_saved_in_spite_of_an_error_does_not_end_the_next_login(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_that_was_saved_in_spite_of_an_error_does_not_end_the_next_login() -> None:
     store = SavesInSpite()
     async with opened(store=store) as session:
         store.in_spite = True
@@ -411,19 +371,11 @@ async def test_a_log_out_that_was_saved_in_spite_of_an_error_does_not_end_the_ne
         store.fail_lock = None
         await session.refresh()
         assert session.token_nowait() == "access-1"
-        assert store.record is not None
-        assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
+        assert store.tokens == Tokens("access-1", "refresh-1", 3600)
 
 
-class SlowToRevoke(FakeGrant):
-    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
-        await trio.sleep(2)
-
-
-async def test_a_log_out_that_is_still_revoking_does_not_end_the_next_login(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with opened(SlowToRevoke()) as session:
+async def test_a_log_out_that_is_still_revoking_does_not_end_the_next_login() -> None:
+    async with opened(RevokingGrant(revoking_takes=2)) as session:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session.log_out)
             await trio.sleep(1)
@@ -433,9 +385,7 @@ async def test_a_log_out_that_is_still_revoking_does_not_end_the_next_login(
 
 
 @pytest.mark.parametrize("then", ["nothing", "log_in"])
-async def test_a_log_in_that_a_log_out_overtook_never_gets_into_the_store(
-    then: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_log_in_that_a_log_out_overtook_never_gets_into_the_store(then: str) -> None:
     store, overtaken = FakeStore(), Tokens("access-5", "refresh-5", 3600)
     async with opened(store=store) as session:
 
@@ -460,9 +410,7 @@ async def test_a_log_in_that_a_log_out_overtook_never_gets_into_the_store(
     assert overtaken not in [record.tokens for record in store.saved]
 
 
-async def test_a_log_in_that_could_not_be_saved_is_not_saved_once_it_is_logged_out(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_in_that_could_not_be_saved_is_not_saved_once_it_is_logged_out() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         session._flights.take_off("asked_for")
@@ -475,13 +423,10 @@ async def test_a_log_in_that_could_not_be_saved_is_not_saved_once_it_is_logged_o
         await session.log_out()
         await trio.sleep(100)
         assert session.statistics().saved
-    assert store.record is not None
-    assert store.record.tokens is None
+    assert store.tokens is None
 
 
-async def test_a_log_out_that_could_not_be_saved_is_given_up_when_others_have_logged_in(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_that_could_not_be_saved_is_given_up_when_others_have_logged_in() -> None:
     store = FakeStore()
     theirs = Record(3, Tokens("theirs", "their-refresh", 3600), login="another")
     async with opened(store=store) as session:
@@ -502,9 +447,7 @@ async def test_a_log_out_that_could_not_be_saved_is_given_up_when_others_have_lo
     assert store.record == theirs
 
 
-async def test_tokens_that_could_not_be_saved_yet_are_not_replaced_by_those_of_an_earlier_renewal(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_unsaved_tokens_are_not_replaced_by_those_of_an_earlier_renewal() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         store.fail_save = OSError("disk full")

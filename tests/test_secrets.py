@@ -124,6 +124,7 @@ def test_p17_of_a_foreign_exception_only_its_class_and_line_are_said(error: Base
 )
 def test_what_the_interpreter_and_we_say_is_said(error: BaseException, said: str) -> None:
     assert careful(error) == said
+    assert careful(None) == ""
     system = isinstance(error, OSError)
     assert system_words(error) == (said.partition(": ")[2] if system else "")
 
@@ -349,7 +350,7 @@ def test_a_retry_after_that_is_no_number_of_seconds_counts_as_none(
 
 
 @pytest.mark.parametrize("value", ["7", b"7", [7], 7j, Unspeakable])
-def test_what_is_no_number_never_makes_anybody_wait(value: Any) -> None:
+def test_a_retry_after_that_is_no_number_never_makes_a_task_wait(value: Any) -> None:
     with pytest.raises(TypeError, match="retry_after must be seconds"):
         RefreshUnavailableError("busy", retry_after=value)
     error = RefreshUnavailableError("busy")

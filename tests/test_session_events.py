@@ -26,10 +26,13 @@ from .sessions import down, only, opened
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
 # --- events and observers ------------------------------------------------------------------
 
 
-async def test_events_come_in_order(autojump_clock: trio.testing.MockClock) -> None:
+async def test_events_come_in_order() -> None:
     told: list[events.Event] = []
     api = FakeApi(latency=0, refused={"access-0"})
     grant = FakeGrant()
@@ -54,7 +57,7 @@ async def test_events_come_in_order(autojump_clock: trio.testing.MockClock) -> N
         assert only(events.Saved, told)[-1].generation == 3
 
 
-async def test_events_of_a_refusal_come_in_order(autojump_clock: trio.testing.MockClock) -> None:
+async def test_events_of_a_refusal_come_in_order() -> None:
     told: list[events.Event] = []
     grant = FakeGrant(script=[GrantRefusedError("invalid_grant")])
     async with opened(grant, observers=[told.append]) as session:
@@ -72,9 +75,7 @@ async def test_events_of_a_refusal_come_in_order(autojump_clock: trio.testing.Mo
         ]
 
 
-async def test_a_failed_refresh_is_told_with_when_the_next_may_start(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_failed_refresh_is_told_with_when_the_next_may_start() -> None:
     told: list[events.Event] = []
     policy = RefreshPolicy(attempts=1, cooldown=9)
     async with opened(
@@ -89,9 +90,7 @@ async def test_a_failed_refresh_is_told_with_when_the_next_may_start(
 
 
 @pytest.mark.parametrize("how", ["log_out", "elsewhere"])
-async def test_a_flight_that_the_log_out_overtook_names_no_class_that_is_none(
-    how: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_flight_that_the_log_out_overtook_names_no_class_that_is_none(how: str) -> None:
     told: list[events.Event] = []
     store = FakeStore()
     async with opened(store=store, observers=[told.append]) as session:
@@ -108,7 +107,7 @@ async def test_a_flight_that_the_log_out_overtook_names_no_class_that_is_none(
         assert event.error != "NoneType"
 
 
-async def test_a_cancelled_wait_is_told_as_such(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_cancelled_wait_is_told_as_such() -> None:
     told: list[events.Event] = []
     async with opened(tokens=first_tokens(0), observers=[told.append]) as session:
         with trio.move_on_after(0.25):
@@ -119,7 +118,7 @@ async def test_a_cancelled_wait_is_told_as_such(autojump_clock: trio.testing.Moc
 
 
 async def test_observers_that_raise_are_logged_and_the_session_goes_on(
-    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     told: list[events.Event] = []
 
@@ -136,9 +135,7 @@ async def test_observers_that_raise_are_logged_and_the_session_goes_on(
     assert all(record.exc_info for record in records)
 
 
-async def test_an_observer_may_use_the_session_without_waiting(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_observer_may_use_the_session_without_waiting() -> None:
     seen: list[int] = []
 
     def observe(event: events.Event) -> None:
@@ -153,9 +150,7 @@ async def test_an_observer_may_use_the_session_without_waiting(
     assert seen == [2, 3]
 
 
-async def test_an_observer_that_rejects_what_just_landed_hangs_nobody(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_observer_that_rejects_what_just_landed_lets_no_task_hang() -> None:
     def observe(event: events.Event) -> None:
         if isinstance(event, events.RefreshLanded) and event.flight == 1:
             session.reject(event.generation)
@@ -166,7 +161,7 @@ async def test_an_observer_that_rejects_what_just_landed_hangs_nobody(
 
 
 async def test_a_task_that_an_observer_starts_may_wait_for_the_session(
-    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+    nursery: trio.Nursery,
 ) -> None:
     got: list[str] = []
 
@@ -184,30 +179,10 @@ async def test_a_task_that_an_observer_starts_may_wait_for_the_session(
     assert got == ["access-2"]
 
 
-@pytest.mark.parametrize("kind", [events.RefreshStarted, events.Saved, events.RefreshLanded])
-@pytest.mark.parametrize("what", [KeyboardInterrupt, SystemExit])
-async def test_control_c_in_an_observer_ends_the_session_and_hangs_nobody(
-    what: type[BaseException], kind: type, autojump_clock: trio.testing.MockClock
-) -> None:
-    told: list[type] = []
-
-    def observe(event: events.Event) -> None:
-        told.append(type(event))
-        if told.count(kind) == (2 if kind is events.Saved else 1) and told[-1] is kind:
-            raise what
-
-    with trio.fail_after(100), pytest.raises(what):
-        async with opened(observers=[observe]) as session:
-            await session.refresh()
-    assert trio.current_time() < 10
-
-
 # --- keep_fresh ----------------------------------------------------------------------------
 
 
-async def test_keep_fresh_refreshes_by_a_timer_so_that_nobody_waits(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_keep_fresh_refreshes_by_a_timer_so_that_no_task_waits() -> None:
     grant = FakeGrant(lifetime=100)
     policy = RefreshPolicy(keep_fresh=True)
     async with opened(grant, tokens=first_tokens(100), policy=policy) as session:
@@ -220,18 +195,14 @@ async def test_keep_fresh_refreshes_by_a_timer_so_that_nobody_waits(
     assert grant.spent_twice == []
 
 
-async def test_without_keep_fresh_nothing_happens_by_itself(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_without_keep_fresh_nothing_happens_by_itself() -> None:
     grant = FakeGrant(lifetime=100)
     async with opened(grant, tokens=first_tokens(100)):
         await trio.sleep(1000)
     assert grant.presented == []
 
 
-async def test_keep_fresh_honours_the_cool_down_and_a_rejection_and_a_new_login(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_keep_fresh_honours_the_cool_down_and_a_rejection_and_a_new_login() -> None:
     grant = FakeGrant(0, script=[down() for _ in range(3)])
     policy = RefreshPolicy(keep_fresh=True, attempts=1, cooldown=7)
     async with opened(grant, policy=policy) as session:
@@ -249,9 +220,7 @@ async def test_keep_fresh_honours_the_cool_down_and_a_rejection_and_a_new_login(
         assert len(grant.presented) == 5
 
 
-async def test_keep_fresh_does_not_spin_on_tokens_that_are_born_old(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_keep_fresh_does_not_spin_on_tokens_that_are_born_old() -> None:
     grant = FakeGrant(0, lifetime=0)
     policy = RefreshPolicy(keep_fresh=True)
     async with opened(grant, tokens=first_tokens(0), policy=policy):
@@ -260,9 +229,7 @@ async def test_keep_fresh_does_not_spin_on_tokens_that_are_born_old(
 
 
 @pytest.mark.parametrize("expires_in", [30, 0])
-async def test_a_refresh_by_the_clock_is_told_as_such(
-    expires_in: float, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_refresh_by_the_clock_is_told_as_such(expires_in: float) -> None:
     told: list[events.Event] = []
     async with opened(
         tokens=first_tokens(3600 if expires_in else 0), observers=[told.append]
@@ -273,9 +240,7 @@ async def test_a_refresh_by_the_clock_is_told_as_such(
         assert [each.cause for each in only(events.RefreshStarted, told)] == ["clock"]
 
 
-async def test_the_timer_tells_a_refused_token_from_an_old_one(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_the_timer_tells_a_refused_token_from_an_old_one() -> None:
     told: list[events.Event] = []
     policy = RefreshPolicy(keep_fresh=True)
     async with opened(FakeGrant(0), policy=policy, observers=[told.append]) as session:
@@ -286,9 +251,7 @@ async def test_the_timer_tells_a_refused_token_from_an_old_one(
         assert causes == ["rejected", "clock"]
 
 
-async def test_a_body_that_can_not_be_sent_again_starts_a_refresh_because_of_its_refusal(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_body_that_can_not_be_sent_again_starts_a_refresh_because_of_its_refusal() -> None:
     async def body() -> AsyncGenerator[bytes, None]:
         yield b"once"
 

@@ -24,11 +24,13 @@ from trioauth import (
 )
 from trioauth._core.vault import Vault
 
-from .fakes import FakeGrant, FakeStore, first_tokens
+from .fakes import FakeGrant, FakeStore, RevokingGrant, first_tokens
 from .sessions import log_in_unkept, only, opened
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-async def test_a_session_starts_as_the_store_says(autojump_clock: trio.testing.MockClock) -> None:
+
+async def test_a_session_starts_as_the_store_says() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         await session.refresh()
@@ -40,18 +42,15 @@ async def test_a_session_starts_as_the_store_says(autojump_clock: trio.testing.M
         assert session.state == LoggedOut("asked")
 
 
-async def test_tokens_given_win_over_the_store(autojump_clock: trio.testing.MockClock) -> None:
+async def test_tokens_given_win_over_the_store() -> None:
     store = FakeStore(Record(41, Tokens("theirs", "other"), login="l"))
     async with opened(store=store) as session:
         assert session.token_nowait() == "access-0"
         assert session.generation == 42
-    assert store.record is not None
-    assert store.record.tokens == first_tokens()
+    assert store.tokens == first_tokens()
 
 
-async def test_two_sessions_that_share_a_store_share_one_refresh(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_two_sessions_that_share_a_store_share_one_refresh() -> None:
     told: list[events.Event] = []
     store, grant = MemoryStore(), FakeGrant()
     async with opened(grant, store=store, tokens=first_tokens(0)) as first:
@@ -67,9 +66,7 @@ async def test_two_sessions_that_share_a_store_share_one_refresh(
     assert grant.most_in_flight == 1
 
 
-async def test_what_another_session_refreshed_is_adopted_without_the_network(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_what_another_session_refreshed_is_adopted_without_the_network() -> None:
     told: list[events.Event] = []
     store, grant = MemoryStore(), FakeGrant(lifetime=100)
     async with opened(grant, store=store, tokens=first_tokens(100)) as first:
@@ -84,53 +81,18 @@ async def test_what_another_session_refreshed_is_adopted_without_the_network(
     assert only(events.LoggedOut, told) == []
 
 
-async def test_logged_out_elsewhere(autojump_clock: trio.testing.MockClock) -> None:
-    store, grant = MemoryStore(), FakeGrant()
-    async with opened(store=store) as first, opened(grant, store=store, tokens=None) as second:
-        await first.log_out()
-        # It is not looked for, but found when the next refresh is due.
-        assert second.generation == 1
-        with pytest.raises(LoggedOutError) as info:
-            await second.refresh()
-        assert info.value.reason == "elsewhere"
-        assert second.state == LoggedOut("elsewhere")
-    assert grant.presented == []
-
-
+@pytest.mark.parametrize("late", [False, True])
 async def test_a_session_that_waits_for_its_first_login_does_not_log_out_elsewhere(
-    autojump_clock: trio.testing.MockClock,
+    late: bool,
 ) -> None:
-    store = FakeStore(Record(3, None))
+    store = FakeStore(None if late else Record(3, None))
     async with opened(FakeGrant(unattended=True), store=store, tokens=None) as session:
+        store.record = Record(3, None)
         assert await session.token() == "access-1"
         assert session.generation == 4
 
 
-async def test_somebody_elses_login_in_a_shared_store_ends_this_one(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    store = MemoryStore()
-    errors: list[LoggedOutError] = []
-    async with opened(store=store) as first, opened(store=store, tokens=None) as second:
-        await first.log_in(Tokens("newcomer", "other", 3600))
-
-        async def request() -> None:
-            with pytest.raises(LoggedOutError) as info:
-                await second.refresh()
-                await second.token()
-            errors.append(info.value)
-
-        with pytest.raises(LoggedOutError) as info:
-            async with second.open_nursery():
-                await second.refresh()
-                await trio.sleep_forever()
-        assert info.value.reason == "replaced"
-        assert second.token_nowait() == "newcomer"
-
-
-async def test_a_refusal_looks_into_the_store_once_more(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_refusal_looks_into_the_store_once_more() -> None:
     """A store whose lock does not exclude: the loser adopts, and is not logged out."""
     store = FakeStore()
 
@@ -148,9 +110,7 @@ async def test_a_refusal_looks_into_the_store_once_more(
             assert session.token_nowait() == "theirs"
 
 
-async def test_a_loser_adopts_what_the_winner_saved_and_overwrites_nothing(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_loser_adopts_what_the_winner_saved_and_overwrites_nothing() -> None:
     told: list[events.Event] = []
     store = FakeStore()
 
@@ -169,13 +129,10 @@ async def test_a_loser_adopts_what_the_winner_saved_and_overwrites_nothing(
         assert session.token_nowait() == "theirs"
         assert session.generation == 6
         assert session.statistics().saved
-    assert store.record is not None
-    assert store.record.tokens == Tokens("theirs", "x", None)
+    assert store.tokens == Tokens("theirs", "x", None)
 
 
-async def test_a_store_that_lost_its_content_gets_it_back(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_store_that_lost_its_content_gets_it_back() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         await session.refresh()
@@ -193,9 +150,7 @@ async def test_a_store_that_lost_its_content_gets_it_back(
 
 
 @pytest.mark.parametrize("place", ["load", "lock"])
-async def test_a_store_that_fails_before_the_rotation_means_unavailable(
-    place: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_store_that_fails_before_the_rotation_means_unavailable(place: str) -> None:
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store, tokens=first_tokens(100)) as session:
         setattr(store, f"fail_{place}", StoreError("no disk"))
@@ -209,9 +164,9 @@ async def test_a_store_that_fails_before_the_rotation_means_unavailable(
         assert await session.token() == "access-1"
 
 
-async def test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_tried_again(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_tried_again() -> (
+    None
+):
     told: list[events.Event] = []
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store, observers=[told.append]) as session:
@@ -227,28 +182,13 @@ async def test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_
         store.fail_save = None
         await trio.sleep(6)
         assert session.statistics().saved
+        assert store.tokens == Tokens("access-2", "refresh-2", 3600)
         assert store.record is not None
-        assert store.record.tokens == Tokens("access-2", "refresh-2", 3600)
         assert store.record.generation == session.generation == 3
     assert grant.spent_twice == []
 
 
-async def test_what_could_not_be_saved_is_saved_when_the_session_closes(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    store = FakeStore()
-    async with opened(store=store) as session:
-        store.fail_save = OSError("disk full")
-        await session.refresh()
-        store.fail_save = None
-    assert store.record is not None
-    assert store.record.tokens == Tokens("access-1", "refresh-1", 3600)
-    assert trio.current_time() == 1
-
-
-async def test_what_could_not_be_saved_and_was_overtaken_is_dropped(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_what_could_not_be_saved_and_was_overtaken_is_dropped() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         store.fail_save = OSError("disk full")
@@ -263,33 +203,26 @@ async def test_what_could_not_be_saved_and_was_overtaken_is_dropped(
 
 
 @pytest.mark.parametrize("place", ["lock", "load", "save"])
-@pytest.mark.parametrize("what", ["log_in", "log_out"])
-async def test_logging_in_and_out_hold_whatever_the_store_does_and_it_is_told_later(
-    what: str, place: str, autojump_clock: trio.testing.MockClock
+async def test_a_log_out_holds_whatever_the_store_does_and_the_store_is_told_later(
+    place: str,
 ) -> None:
     told: list[events.Event] = []
     store = FakeStore()
     async with opened(store=store, observers=[told.append]) as session:
         setattr(store, f"fail_{place}", OSError("no disk"))
-        if what == "log_in":
-            await log_in_unkept(session, Tokens("access-5", "refresh-5"))
-            assert session.token_nowait() == "access-5"
-        else:
-            await session.log_out()
-            assert session.state == LoggedOut("asked")
+        await session.log_out()
+        assert session.state == LoggedOut("asked")
         assert only(events.NotSaved, told)
         assert not session.statistics().saved
         setattr(store, f"fail_{place}", None)
         await trio.sleep(6)
         assert session.statistics().saved
-        assert store.record is not None
-        expected = None if what == "log_out" else Tokens("access-5", "refresh-5")
-        assert store.record.tokens == expected
+        assert store.tokens is None
 
 
 @pytest.mark.parametrize("place", ["lock", "save"])
 async def test_tokens_given_to_a_session_whose_store_can_not_be_written_work_anyway(
-    place: str, autojump_clock: trio.testing.MockClock
+    place: str,
 ) -> None:
     store = FakeStore()
     setattr(store, f"fail_{place}", OSError("read-only file system"))
@@ -298,24 +231,7 @@ async def test_tokens_given_to_a_session_whose_store_can_not_be_written_work_any
         assert not session.statistics().saved
 
 
-async def test_a_refusal_holds_whatever_the_store_does(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    grant, store = FakeGrant(script=[GrantRefusedError("invalid_grant")]), FakeStore()
-    async with opened(grant, store=store) as session:
-        store.fail_save = OSError("disk full")
-        with pytest.raises(LoggedOutError) as info:
-            await session.refresh()
-        assert info.value.reason == "refused"
-        store.fail_save = None
-        await trio.sleep(6)
-        assert store.record is not None
-        assert store.record.tokens is None
-
-
-async def test_a_conflict_every_time_does_not_go_on_for_ever(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_conflict_every_time_does_not_go_on_for_ever() -> None:
     told: list[events.Event] = []
     store = FakeStore()
     async with opened(store=store, observers=[told.append]) as session:
@@ -330,9 +246,7 @@ async def test_a_conflict_every_time_does_not_go_on_for_ever(
         assert trio.current_time() < 30
 
 
-async def test_a_log_out_that_could_not_be_saved_ends_what_others_refreshed_meanwhile(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_unsaved_log_out_ends_what_others_have_refreshed_since() -> None:
     store = FakeStore()
     async with opened(store=store) as first, opened(store=store, tokens=None) as second:
         store.fail_save = OSError("disk full")
@@ -342,15 +256,12 @@ async def test_a_log_out_that_could_not_be_saved_ends_what_others_refreshed_mean
         await second.refresh()
         await trio.sleep(30)
         assert first.state == LoggedOut("asked")
-        assert store.record is not None
-        assert store.record.tokens is None
+        assert store.tokens is None
         with pytest.raises(LoggedOutError):
             await second.refresh()
 
 
-async def test_tokens_of_others_that_are_old_already_are_renewed_not_their_predecessors(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_tokens_of_others_that_are_old_already_are_renewed_not_their_predecessors() -> None:
     """A process that refreshed and then stopped leaves a newer token, which has expired too."""
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store) as session:
@@ -365,37 +276,34 @@ async def test_tokens_of_others_that_are_old_already_are_renewed_not_their_prede
     assert grant.presented == ["refresh-theirs"]
 
 
-async def test_a_refusal_holds_when_the_store_can_not_be_looked_into(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+@pytest.mark.parametrize("place", ["load", "save"])
+async def test_a_refusal_holds_whatever_the_store_does(place: str) -> None:
     store = FakeStore()
 
     async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
-        store.fail_load = OSError("no disk")
+        setattr(store, f"fail_{place}", OSError("no disk"))
         raise GrantRefusedError("invalid_grant")
 
     async with opened(grant, store=store) as session:
         with pytest.raises(LoggedOutError) as info:
             await session.refresh()
         assert info.value.reason == "refused"
+        setattr(store, f"fail_{place}", None)
+        await trio.sleep(6)
+        assert store.tokens is None
 
 
-async def test_a_log_out_leaves_somebody_elses_login_in_the_store(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_leaves_another_login_in_the_store() -> None:
     store = FakeStore()
     async with opened(store=store) as first, opened(store=store, tokens=None) as second:
         await first.log_in(Tokens("newcomer", "other", 3600))
         await second.log_out()
         assert second.state == LoggedOut("asked")
         assert await first.token() == "newcomer"
-    assert store.record is not None
-    assert store.record.tokens == Tokens("newcomer", "other", 3600)
+    assert store.tokens == Tokens("newcomer", "other", 3600)
 
 
-async def test_what_the_next_refresh_has_saved_is_not_saved_again(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_what_the_next_refresh_has_saved_is_not_saved_again() -> None:
     told: list[events.Event] = []
     grant, store = FakeGrant(), FakeStore()
     async with opened(grant, store=store, observers=[told.append]) as session:
@@ -440,9 +348,7 @@ async def test_a_record_that_lost_to_another_is_not_pending() -> None:
     assert vault.pending is None
 
 
-async def test_a_log_out_elsewhere_that_is_found_while_saving_ends_the_login(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_log_out_elsewhere_that_is_found_while_saving_ends_the_login() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         store.fail_save = OSError("disk full")
@@ -455,9 +361,7 @@ async def test_a_log_out_elsewhere_that_is_found_while_saving_ends_the_login(
         assert session.statistics().saved
 
 
-async def test_a_second_failure_to_save_is_made_good_like_the_first(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_second_failure_to_save_is_made_good_like_the_first() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         for _ in range(2):
@@ -469,9 +373,7 @@ async def test_a_second_failure_to_save_is_made_good_like_the_first(
             assert session.statistics().saved
 
 
-async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_meanwhile(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         assert store.record is not None
@@ -480,26 +382,16 @@ async def test_the_record_of_a_log_out_is_newer_than_what_others_have_saved_mean
         assert (store.record.generation, store.record.tokens) == (10, None)
 
 
-async def test_a_log_out_revokes_what_others_have_refreshed_meanwhile(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    revoked: list[Tokens] = []
-
-    class Grant(FakeGrant):
-        async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> None:
-            revoked.append(tokens)
-
-    store = FakeStore()
-    async with opened(Grant(), store=store) as session:
+async def test_a_log_out_revokes_what_others_have_refreshed() -> None:
+    grant, store = RevokingGrant(), FakeStore()
+    async with opened(grant, store=store) as session:
         assert store.record is not None
         store.record = Record(9, Tokens("theirs", "x"), login=store.record.login)
         await session.log_out()
-    assert revoked == [Tokens("theirs", "x")]
+    assert grant.revoked == [Tokens("theirs", "x")]
 
 
-async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_later(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_later() -> None:
     store = FakeStore()
     async with opened(store=store) as session:
         store.fail_save = OSError("disk full")
@@ -508,8 +400,7 @@ async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_lat
         await log_in_unkept(session, Tokens("access-7", "refresh-7"))
         store.fail_lock = None
         await trio.sleep(6)
-        assert store.record is not None
-        assert store.record.tokens == Tokens("access-7", "refresh-7")
+        assert store.tokens == Tokens("access-7", "refresh-7")
 
 
 @pytest.mark.parametrize(
@@ -517,11 +408,7 @@ async def test_of_two_records_that_could_not_be_saved_the_newer_one_is_saved_lat
     [(True, None, 0), (True, "refresh-0", 1), (False, None, 1), (None, None, 1)],
 )
 async def test_an_early_token_is_renewed_only_if_that_is_possible(
-    *,
-    needs: bool | None,
-    refresh_token: str | None,
-    asked: int,
-    autojump_clock: trio.testing.MockClock,
+    *, needs: bool | None, refresh_token: str | None, asked: int
 ) -> None:
     class Grant(FakeGrant):
         pass
@@ -536,19 +423,7 @@ async def test_an_early_token_is_renewed_only_if_that_is_possible(
         assert len(grant.presented) == asked
 
 
-async def test_a_log_out_elsewhere_is_no_news_to_who_waits_for_the_first_login(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    store = FakeStore()
-    async with opened(FakeGrant(unattended=True), store=store, tokens=None) as session:
-        store.record = Record(3, None)
-        assert await session.token() == "access-1"
-        assert session.generation == 4
-
-
-async def test_however_much_could_not_be_saved_it_is_tried_once_a_pause_that_grows(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_however_much_could_not_be_saved_it_is_tried_once_a_pause_that_grows() -> None:
     tried: list[float] = []
 
     class Store(FakeStore):

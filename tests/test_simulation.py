@@ -169,6 +169,6 @@ def test_an_exception_that_no_task_may_see_breaks_a_promise(
     assert any("P19" in violation for violation in play(draw(0)).violations)
 
 
-def test_a_world_with_nobody_in_it_is_quiet() -> None:
+def test_a_world_without_actors_is_quiet() -> None:
     world = attrs.evolve(draw(1), tasks=(), troubles=())
     assert not play(world).violations

@@ -147,7 +147,7 @@ def test_a_request_that_can_not_be_sent_again_waits_for_the_flight_in_the_air() 
     assert on_demand(state, now=40, one_shot=True) == Board(FLIGHT)
 
 
-def test_whoever_asks_for_a_newer_token_gets_one_from_the_end_of_the_setback_on() -> None:
+def test_a_newer_token_can_be_asked_for_from_the_end_of_the_setback_on() -> None:
     for state in (Current(GEN, SETBACK), Rejected(GEN, SETBACK), Vacant(SETBACK)):
         assert on_refresh(state, now=59.9) == SETBACK
         assert on_refresh(state, now=60) == TakeOff("asked_for")
@@ -257,7 +257,7 @@ def test_on_landing(state: State, landing: Landing, after: State) -> None:
     "state",
     [Refreshing(GEN, OTHER), LoggingIn(OTHER), Current(GEN), Rejected(GEN), Vacant(), OUT, CLOSED],
 )
-def test_a_flight_that_nobody_waits_for_lands_without_effect(
+def test_a_flight_that_is_not_that_of_the_state_lands_without_effect(
     state: State, landing: Landing
 ) -> None:
     assert on_landing(state, FLIGHT, landing) is state
@@ -338,7 +338,7 @@ def test_jitter_shortens_the_early_window_by_a_fifth_at_most_and_never_below_the
     assert schedule(3600, jitter=1, policy=tight).early_at == 3595
 
 
-def test_what_nobody_can_renew_is_used_up_to_its_end() -> None:
+def test_a_token_that_can_not_be_renewed_is_used_up_to_its_end() -> None:
     made = schedule(3600, renewable=False)
     assert made.early_at == made.stale_at == made.expires_at == 3600
     assert made.freshness(3599.9) == "fresh"
@@ -381,7 +381,7 @@ def test_what_was_certainly_not_used_is_tried_as_often_as_the_policy_says() -> N
     assert pauses(RefreshPolicy(attempts=1), [unsent()]) == [None]
 
 
-def test_what_nobody_knows_the_fate_of_is_presented_twice_more_within_ten_seconds() -> None:
+def test_a_refresh_token_of_unknown_fate_is_presented_twice_more_in_ten_seconds() -> None:
     policy = RefreshPolicy(attempts=9)
     assert pauses(policy, [OSError()] * 3) == [0.5, 1, None]
     assert pauses(policy, [OSError(), unsent(), unsent()]) == [0.5, 1, None]

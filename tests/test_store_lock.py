@@ -15,11 +15,10 @@ import trio
 from trioauth import FileStore, Record, StoreConflictError, StoreError, Tokens
 from trioauth.stores import _disk, _file
 
+from .files import NEW, OLD, check_locked, check_unlocked, put
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-OLD = Record(1, Tokens("old-access", "old-refresh", 60.0), login="me", expires_at_unix=1e9)
-NEW = Record(2, Tokens("new-access", "new-refresh", 60.0), login="me", expires_at_unix=2e9)
 
 
 @pytest.fixture
@@ -30,24 +29,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def lock_path(path: Path) -> Path:
     return path.with_name("tokens.json.lock")
-
-
-async def put(store: FileStore, record: Record, *, expected: int = 0) -> None:
-    async with store.lock():
-        await store.save(record, expected=expected)
-
-
-async def check_locked(store: FileStore) -> None:
-    with trio.move_on_after(0.1) as scope:
-        async with store.lock():
-            raise AssertionError("got a lock that was taken")
-    assert scope.cancelled_caught
-
-
-async def check_unlocked(store: FileStore) -> None:
-    with trio.fail_after(5):
-        async with store.lock():
-            pass
 
 
 def before_call(

@@ -18,11 +18,10 @@ from trioauth import FileStore, MemoryStore, Record, StoreError, Tokens
 from trioauth.stores import _disk, _mounts
 from trioauth.stores._contract import probe_store
 
+from .files import NEW, OLD, fail, put
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-
-OLD = Record(1, Tokens("old-access", "old-refresh", 60.0), login="me", expires_at_unix=1e9)
-NEW = Record(2, Tokens("new-access", "new-refresh", 60.0), login="me", expires_at_unix=2e9)
 
 
 @pytest.fixture
@@ -33,11 +32,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(params=["memory", "file"])
 def store(request: pytest.FixtureRequest, path: Path) -> MemoryStore | FileStore:
     return MemoryStore() if request.param == "memory" else FileStore(path)
-
-
-async def put(store: FileStore, record: Record, *, expected: int = 0) -> None:
-    async with store.lock():
-        await store.save(record, expected=expected)
 
 
 async def why_not(store: FileStore) -> str:
@@ -56,13 +50,6 @@ async def why_not(store: FileStore) -> str:
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     return {file.name: (file.lstat().st_ino, file.lstat().st_mtime_ns) for file in folder.iterdir()}
-
-
-def fail(number: int) -> Callable[..., Any]:
-    def raise_error(*args: object, **kwargs: object) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    return raise_error
 
 
 # --- the contract -----------------------------------------------------------------------------

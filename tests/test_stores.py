@@ -7,8 +7,6 @@ import fcntl
 import gc
 import os
 import stat
-import subprocess
-import sys
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -27,6 +25,8 @@ from trioauth.stores import FileStore, MemoryStore, _disk
 from trioauth.stores._contract import Record
 from trioauth.stores._file import _Desk
 
+from .files import NEW, OLD, check_locked, check_unlocked, fail, put
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from types import ModuleType
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 AnyStore = MemoryStore | FileStore
 
 SECRET = "s3cr3t-canary"
-OLD = Record(1, Tokens("old-access", "old-refresh", 60.0), login="me", expires_at_unix=1e9)
-NEW = Record(2, Tokens("new-access", "new-refresh", 60.0), login="me", expires_at_unix=2e9)
 
 
 @pytest.fixture
@@ -46,18 +44,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(params=["memory", "file"])
 def store(request: pytest.FixtureRequest, path: Path) -> AnyStore:
     return MemoryStore() if request.param == "memory" else FileStore(path)
-
-
-async def put(store: AnyStore, record: Record, *, expected: int = 0) -> None:
-    async with store.lock():
-        await store.save(record, expected=expected)
-
-
-async def check_unlocked(store: AnyStore) -> None:
-    """Anybody else can have the lock, soon at least: a thread may still be on its way out."""
-    with trio.fail_after(5):
-        async with store.lock():
-            pass
 
 
 def leftovers(path: Path) -> list[str]:
@@ -251,16 +237,6 @@ def test_memory_store_may_be_used_in_one_run_after_another() -> None:
     store = MemoryStore()
     trio.run(put, store, OLD)
     assert trio.run(store.load) == OLD
-
-
-def test_importing_memory_store_does_not_import_filelock() -> None:
-    code = (
-        "import sys; from trioauth.stores import MemoryStore; assert 'filelock' not in sys.modules"
-    )
-    import trioauth
-
-    root = str(Path(trioauth.__file__).parents[1])
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": root})
 
 
 def test_package_has_no_other_names() -> None:
@@ -520,13 +496,6 @@ async def test_64_kb_of_token_are_fine(path: Path) -> None:
 # --- FileStore: when the disk fails -----------------------------------------------------------
 
 
-def fail(number: int) -> Callable[..., Any]:
-    def raise_error(*args: object, **kwargs: object) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    return raise_error
-
-
 @pytest.mark.parametrize("step", ["write", "fsync", "replace", "close"])
 @pytest.mark.parametrize(
     ("number", "remedy"),
@@ -762,13 +731,6 @@ async def cancel_when_begun(stall: Stall, function: Callable[[], Awaitable[objec
             raise AssertionError("it did not hang")
 
 
-async def check_locked(store: AnyStore) -> None:
-    with trio.move_on_after(0.1) as scope:
-        async with store.lock():
-            raise AssertionError("got a lock that was taken")
-    assert scope.cancelled_caught
-
-
 @pytest.mark.parametrize("step", ["fsync", "replace", "open"])
 async def test_file_stays_locked_until_an_abandoned_save_has_ended(
     path: Path, stall: MakeStall, step: str
@@ -912,7 +874,7 @@ async def test_lock_file_that_is_a_folder_is_an_error(path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_file_stores_that_nobody_has_any_more_leave_nothing_behind(tmp_path: Path) -> None:
+async def test_file_stores_that_were_dropped_leave_nothing_behind(tmp_path: Path) -> None:
     # One for each user of a program that runs for months, say.
     for number in range(20):
         await put(FileStore(tmp_path / f"{number}.json"), OLD)

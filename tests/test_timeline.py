@@ -17,7 +17,8 @@ from trioauth.watch._picture import Picture, compose
 from trioauth.watch._svg import _Axis
 from trioauth.watch._svg_style import LEGEND
 
-from .both import LIBRARIES
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -219,9 +220,7 @@ def test_a_wait_beyond_its_request_is_of_another_task() -> None:
 # --- requests ------------------------------------------------------------------------------
 
 
-async def test_a_request_is_of_the_task_that_makes_it_and_says_how_it_ended(
-    autojump_clock: object,
-) -> None:
+async def test_a_request_is_of_the_task_that_makes_it_and_says_how_it_ended() -> None:
     timeline = Timeline()
 
     async def ask(label: str, error: Exception | None = None) -> None:
@@ -467,9 +466,8 @@ def client_of(library: Any, answer: Any) -> Any:
     return library.AsyncClient(base_url="https://api.test", transport=transport)
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
 async def test_a_client_that_is_watched_reports_its_requests_whatever_the_method(
-    library: Any, autojump_clock: object
+    library: Any,
 ) -> None:
     timeline = Timeline()
     client = client_of(library, lambda library: library.Response(204))
@@ -485,10 +483,7 @@ async def test_a_client_that_is_watched_reports_its_requests_whatever_the_method
     assert titles(root, "request-cancelled") == ["DELETE /notes/1: cancelled; 0.500 s"]
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
-async def test_a_request_that_fails_is_reported_with_the_name_of_its_error(
-    library: Any, autojump_clock: object
-) -> None:
+async def test_a_request_that_fails_is_reported_with_the_name_of_its_error(library: Any) -> None:
     def fail(library: Any) -> Any:
         raise library.ReadError("no")
 
@@ -502,7 +497,7 @@ async def test_a_request_that_fails_is_reported_with_the_name_of_its_error(
 # --- with a session ------------------------------------------------------------------------
 
 
-async def test_it_draws_what_a_session_does(autojump_clock: object) -> None:
+async def test_it_draws_what_a_session_does() -> None:
     timeline, server = Timeline(), AuthServer(lifetime=600)
     server.delay(1)
     async with trioauth.open_session(

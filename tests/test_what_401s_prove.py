@@ -15,9 +15,7 @@ import trio
 from trioauth import Authentication, Record, RefreshPolicy, Tokens
 from trioauth._http.refusal import LONGEST_REFUSAL, read_refusal
 
-from .api import LIBRARIES, FakeApi, open_api
-from .both import API, FOREIGN, token_of
-from .both import FakeApi as PlainApi
+from .both import API, FOREIGN, FakeApi, all_but, no_token, open_api, token_of
 from .fakes import FakeGrant, FakeStore
 from .sessions import opened
 
@@ -25,15 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import ModuleType
 
-    from trio.testing import MockClock
 
-both = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
 ERRORS = (httpx.HTTPError, httpx2.HTTPError)
-
-
-def nothing(_: str) -> bool:
-    """Accept no token whatsoever."""
-    return False
 
 
 async def body() -> AsyncIterator[bytes]:
@@ -43,11 +37,10 @@ async def body() -> AsyncIterator[bytes]:
 # --- bounded, whatever the API and its callers do ------------------------------------------
 
 
-@both
 async def test_p04_a_hundred_one_shot_bodies_that_are_refused_cause_few_refreshes(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(), FakeApi(nothing)
+    grant, api = FakeGrant(), FakeApi(no_token)
     async with open_api(library, grant, api) as (_, http):
         for _ in range(100):
             response = await http.post("/upload", content=body())
@@ -58,11 +51,10 @@ async def test_p04_a_hundred_one_shot_bodies_that_are_refused_cause_few_refreshe
     assert len(grant.presented) == 7
 
 
-@both
 async def test_p04_callers_that_give_up_after_a_401_cause_few_refreshes(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(latency=0.1), FakeApi(nothing, latency=1)
+    grant, api = FakeGrant(latency=0.1), FakeApi(no_token, latency=1)
     async with open_api(library, grant, api) as (_, http):
         for _ in range(100):
             with trio.move_on_after(1.5):
@@ -71,9 +63,8 @@ async def test_p04_callers_that_give_up_after_a_401_cause_few_refreshes(
     assert len(grant.presented) <= 7
 
 
-@both
 async def test_p04_second_sendings_that_break_have_not_shown_that_a_refresh_helped(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     first = [True]
 
@@ -83,7 +74,7 @@ async def test_p04_second_sendings_that_break_have_not_shown_that_a_refresh_help
             raise library.ReadError("reset")
         return library.Response(401)
 
-    grant, api = FakeGrant(latency=0.1), PlainApi(answer=answer)
+    grant, api = FakeGrant(latency=0.1), FakeApi(answer=answer)
     async with opened(grant) as session, api.client(session, library) as http:
         for _ in range(40):
             with contextlib.suppress(*ERRORS):
@@ -93,10 +84,9 @@ async def test_p04_second_sendings_that_break_have_not_shown_that_a_refresh_help
     assert len(grant.presented) <= 5
 
 
-@both
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_p04_an_answer_of_what_stands_before_the_api_shows_nothing(
-    library: ModuleType, status: int, autojump_clock: MockClock
+    library: ModuleType, status: int
 ) -> None:
     tokens: list[Any] = []
 
@@ -106,7 +96,7 @@ async def test_p04_an_answer_of_what_stands_before_the_api_shows_nothing(
         # A second sending is answered with the status, the next request is refused.
         return library.Response(status if new and len(tokens) > 1 else 401)
 
-    grant, api = FakeGrant(latency=0.1), PlainApi(answer=answer)
+    grant, api = FakeGrant(latency=0.1), FakeApi(answer=answer)
     async with opened(grant) as session, api.client(session, library) as http:
         for _ in range(40):
             await http.get("/")
@@ -114,9 +104,8 @@ async def test_p04_an_answer_of_what_stands_before_the_api_shows_nothing(
     assert len(grant.presented) <= 5
 
 
-@both
 async def test_p04_one_path_that_refuses_for_an_hour_is_refreshed_for_once_per_pause(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     grant, api = FakeGrant(), FakeApi(always_refused="/bad")
     async with open_api(library, grant, api) as (_, http):
@@ -129,14 +118,13 @@ async def test_p04_one_path_that_refuses_for_an_hour_is_refreshed_for_once_per_p
 
 
 @pytest.mark.slow
-@both
 async def test_p04_a_query_that_is_refused_beside_one_that_is_not_is_bounded_too(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     def answer(request: Any) -> Any:
         return library.Response(401 if b"bad" in request.url.query else 200)
 
-    grant, api = FakeGrant(), PlainApi(answer=answer, latency=0.1)
+    grant, api = FakeGrant(), FakeApi(answer=answer, latency=0.1)
     async with opened(grant) as session, api.client(session, library) as http:
 
         async def ask(query: str, pause: float) -> None:
@@ -151,14 +139,13 @@ async def test_p04_a_query_that_is_refused_beside_one_that_is_not_is_bounded_too
     assert len(grant.presented) <= 10
 
 
-@both
 async def test_p04_a_new_path_in_each_request_does_not_make_a_refresh_each(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     def answer(request: Any) -> Any:
         return library.Response(200 if request.url.path == "/good" else 401)
 
-    grant, api = FakeGrant(latency=0.1), PlainApi(answer=answer)
+    grant, api = FakeGrant(latency=0.1), FakeApi(answer=answer)
     async with opened(grant) as session, api.client(session, library) as http:
         for number in range(500):
             assert (await http.get(f"/item/{number}")).status_code == 401
@@ -168,9 +155,7 @@ async def test_p04_a_new_path_in_each_request_does_not_make_a_refresh_each(
     assert len(grant.presented) <= 16 + 8 + 500 * 6 / 300
 
 
-async def test_p04_reports_in_a_reconnect_loop_cause_few_refreshes(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p04_reports_in_a_reconnect_loop_cause_few_refreshes() -> None:
     grant = FakeGrant(latency=0.1)
     async with opened(grant) as session:
         for _ in range(50):
@@ -193,11 +178,10 @@ async def test_p04_reports_in_a_reconnect_loop_cause_few_refreshes(
 
 
 @pytest.mark.slow
-@both
 async def test_p04_a_crowd_at_many_paths_causes_one_refresh_and_leaves_nothing_behind(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(), FakeApi(lambda token: token != "access-0", latency=0.5)  # noqa: S105
+    grant, api = FakeGrant(), FakeApi(all_but("access-0"), latency=0.5)
     async with open_api(library, grant, api) as (session, http):
         async with trio.open_nursery() as nursery:
             for number in range(1000):
@@ -209,7 +193,7 @@ async def test_p04_a_crowd_at_many_paths_causes_one_refresh_and_leaves_nothing_b
 
 
 @pytest.mark.slow
-async def test_p04_a_day_of_401s_never_ends_in_an_overflow(autojump_clock: MockClock) -> None:
+async def test_p04_a_day_of_401s_never_ends_in_an_overflow() -> None:
     grant, api = FakeGrant(latency=0.01), FakeApi(always_refused="/forbidden")
     policy = RefreshPolicy(cooldown=0.1)
     async with open_api(httpx, grant, api, policy=policy) as (session, http):
@@ -221,11 +205,10 @@ async def test_p04_a_day_of_401s_never_ends_in_an_overflow(autojump_clock: MockC
         assert session.statistics().refreshes < 300
 
 
-@both
 async def test_p04_one_capped_pause_after_the_api_is_mended_all_is_well(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(lifetime=None), FakeApi(nothing)
+    grant, api = FakeGrant(lifetime=None), FakeApi(no_token)
     async with open_api(library, grant, api) as (session, http):
         for _ in range(12 * 60):
             await http.get("/notes")
@@ -238,9 +221,8 @@ async def test_p04_one_capped_pause_after_the_api_is_mended_all_is_well(
         assert session._signer.evidence.accounts == {}
 
 
-@both
 async def test_p04_a_one_shot_body_that_is_taken_later_shows_that_its_refresh_helped(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     grant, api = FakeGrant(lifetime=None), FakeApi()
     async with open_api(library, grant, api) as (session, http):
@@ -255,9 +237,8 @@ async def test_p04_a_one_shot_body_that_is_taken_later_shows_that_its_refresh_he
     assert len(grant.presented) == 20
 
 
-@both
 async def test_p04_a_download_that_ends_at_another_origin_shows_that_a_refresh_helped(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     dead: set[str | None] = set()
 
@@ -268,7 +249,7 @@ async def test_p04_a_download_that_ends_at_another_origin_shows_that_a_refresh_h
             return library.Response(302, headers={"Location": f"{FOREIGN}/file"})
         return library.Response(200, text="file")
 
-    grant, api = FakeGrant(), PlainApi(answer=answer)
+    grant, api = FakeGrant(), FakeApi(answer=answer)
     async with opened(grant) as session:
         async with api.client(session, library, follow_redirects=True) as http:
             for _ in range(10):
@@ -277,9 +258,8 @@ async def test_p04_a_download_that_ends_at_another_origin_shows_that_a_refresh_h
     assert len(grant.presented) == 10
 
 
-@both
 async def test_p04_an_answer_after_a_redirect_speaks_for_the_place_that_it_led_to(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     api = FakeApi(redirects={"/pay": (307, "/receipt")})
     api.accepts = lambda token: api.seen[-1].path == "/pay" or token != "access-0"  # noqa: S105
@@ -292,16 +272,14 @@ async def test_p04_an_answer_after_a_redirect_speaks_for_the_place_that_it_led_t
         assert session._signer.evidence.accounts == {}
 
 
-async def test_p04_an_answer_to_a_header_of_somebody_else_shows_nothing(
-    autojump_clock: MockClock,
-) -> None:
+async def test_p04_an_answer_to_a_header_of_the_program_shows_nothing() -> None:
     theirs: list[str] = []
 
     async def hook(request: httpx.Request) -> None:
         if theirs:
             request.headers["Authorization"] = theirs[0]
 
-    api = PlainApi(refused={"access-0"})
+    api = FakeApi(refused={"access-0"})
     async with opened(FakeGrant()) as session:
         async with api.client(session, httpx, event_hooks={"request": [hook]}) as http:
             with trio.move_on_after(0.5):
@@ -315,9 +293,8 @@ async def test_p04_an_answer_to_a_header_of_somebody_else_shows_nothing(
 # --- adopted, and settling ------------------------------------------------------------------
 
 
-@both
 async def test_p04_a_refused_token_that_was_adopted_is_refreshed_once_more(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     grant, store = FakeGrant(), FakeStore()
     api = FakeApi(lambda token: token == "access-1")  # noqa: S105
@@ -331,11 +308,8 @@ async def test_p04_a_refused_token_that_was_adopted_is_refreshed_once_more(
     assert grant.presented == ["refresh-theirs"]
 
 
-@both
-async def test_p04_a_third_sending_is_the_last(
-    library: ModuleType, autojump_clock: MockClock
-) -> None:
-    grant, store, api = FakeGrant(), FakeStore(), FakeApi(nothing)
+async def test_p04_a_third_sending_is_the_last(library: ModuleType) -> None:
+    grant, store, api = FakeGrant(), FakeStore(), FakeApi(no_token)
     async with open_api(library, grant, api, store=store) as (_, http):
         assert store.record is not None
         tokens = Tokens("access-theirs", "refresh-theirs", 3600)
@@ -344,9 +318,8 @@ async def test_p04_a_third_sending_is_the_last(
         assert response.extensions["trioauth"] == Authentication(8, 3, "again")
 
 
-@both
 async def test_p04_an_api_that_learns_of_a_new_token_late_may_be_given_time(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     grant, known = FakeGrant(), {"access-0": -1.0}
     api = FakeApi()
@@ -371,9 +344,8 @@ async def test_p04_an_api_that_learns_of_a_new_token_late_may_be_given_time(
     assert grant.presented == ["refresh-0"]
 
 
-@both
 async def test_p04_a_request_that_begins_just_after_a_refresh_settles_before_it_refreshes(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     grant, api = FakeGrant(), FakeApi()
     async with open_api(library, grant, api, policy=RefreshPolicy(settle=2)) as (session, http):
@@ -387,64 +359,50 @@ async def test_p04_a_request_that_begins_just_after_a_refresh_settles_before_it_
         response = await http.get("/notes")
         assert response.extensions["trioauth"] == Authentication(4, attempts=3)
         # What can't be sent again can't wait either.
-        api.accepts = nothing
+        api.accepts = no_token
         response = await http.post("/upload", content=body())
         assert response.extensions["trioauth"].not_resent == "body"
-
-
-@both
-async def test_p04_settling_is_off_unless_the_policy_says_otherwise(
-    library: ModuleType, autojump_clock: MockClock
-) -> None:
-    api = FakeApi(nothing)
-    async with open_api(library, FakeGrant(), api) as (_, http):
-        assert (await http.get("/notes")).extensions["trioauth"] == Authentication(2, 2, "again")
 
 
 # --- which 401, and why one is not refreshed ------------------------------------------------
 
 
-@both
 @pytest.mark.parametrize(
     "challenge",
     ['OAuth2 error="invalid_token"', 'JWT realm="api"', "Token", "Basic realm=a", "Negotiate"],
 )
 async def test_a_401_to_a_signed_request_is_refreshed_whatever_scheme_it_names(
-    library: ModuleType, challenge: str, autojump_clock: MockClock
+    library: ModuleType, challenge: str
 ) -> None:
     def answer(request: Any) -> Any:
         if token_of(request) == "access-0":
             return library.Response(401, headers={"WWW-Authenticate": challenge})
         return None
 
-    api = PlainApi(answer=answer)
+    api = FakeApi(answer=answer)
     async with opened() as session, api.client(session, library) as http:
         assert (await http.get("/")).status_code == 200
 
 
-@both
 @pytest.mark.parametrize(
     "error",
     ["insufficient_user_authentication", "insufficient_scope", "invalid_request", "use_dpop_nonce"],
 )
-async def test_a_401_that_a_refresh_cant_cure_says_so(
-    library: ModuleType, error: str, autojump_clock: MockClock
-) -> None:
+async def test_a_401_that_a_refresh_cant_cure_says_so(library: ModuleType, error: str) -> None:
     def answer(_: Any) -> Any:
         return library.Response(401, headers={"WWW-Authenticate": f'Bearer error="{error}"'})
 
-    grant, api = FakeGrant(), PlainApi(answer=answer)
+    grant, api = FakeGrant(), FakeApi(answer=answer)
     async with opened(grant) as session, api.client(session, library) as http:
         response = await http.get("/")
         assert response.extensions["trioauth"] == Authentication(1, not_resent="step_up")
     assert grant.presented == []
 
 
-@both
 async def test_a_401_that_is_rejected_does_not_take_for_a_refusal_says_policy(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    grant, api = FakeGrant(), PlainApi(refuses_all=True)
+    grant, api = FakeGrant(), FakeApi(no_token)
     async with opened(grant, is_rejected=lambda _: False) as session:
         async with api.client(session, library) as http:
             response = await http.get("/")
@@ -452,27 +410,25 @@ async def test_a_401_that_is_rejected_does_not_take_for_a_refusal_says_policy(
     assert grant.presented == []
 
 
-@both
 async def test_is_rejected_may_answer_with_anything_that_is_true_or_false(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    api = PlainApi(refused={"access-0"})
+    api = FakeApi(refused={"access-0"})
     async with opened(is_rejected=lambda response: response.status_code // 401) as session:
         async with api.client(session, library) as http:
             assert (await http.get("/")).extensions["trioauth"] == Authentication(2, 2)
             assert (await http.get("/")).extensions["trioauth"] == Authentication(2)
 
 
-@both
 async def test_a_redirect_to_another_listed_origin_arrives_unsigned_and_says_not_ours(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     def answer(request: Any) -> Any:
         if request.url.host == "api.test":
             return library.Response(302, headers={"Location": f"{FOREIGN}/"})
         return library.Response(200 if token_of(request) else 401)
 
-    grant, api = FakeGrant(), PlainApi(answer=answer)
+    grant, api = FakeGrant(), FakeApi(answer=answer)
     async with opened(grant, origins=[FOREIGN]) as session:
         async with api.client(session, library, follow_redirects=True) as http:
             response = await http.get("/")
@@ -501,12 +457,11 @@ class _Later:
         raise AssertionError("awaited")
 
 
-@both
 @pytest.mark.parametrize("promise", [asynchronous, lambda _: _Later()])
 async def test_is_rejected_that_returns_an_awaitable_is_one_clear_error(
-    library: ModuleType, promise: Any, autojump_clock: MockClock
+    library: ModuleType, promise: Any
 ) -> None:
-    grant, api = FakeGrant(), PlainApi()
+    grant, api = FakeGrant(), FakeApi()
     async with opened(grant, is_rejected=lambda response: promise(response)) as session:  # noqa: PLW0108  # not async itself
         async with api.client(session, library) as http:
             with pytest.raises(TypeError, match="^is_rejected must say True or False at once"):
@@ -546,10 +501,7 @@ def streaming(library: ModuleType, parts: Any, close: Any = None) -> Any:
     return Stream()
 
 
-@both
-async def test_p10_a_compressed_refusal_is_never_inflated(
-    library: ModuleType, autojump_clock: MockClock
-) -> None:
+async def test_p10_a_compressed_refusal_is_never_inflated(library: ModuleType) -> None:
     bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
     compressed = bomb.compress(bytes(40_000_000)) + bomb.flush()
     assert len(compressed) < 65_536
@@ -572,9 +524,8 @@ async def test_p10_a_compressed_refusal_is_never_inflated(
             assert peak < 5_000_000
 
 
-@both
 async def test_p10_the_refresh_that_a_401_causes_starts_before_the_401_is_read(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     started: list[float] = []
 
@@ -610,9 +561,8 @@ class Endless:
         return b"x" * 65_536
 
 
-@both
 async def test_p10_a_stream_that_ignores_being_closed_is_not_read_without_end(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     parts = Endless()
     async with opened() as session:
@@ -628,10 +578,9 @@ async def test_p10_a_stream_that_ignores_being_closed_is_not_read_without_end(
     assert len(await response.aread()) == LONGEST_REFUSAL
 
 
-@both
 @pytest.mark.parametrize("fault", ["hangs", "raises"])
 async def test_p10_a_stream_that_cant_be_closed_holds_nothing_up(
-    library: ModuleType, fault: str, autojump_clock: MockClock
+    library: ModuleType, fault: str
 ) -> None:
     async def parts() -> AsyncIterator[bytes]:
         yield b"no"

@@ -10,20 +10,17 @@ import trio
 
 from trioauth import LoggedOutError, Record, RefreshUnavailableError, Tokens
 
-from .api import LIBRARIES
-from .both import API, FOREIGN
-from .both import FakeApi as PlainApi
+from .both import API, FOREIGN, FakeApi
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import down, opened
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from trio.testing import MockClock
-
     from trioauth import Session
 
-both = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 BOB = Tokens("bob", "bobs-refresh", 3600)
 LOGIN = "trioauth.login"
@@ -40,12 +37,11 @@ def built(session: Session, library: ModuleType, method: str = "GET", **options:
 # --- P13: whose it is -----------------------------------------------------------------------
 
 
-@both
 @pytest.mark.parametrize("end", ["log_out", "log_in"])
 async def test_p13_a_request_that_was_built_before_its_login_ended_is_never_sent(
-    library: ModuleType, end: str, autojump_clock: MockClock
+    library: ModuleType, end: str
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened() as session, api.client(session, library) as http:
         request = built(session, library, "POST", content=b"alice's")
         if end == "log_out":
@@ -59,11 +55,10 @@ async def test_p13_a_request_that_was_built_before_its_login_ended_is_never_sent
         assert (await http.get("/")).status_code == 200
 
 
-@both
 async def test_p13_a_loop_that_sends_such_a_request_hears_that_it_is_cancelled(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    async with opened() as session, PlainApi().client(session, library) as http:
+    async with opened() as session, FakeApi().client(session, library) as http:
         request = built(session, library)
         await session.log_in(BOB)
         with trio.CancelScope() as scope:
@@ -72,11 +67,10 @@ async def test_p13_a_loop_that_sends_such_a_request_hears_that_it_is_cancelled(
         assert scope.cancelled_caught
 
 
-@both
 async def test_p13_a_request_that_was_built_without_a_login_is_not_of_one_that_began_since(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened(tokens=None) as session, api.client(session, library) as http:
         request = built(session, library)
         await session.log_in(BOB)
@@ -86,11 +80,10 @@ async def test_p13_a_request_that_was_built_without_a_login_is_not_of_one_that_b
         assert api.seen == []
 
 
-@both
-async def test_p13_it_may_use_a_login_that_needs_no_human(
-    library: ModuleType, autojump_clock: MockClock
+async def test_p13_a_request_built_without_a_login_may_use_one_that_needs_no_human(
+    library: ModuleType,
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened(FakeGrant(unattended=True), tokens=None) as session:
         async with api.client(session, library) as http:
             early, late = built(session, library), built(session, library)
@@ -101,12 +94,11 @@ async def test_p13_it_may_use_a_login_that_needs_no_human(
     assert api.tokens == ["access-1"] * 3
 
 
-@both
 async def test_p13_an_attached_client_s_request_is_of_the_login_that_there_is_when_it_is_sent(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     mine: dict[str, Any] = {"mine": 1}
-    api = PlainApi()
+    api = FakeApi()
     seen: list[Any] = []
     api.answer = lambda request: seen.append(request.extensions.get(LOGIN))
     async with opened() as session, api.client(session, library) as http:
@@ -122,11 +114,10 @@ async def test_p13_an_attached_client_s_request_is_of_the_login_that_there_is_wh
     assert api.tokens == ["access-0", "bob"]
 
 
-@both
 async def test_p13_a_request_that_could_not_be_signed_is_not_marked_for_good(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     grant = FakeGrant(script=[down()] * 4)
     async with opened(grant, tokens=first_tokens(0)) as session:
         async with api.client(session, library) as http:
@@ -137,11 +128,10 @@ async def test_p13_a_request_that_could_not_be_signed_is_not_marked_for_good(
             assert (await http.send(request)).status_code == 200
 
 
-@both
 async def test_p13_a_request_that_another_session_has_built_is_one_clear_error(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened() as alice, opened(tokens=BOB) as bob, api.client(bob, library) as http:
         request = built(alice, library)
         with pytest.raises(RuntimeError, match="built by another session"):
@@ -149,10 +139,8 @@ async def test_p13_a_request_that_another_session_has_built_is_one_clear_error(
         assert api.seen == []
 
 
-async def test_p13_a_request_of_a_session_that_was_closed_says_so(
-    autojump_clock: MockClock,
-) -> None:
-    api = PlainApi()
+async def test_p13_a_request_of_a_session_that_was_closed_says_so() -> None:
+    api = FakeApi()
     async with opened() as session:
         http = api.client(session, httpx)
         request = built(session, httpx)
@@ -165,11 +153,10 @@ async def test_p13_a_request_of_a_session_that_was_closed_says_so(
     assert api.seen == []
 
 
-@both
 async def test_p13_a_request_built_without_a_login_may_use_what_it_adopts_from_the_store(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    api, store = PlainApi(), FakeStore()
+    api, store = FakeApi(), FakeStore()
     grant = FakeGrant(unattended=True)
     async with opened(grant, tokens=None, store=store) as session:
         async with api.client(session, library) as http:
@@ -190,11 +177,8 @@ def headers_left(response: Any) -> list[str]:
     return [header for header in headers if header is not None]
 
 
-@both
-async def test_p15_a_request_that_was_sent_keeps_no_token(
-    library: ModuleType, autojump_clock: MockClock
-) -> None:
-    api = PlainApi(refused={"access-0"})
+async def test_p15_a_request_that_was_sent_keeps_no_token(library: ModuleType) -> None:
+    api = FakeApi(refused={"access-0"})
     async with opened() as session, api.client(session, library) as http:
         request = http.build_request("GET", "/", headers={"X-Mine": "kept"})
         response = await http.send(request)
@@ -207,10 +191,9 @@ async def test_p15_a_request_that_was_sent_keeps_no_token(
         assert api.tokens == ["access-0", "access-1", None]
 
 
-@both
 @pytest.mark.parametrize("refused", [False, True])
-async def test_p15_neither_do_the_requests_that_redirects_led_to(
-    library: ModuleType, *, refused: bool, autojump_clock: MockClock
+async def test_p15_the_requests_that_redirects_led_to_keep_no_token(
+    library: ModuleType, *, refused: bool
 ) -> None:
     sent: list[Any] = []
 
@@ -224,7 +207,7 @@ async def test_p15_neither_do_the_requests_that_redirects_led_to(
             case _:
                 return library.Response(401 if len(sent) == 3 and refused else 200)
 
-    api = PlainApi(answer=answer)
+    api = FakeApi(answer=answer)
     async with opened() as session:
         async with api.client(session, library, follow_redirects=True) as http:
             response = await http.post("/pay", content=b"10 EUR")
@@ -236,9 +219,8 @@ async def test_p15_neither_do_the_requests_that_redirects_led_to(
     assert not any("Authorization" in each.headers for each in sent)
 
 
-@both
-async def test_p15_neither_does_the_next_request_of_a_redirect_that_is_not_followed(
-    library: ModuleType, autojump_clock: MockClock
+async def test_p15_the_next_request_of_a_redirect_that_is_not_followed_has_no_token(
+    library: ModuleType,
 ) -> None:
     def answer(request: Any) -> Any:
         if request.url.path == "/away":
@@ -247,7 +229,7 @@ async def test_p15_neither_does_the_next_request_of_a_redirect_that_is_not_follo
             return library.Response(302, headers={"Location": "/next"})
         return None
 
-    api = PlainApi(answer=answer)
+    api = FakeApi(answer=answer)
     async with opened() as session, api.client(session, library) as http:
         for path in ("/", "/away"):
             response = await http.get(path)
@@ -257,16 +239,15 @@ async def test_p15_neither_does_the_next_request_of_a_redirect_that_is_not_follo
     assert api.tokens == ["access-0", None] * 2
 
 
-@both
 async def test_p15_a_request_that_failed_or_was_cancelled_keeps_no_token_either(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     def answer(request: Any) -> Any:
         if request.url.path == "/broken":
             raise library.ReadError("reset")
         return None
 
-    api = PlainApi(answer=answer, latency=5)
+    api = FakeApi(answer=answer, latency=5)
     async with opened() as session:
         async with api.client(session, library) as http:
             request = http.build_request("GET", "/broken")
@@ -280,9 +261,8 @@ async def test_p15_a_request_that_failed_or_was_cancelled_keeps_no_token_either(
             assert "Authorization" not in request.headers
 
 
-@both
 async def test_p15_a_header_that_an_event_hook_takes_away_or_sets_is_its_own_business(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
     async def take_away(request: Any) -> None:  # noqa: ASYNC910  # a hook
         del request.headers["Authorization"]
@@ -291,7 +271,7 @@ async def test_p15_a_header_that_an_event_hook_takes_away_or_sets_is_its_own_bus
         if request.url.path == "/next":
             request.headers["Authorization"] = "Other xyz"
 
-    api = PlainApi()
+    api = FakeApi()
     api.answer = lambda request: (
         library.Response(302, headers={"Location": "/next"}) if request.url.path == "/" else None
     )
@@ -305,11 +285,10 @@ async def test_p15_a_header_that_an_event_hook_takes_away_or_sets_is_its_own_bus
     assert api.tokens == [None, "access-0", "Other xyz"]
 
 
-@both
 async def test_p15_a_request_that_two_tasks_send_at_once_is_signed_for_both(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    api = PlainApi(latency=1)
+    api = FakeApi(latency=1)
 
     async def hook(_: Any) -> None:
         # Between signing and sending: the first one is done when the last one is sent.
@@ -329,11 +308,10 @@ async def test_p15_a_request_that_two_tasks_send_at_once_is_signed_for_both(
 # --- P22: a client belongs to one open session ----------------------------------------------
 
 
-@both
 async def test_p22_a_client_that_another_open_session_signs_is_one_clear_error(
-    library: ModuleType, autojump_clock: MockClock
+    library: ModuleType,
 ) -> None:
-    api = PlainApi()
+    api = FakeApi()
     async with opened(tokens=BOB) as bob:
         async with opened() as alice:
             http = api.client(alice, library)
@@ -348,17 +326,7 @@ async def test_p22_a_client_that_another_open_session_signs_is_one_clear_error(
     assert api.tokens == ["access-0", "bob"]
 
 
-async def test_p22_neither_can_the_client_of_another_session_be_attached() -> None:
+async def test_p22_the_own_client_of_another_session_can_not_be_attached() -> None:
     async with opened() as alice, opened(tokens=BOB) as bob:
         with pytest.raises(RuntimeError, match="signed by another session"):
             bob.attach(alice.http)
-
-
-async def test_a_report_of_a_generation_that_there_never_was_changes_nothing(
-    autojump_clock: MockClock,
-) -> None:
-    async with opened() as session:
-        session.reject(99)
-        session._source.reject(99)
-        assert session.statistics().rejections == 0
-        assert session.token_nowait() == "access-0"

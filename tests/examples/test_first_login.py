@@ -65,7 +65,7 @@ class Server:
         )
 
 
-async def test_it_shows_the_code_and_asks_until_somebody_has_typed_it(
+async def test_the_program_shows_the_code_and_asks_until_a_person_has_typed_it(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = Server("authorization_pending", "slow_down", "authorization_pending", "")

@@ -199,7 +199,7 @@ FAULTS: dict[str, tuple[Say, int, float]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_fault_of_the_token_endpoint_logs_nobody_out_and_is_over_when_it_is_over(
+async def test_a_fault_of_the_token_endpoint_ends_no_login_and_is_over_when_it_is_over(
     fault: str, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     say, asked, timeout = FAULTS[fault]

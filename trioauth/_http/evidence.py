@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, TypeAlias, final
 
 import attrs
 
+from trioauth._core.retry import LONGEST_PAUSE
 from trioauth._origins import Origin, origin_of
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ MOST_PLACES = 16
 
 SHORTEST_PAUSE = 1.0
 """Seconds that the first pause lasts at least, whatever ``cooldown`` is."""
-
-LONGEST_PAUSE = 300.0
-"""Seconds that a pause lasts at most: so long after an API is mended, 401s are refreshed again."""
 
 PROBATION = 60.0
 """Seconds that a token must have worked to prove that the refresh helped (cases 3 and 6)."""
@@ -83,6 +81,7 @@ class Account:
         self.counted_at = now
         if self.count == policy.max_futile:
             longer = max(policy.cooldown, SHORTEST_PAUSE, 2 * self.pause)
+            # So many seconds after an API is mended, 401s are refreshed again.
             self.pause = min(longer, LONGEST_PAUSE)
 
     def has_helped(self, generation: int, now: float) -> bool:
