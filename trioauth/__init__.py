@@ -32,7 +32,7 @@ A map of the package, in reading order:
 ``_client``     the session's own httpx client; ``_client_options`` what it takes
 ``_limiter``    who waits for a connection; ``_belonging`` which login a request belongs to
 ``_network``    TLS, pools and proxies; ``_lookups`` names while all threads are busy
-``_endpoint``   `TokenEndpoint`: the client for authorization servers
+``_endpoint``   `BackChannel`: the client for authorization servers
 ``_origins``    where a token may go (pure)
 ``_challenge``  WWW-Authenticate: what a refresh can cure and what not (pure)
 ``events``      what observers are told
@@ -40,10 +40,11 @@ A map of the package, in reading order:
 ``timeline``    an observer that draws what happened
 ``opentelemetry``  one that tells OpenTelemetry (an extra)
 ``notebook``    one trio run behind the cells of a notebook; ``_cells`` runs them, ``_html`` draws
+``oauth``       `OAuthClient`: clients, servers, log-ins; its ``grants`` are what grants are made of
 ``grants``, ``stores``, ``testing``  batteries
 
-Nothing of ``stores``, ``testing``, ``timeline``, ``opentelemetry`` and ``notebook`` is imported
-before it is used.
+Nothing of ``oauth`` (but its ``grants``), ``stores``, ``testing``, ``timeline``, ``opentelemetry``
+and ``notebook`` is imported before it is used.
 """
 
 from __future__ import annotations
@@ -53,13 +54,18 @@ from typing import TYPE_CHECKING
 from . import events
 from ._authentication import Authentication
 from ._challenge import Challenge, challenge, challenges
-from ._endpoint import Answer, TokenEndpoint, TokenRequest
+from ._endpoint import Answer, BackChannel, TokenEndpoint, TokenRequest
 from ._errors import (
     Error,
     GrantError,
     GrantMisconfiguredError,
     GrantRefusedError,
+    IdentityError,
     LoggedOutError,
+    LoginDeclinedError,
+    LoginError,
+    LoginTimeoutError,
+    MetadataError,
     OriginError,
     RefreshUnavailableError,
     StoreConflictError,
@@ -79,35 +85,70 @@ from ._version import __version__
 from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
 
 if TYPE_CHECKING:
+    from .oauth.authentication import (
+        ClientAuthentication,
+        ClientSecretBasic,
+        ClientSecretJWT,
+        ClientSecretPost,
+        PrivateKeyJWT,
+    )
+    from .oauth.client import OAuthClient
+    from .oauth.metadata import AuthorizationServer
     from .stores import FileStore, MemoryStore
 else:
+    # What is imported when it is first used, and from where.
+    _LAZY = {
+        "AuthorizationServer": "oauth.metadata",
+        "ClientAuthentication": "oauth.authentication",
+        "ClientSecretBasic": "oauth.authentication",
+        "ClientSecretJWT": "oauth.authentication",
+        "ClientSecretPost": "oauth.authentication",
+        "FileStore": "stores",
+        "MemoryStore": "stores",
+        "OAuthClient": "oauth.client",
+        "PrivateKeyJWT": "oauth.authentication",
+    }
+
     # Not for type checkers: to them it would say that there is every name one can mistype.
     def __getattr__(name: str) -> object:
-        if name in ("FileStore", "MemoryStore"):
-            from . import stores
+        if name in _LAZY:
+            from importlib import import_module
 
-            return getattr(stores, name)
+            return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [
     "Answer",
     "Authentication",
+    "AuthorizationServer",
+    "BackChannel",
     "BearerRefreshGrant",
     "Challenge",
+    "ClientAuthentication",
     "ClientCredentialsGrant",
+    "ClientSecretBasic",
+    "ClientSecretJWT",
+    "ClientSecretPost",
     "Error",
     "FileStore",
     "Grant",
     "GrantError",
     "GrantMisconfiguredError",
     "GrantRefusedError",
+    "IdentityError",
     "LoggedIn",
     "LoggedOut",
     "LoggedOutError",
+    "LoginDeclinedError",
+    "LoginError",
+    "LoginTimeoutError",
     "LogoutReason",
     "MemoryStore",
+    "MetadataError",
+    "OAuthClient",
     "OriginError",
+    "PrivateKeyJWT",
     "Record",
     "RefreshPolicy",
     "RefreshTokenGrant",
@@ -135,7 +176,12 @@ for _error in (
     GrantError,
     GrantMisconfiguredError,
     GrantRefusedError,
+    IdentityError,
     LoggedOutError,
+    LoginDeclinedError,
+    LoginError,
+    LoginTimeoutError,
+    MetadataError,
     OriginError,
     RefreshUnavailableError,
     StoreConflictError,

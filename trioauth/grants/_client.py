@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast, final
 from urllib.parse import quote_plus
 
@@ -142,14 +142,19 @@ class Client(Unpicklable):
         """What must not be seen anywhere, in every form that is sent."""
         return () if self.client_secret is None else (self.client_secret, self._basic())
 
-    def request(self, url: str, data: Mapping[str, str]) -> TokenRequest:
+    def request(self, url: str, data: Mapping[str, str | Sequence[str]]) -> TokenRequest:
         """Make a request of this client: a form, with the proof added to it."""
+        return self.sign(TokenRequest(url, data))
+
+    def sign(self, request: TokenRequest) -> TokenRequest:
+        """Add the proof to a request that is a form."""
         if self.client_auth == "client_secret_basic":
-            return TokenRequest(url, data, headers={"Authorization": f"Basic {self._basic()}"})
-        data = {**data, "client_id": self.client_id}
+            headers = {**request.headers, "Authorization": f"Basic {self._basic()}"}
+            return attrs.evolve(request, headers=headers)
+        data = {**(request.data or {}), "client_id": self.client_id}
         if self.client_secret is not None:
             data["client_secret"] = self.client_secret
-        return TokenRequest(url, data)
+        return attrs.evolve(request, data=data)
 
     def _basic(self) -> str:
         # Encoded as in a form first (RFC 6749 2.3.1): there may be a colon in either.

@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 import attrs
 
 from trioauth._secrets import Secrets, Unpicklable
-from trioauth._tokens import Tokens
+from trioauth.oauth.grants.client_credentials import credentials_form, read_obtained
 
-from ._answers import read_answer
 from ._client import Client, check_endpoint, check_extra, check_scope, copied, owner_of
 from ._revocation import revoke
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trioauth._endpoint import Answer, TokenEndpoint, TokenRequest
+    from trioauth._endpoint import Answer, BackChannel, TokenRequest
+    from trioauth._tokens import Tokens
 
 
 def _client_of(grant: ClientCredentialsGrant) -> Client:
     return Client(grant.client_id, grant.client_secret, grant.client_auth)
-
-
-def _read_tokens(body: Mapping[str, object]) -> Tokens:
-    return Tokens.from_response({**body, "refresh_token": None})
 
 
 @final
@@ -84,7 +80,7 @@ class ClientCredentialsGrant(Unpicklable):
     needs_refresh_token: ClassVar[bool] = False
     unattended: ClassVar[bool] = True
 
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint, /) -> Tokens:
+    async def __call__(self, tokens: Tokens | None, endpoint: BackChannel, /) -> Tokens:
         """Obtain new tokens, whatever the previous ones.
 
         Cancellation:
@@ -99,10 +95,8 @@ class ClientCredentialsGrant(Unpicklable):
 
     def request(self, tokens: Tokens | None = None) -> TokenRequest:  # noqa: ARG002  # as all grants
         """Build the request."""
-        data = {"grant_type": "client_credentials"}
-        if self.scope:
-            data["scope"] = self.scope
-        return self._client.request(self.token_endpoint, {**data, **self.extra})
+        form = credentials_form(scope=self.scope, more=self.extra)
+        return self._client.request(self.token_endpoint, form)
 
     def read(self, answer: Answer, tokens: Tokens | None = None) -> Tokens:  # noqa: ARG002  # ditto
         """Read the answer. A refresh token in it is ignored: there should be none (RFC 6749 4.4.3).
@@ -112,11 +106,9 @@ class ClientCredentialsGrant(Unpicklable):
           GrantMisconfiguredError: The server does not accept this client.
           RefreshUnavailableError: No usable answer.
         """
-        obtained = read_answer(answer, secrets=Secrets(self._client.secrets), read=_read_tokens)
-        # A scope left out means "as you asked" (RFC 6749 5.1).
-        return attrs.evolve(obtained, scope=obtained.scope or self.scope)
+        return read_obtained(answer, scope=self.scope, secrets=Secrets(self._client.secrets))
 
-    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> bool:
+    async def revoke(self, tokens: Tokens, endpoint: BackChannel) -> bool:
         """Revoke the token; return False if there is nowhere to do it.
 
         Cancellation:
