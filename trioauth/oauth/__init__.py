@@ -2,9 +2,11 @@
 
 ``metadata``        `AuthorizationServer`; what a server says of itself -> that (pure)
 ``discovery``       from an issuer to its `AuthorizationServer`
-``authentication``  how a client proves who it is
-``client``          `OAuthClient`
+``authentication``  how a client proves who it is; ``keys`` sign with joserfc
+``client``          `OAuthClient`; ``options`` is how its options are checked
 ``grants``          how tokens are obtained without a human
 
-Imported when they are first used: this page imports nothing.
+All of it is imported when it is first used. Its public names are to be had from `trioauth`.
 """
+
+__all__: list[str] = []

@@ -83,8 +83,8 @@ class ClientSecretBasic(Unpicklable):
         self,
         request: TokenRequest,
         client_id: str,
-        audience: str,
-        /,  # as all
+        audience: str,  # noqa: ARG002  # as the others
+        /,
     ) -> TokenRequest:
         """Add the header.
 
@@ -106,8 +106,8 @@ class ClientSecretPost(Unpicklable):
         self,
         request: TokenRequest,
         client_id: str,
-        audience: str,
-        /,  # as all
+        audience: str,  # noqa: ARG002  # as the others
+        /,
     ) -> TokenRequest:
         """Add the parameters.
 

@@ -23,6 +23,7 @@ from trioauth.grants._revocation import send_revocation
 
 from .authentication import ClientAuthentication, add_to_form
 from .discovery import discover
+from .grants.form import Form, Parameters
 from .grants.refresh import read_refreshed, refresh_form
 from .grants.revocation import revocation_form
 from .grants.unattended import (
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from trioauth._endpoint import Answer, BackChannel
     from trioauth._tokens import Tokens
 
-    from .grants.unattended import Form, Text
+    from .grants.unattended import Text
 
 
 @final
@@ -149,12 +150,12 @@ class OAuthClient(Unpicklable):
         return Rules(refusals=self.refusals, statuses=statuses, settings=True)
 
     @property
-    def more(self) -> Form:
+    def more(self) -> Parameters:
         """What is sent with each request that begins a login."""
         return {**self.parameters, **self._resources}
 
     @property
-    def _resources(self) -> Form:
+    def _resources(self) -> Parameters:
         return {"resource": self.resource} if self.resource else {}
 
     async def server_of(self, endpoint: BackChannel) -> AuthorizationServer:
@@ -179,7 +180,12 @@ class OAuthClient(Unpicklable):
         return found if given is None else given.or_else(found)
 
     async def ask(
-        self, endpoint: BackChannel, url: str, form: Form, *, secrets: Iterable[str] = ()
+        self,
+        endpoint: BackChannel,
+        url: str,
+        form: Parameters,
+        *,
+        secrets: Iterable[str] = (),
     ) -> Answer:
         """Send a form to the server as this client, with a new proof that it is the client.
 
@@ -197,6 +203,8 @@ class OAuthClient(Unpicklable):
           RefreshUnavailableError: There is no whole answer, or nothing could be sent.
           GrantMisconfiguredError: ``auth`` is not what it must be, or the metadata of the server.
         """
+        # Hidden from here on: crash reporters send the variables of frames.
+        form, secrets = Form(form), Secrets(secrets)
         request = TokenRequest(url, form)
         if self.auth is None:
             proven = add_to_form(request, client_id=self.client_id)
@@ -206,7 +214,11 @@ class OAuthClient(Unpicklable):
         return attrs.evolve(await endpoint.send(proven), sent=sent)
 
     async def ask_for_tokens(
-        self, endpoint: BackChannel, form: Form, *, secrets: Iterable[str] = ()
+        self,
+        endpoint: BackChannel,
+        form: Parameters,
+        *,
+        secrets: Iterable[str] = (),
     ) -> Answer:
         """Send a form to the token endpoint; see `ask`.
 
@@ -217,6 +229,7 @@ class OAuthClient(Unpicklable):
           RefreshUnavailableError: There is no whole answer, or nothing could be sent.
           GrantMisconfiguredError: ``auth`` is not what it must be, or the metadata of the server.
         """
+        form, secrets = Form(form), Secrets(secrets)
         server = await self.server_of(endpoint)
         return await self.ask(endpoint, server.endpoint("token_endpoint"), form, secrets=secrets)
 

@@ -10,27 +10,28 @@ from trioauth._secrets import Secrets
 from trioauth._tokens import Tokens
 from trioauth.grants._answers import OAUTH, Rules, read_answer
 
+from .form import Form, Parameters
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from trioauth._endpoint import Answer
 
 _NO_SECRETS = Secrets()
 
 
-def credentials_form(
-    *, scope: str = "", more: Mapping[str, str | Sequence[str]] | None = None
-) -> dict[str, str | Sequence[str]]:
+def credentials_form(*, scope: str = "", more: Parameters | None = None) -> Form:
     """Build the form.
 
     Args:
       scope: What is asked for; "" for what the server gives by default.
       more: Parameters that are added.
     """
-    form: dict[str, str | Sequence[str]] = {"grant_type": "client_credentials"}
+    form = Form({"grant_type": "client_credentials"})
     if scope:
         form["scope"] = scope
-    return {**form, **(more or {})}
+    form.update(more or {})
+    return form
 
 
 def read_obtained(

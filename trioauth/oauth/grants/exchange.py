@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .form import Form, Parameters
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 _KINDS: Final = frozenset({"access_token", "refresh_token", "id_token", "saml1", "saml2", "jwt"})
 
@@ -24,8 +26,8 @@ def exchange_form(
     audience: Sequence[str] = (),
     requested_type: str | None = None,
     scope: str = "",
-    more: Mapping[str, str | Sequence[str]] | None = None,
-) -> dict[str, str | Sequence[str]]:
+    more: Parameters | None = None,
+) -> Form:
     """Build the form (2.1).
 
     Args:
@@ -38,7 +40,7 @@ def exchange_form(
       scope: What is asked for; "" for what the server gives by default.
       more: Parameters that are added.
     """
-    form: dict[str, str | Sequence[str] | None] = {
+    said: dict[str, str | Sequence[str] | None] = {
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
         "subject_token": subject,
         "subject_token_type": token_type(subject_type),
@@ -48,5 +50,6 @@ def exchange_form(
         "requested_token_type": None if requested_type is None else token_type(requested_type),
         "scope": scope or None,
     }
-    said = {name: value for name, value in form.items() if value is not None}
-    return {**(more or {}), **said}
+    form = Form(more or {})
+    form.update({name: value for name, value in said.items() if value is not None})
+    return form

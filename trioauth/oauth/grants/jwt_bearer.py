@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from .form import Form, Parameters
 
 
-def jwt_bearer_form(
-    assertion: str, *, scope: str = "", more: Mapping[str, str | Sequence[str]] | None = None
-) -> dict[str, str | Sequence[str]]:
+def jwt_bearer_form(assertion: str, *, scope: str = "", more: Parameters | None = None) -> Form:
     """Build the form.
 
     Args:
@@ -18,10 +13,13 @@ def jwt_bearer_form(
       scope: What is asked for; "" for what the server gives by default.
       more: Parameters that are added.
     """
-    form: dict[str, str | Sequence[str]] = {
-        "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
-        "assertion": assertion,
-    }
+    form = Form(
+        {
+            "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "assertion": assertion,
+        }
+    )
     if scope:
         form["scope"] = scope
-    return {**form, **(more or {})}
+    form.update(more or {})
+    return form

@@ -10,18 +10,16 @@ from trioauth._errors import GrantRefusedError
 from trioauth._secrets import Secrets
 from trioauth.grants._answers import OAUTH, Rules, read_answer
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from .form import Form, Parameters
 
+if TYPE_CHECKING:
     from trioauth._endpoint import Answer
     from trioauth._tokens import Tokens
 
 _NO_SECRETS = Secrets()
 
 
-def refresh_form(
-    tokens: Tokens | None, *, scope: str = "", more: Mapping[str, str | Sequence[str]] | None = None
-) -> dict[str, str | Sequence[str]]:
+def refresh_form(tokens: Tokens | None, *, scope: str = "", more: Parameters | None = None) -> Form:
     """Build the form.
 
     Args:
@@ -38,13 +36,16 @@ def refresh_form(
             "this login has none, so nobody was asked; log in again, and ask for one "
             "(often by the scope offline_access)",
         )
-    form: dict[str, str | Sequence[str]] = {
-        "grant_type": "refresh_token",
-        "refresh_token": tokens.refresh_token,
-    }
+    form = Form(
+        {
+            "grant_type": "refresh_token",
+            "refresh_token": tokens.refresh_token,
+        }
+    )
     if scope:
         form["scope"] = scope
-    return {**form, **(more or {})}
+    form.update(more or {})
+    return form
 
 
 def read_refreshed(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, final
 
 import attrs
 import trio
 
 from trioauth._errors import GrantError, RefreshUnavailableError, careful
-from trioauth._secrets import Unpicklable
+from trioauth._secrets import Secrets, Unpicklable
 
 from .client_credentials import credentials_form, read_obtained
 from .exchange import exchange_form
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from trioauth._tokens import Tokens
     from trioauth.grants._answers import Rules
 
-Form: TypeAlias = Mapping[str, str | Sequence[str]]
+    from .form import Form, Parameters
+
 Text: TypeAlias = str | Callable[[], Awaitable[str]]
 """A token or an assertion, or an async function that is asked for it anew each time."""
 
@@ -34,7 +35,7 @@ class Sender(Protocol):
     @property
     def scope(self) -> str: ...  # noqa: D102
     @property
-    def more(self) -> Form: ...  # noqa: D102
+    def more(self) -> Parameters: ...  # noqa: D102
     @property
     def rules(self) -> Rules: ...  # noqa: D102
     async def ask_for_tokens(  # noqa: D102
@@ -73,7 +74,7 @@ class _Unattended(ABC, Unpicklable):
         return read_obtained(answer, scope=self.client.scope, rules=self.client.rules)
 
     @abstractmethod
-    async def _form(self) -> tuple[Form, tuple[str, ...]]:
+    async def _form(self) -> tuple[Form, Secrets]:
         """Return what is to be sent, and what of it is secret.
 
         Cancellation:
@@ -98,9 +99,9 @@ class _Unattended(ABC, Unpicklable):
 class ClientCredentials(_Unattended):
     """Tokens for the program itself (RFC 6749 4.4): `OAuthClient.credentials`."""
 
-    async def _form(self) -> tuple[Form, tuple[str, ...]]:
+    async def _form(self) -> tuple[Form, Secrets]:
         await trio.lowlevel.checkpoint()
-        return credentials_form(scope=self.client.scope, more=self.client.more), ()
+        return credentials_form(scope=self.client.scope, more=self.client.more), Secrets()
 
 
 @final
@@ -110,10 +111,10 @@ class JWTBearer(_Unattended):
 
     assertion: Text = attrs.field(repr=False)
 
-    async def _form(self) -> tuple[Form, tuple[str, ...]]:
+    async def _form(self) -> tuple[Form, Secrets]:
         assertion = await text_of(self.assertion, "assertion")
         form = jwt_bearer_form(assertion, scope=self.client.scope, more=self.client.more)
-        return form, (assertion,)
+        return form, Secrets((assertion,))
 
 
 @final
@@ -128,7 +129,7 @@ class TokenExchange(_Unattended):
     audience: tuple[str, ...]
     requested_type: str | None
 
-    async def _form(self) -> tuple[Form, tuple[str, ...]]:
+    async def _form(self) -> tuple[Form, Secrets]:
         subject = await text_of(self.subject, "subject")
         actor = None if self.actor is None else await text_of(self.actor, "actor")
         form = exchange_form(
@@ -141,7 +142,7 @@ class TokenExchange(_Unattended):
             scope=self.client.scope,
             more=self.client.more,
         )
-        return form, (subject,) if actor is None else (subject, actor)
+        return form, Secrets(filter(None, (subject, actor)))
 
 
 def check_source(value: object, name: str) -> None:
