@@ -36,9 +36,9 @@ AS, OIDC = "/.well-known/oauth-authorization-server", "/.well-known/openid-confi
         (
             f"{ISSUER}/realms/a",
             [
-                f"{ISSUER}{AS}/realms/one",
-                f"{ISSUER}{OIDC}/realms/one",
-                f"{ISSUER}/realms/one{OIDC}",
+                f"{ISSUER}{AS}/realms/a",
+                f"{ISSUER}{OIDC}/realms/a",
+                f"{ISSUER}/realms/a{OIDC}",
             ],
         ),
         (

@@ -332,7 +332,6 @@ def _added(request: TokenRequest, proven: TokenRequest) -> Iterable[str]:
     for name, value in after.items():
         if name not in {"client_id", "client_assertion_type"} and value != before.get(name):
             yield from (value,) if isinstance(value, str) else value
-    for name, value in proven.headers.items():
-        if value != request.headers.get(name):
-            # Without the scheme, which may stand in any error.
-            yield value.rpartition(" ")[2]
+    for value in proven.headers.values():
+        # Without the scheme, which may stand in any error.
+        yield value.rpartition(" ")[2]

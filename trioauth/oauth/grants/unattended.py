@@ -175,9 +175,12 @@ async def text_of(source: Text, name: str) -> str:
     found: object = await before_sending(source, f"the function {name}=")
     if isinstance(found, str) and found:
         return found
+    kind = type(found).__name__
+    # The variables of this frame are shown by crash reporters.
+    del found
     raise RefreshUnavailableError(
-        f"the function {name}= must return a str that is not empty, and returned a "
-        f"{type(found).__name__}; nothing was sent",
+        f"the function {name}= must return a str that is not empty, and returned a {kind}; "
+        "nothing was sent",
         safe_to_repeat=True,
     )
 
