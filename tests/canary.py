@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 # What the fakes and `trioauth.testing.AuthServer` hand out, and what tests call their own secrets:
 # at-canary for an access token, as-canary for an assertion, and so on.
-SECRET = re.compile(r"\b[a-z]+-canary|\b(?:access|refresh)-\d")
+SECRET = re.compile(r"\b(?:[a-z]{2}|code|key)-canary|\b(?:access|refresh)-\d")
 
 
 class _Handler(logging.Handler):

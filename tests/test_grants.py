@@ -53,7 +53,7 @@ def error(code: str, **more: object) -> dict[str, object]:
 
 def form(request: TokenRequest) -> Mapping[str, str]:
     assert request.data is not None
-    return request.data
+    return {name: value for name, value in request.data.items() if isinstance(value, str)}
 
 
 def outcome(read: Callable[[], Tokens]) -> Tokens | Exception:

@@ -29,7 +29,7 @@ def loaded_by(program: str) -> set[str]:
 
 
 HEAVY = {"filelock", "hypercorn", "rich", "httpx2", "h2", "keyring", "redis", "pytest", "IPython"}
-HEAVY |= {"opentelemetry"}
+HEAVY |= {"opentelemetry", "joserfc", "cryptography"}
 
 
 def test_import_loads_no_battery_and_no_extra() -> None:
@@ -45,6 +45,11 @@ def test_import_loads_no_battery_and_no_extra() -> None:
         "_httpx2",
         "opentelemetry",
         "_explain",
+        "oauth.client",
+        "oauth.metadata",
+        "oauth.discovery",
+        "oauth.authentication",
+        "oauth.keys",
     )
     assert {
         name for part in parts for name in loaded if name.startswith(f"trioauth.{part}")
@@ -70,6 +75,7 @@ def test_the_lazy_names_are_found_and_dir_lists_them() -> None:
         assert "FileStore" in dir(trioauth) and "open_session" in dir(trioauth)
         assert trioauth.FileStore.__name__ == "FileStore"
         assert trioauth.MemoryStore.__name__ == "MemoryStore"
+        assert trioauth.OAuthClient.__name__ == "OAuthClient"
         from trioauth import FileStore, MemoryStore
         for name in trioauth.__all__:
             assert getattr(trioauth, name) is not None, name
@@ -82,6 +88,15 @@ def test_the_lazy_names_are_found_and_dir_lists_them() -> None:
         """
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_client_loads_nothing_of_joserfc_before_a_key_is_used() -> None:
+    loaded = loaded_by(
+        "import trioauth\n"
+        "auth = trioauth.ClientSecretBasic('s')\n"
+        "trioauth.OAuthClient('notes', issuer='https://id.test', auth=auth)"
+    )
+    assert loaded & HEAVY <= loaded_by("import trio, httpx")
 
 
 def test_star_import_brings_the_public_names() -> None:

@@ -321,7 +321,7 @@ async def test_an_async_assertion_is_asked_for_anew_each_time() -> None:
     made = iter(range(100))
 
     async def make() -> str:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         return f"as-canary-{next(made)}"
 
     client, world = client_of(), World({TOKEN_URL: GOOD})
@@ -467,7 +467,7 @@ async def test_p17_a_server_that_echoes_everything_brings_no_secret_into_an_erro
     auth: Any,
 ) -> None:
     client = client_of(auth=auth)
-    grants = [
+    grants: list[Any] = [
         client,
         client.credentials(),
         client.jwt_bearer("as-canary"),
