@@ -202,7 +202,8 @@ class PrivateKeyJWT(Unpicklable):
             algorithm, kid, sign = signer(key, algorithm, kid)
         elif algorithm is None or algorithm == "none":
             raise TypeError("PrivateKeyJWT(sign=...) needs algorithm=, such as 'ES256'")
-        self.__attrs_init__(algorithm, kid, sign)
+        # Made by attrs, which pyright does not know.
+        self.__attrs_init__(algorithm, kid, sign)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
     async def __call__(
         self, request: TokenRequest, client_id: str, audience: str, /
@@ -235,8 +236,8 @@ async def _assert(
         "exp": now + _LIFETIME,
     }
     content = f"{_encode(header | {'typ': 'JWT'})}.{_encode(claims)}"
-    signature: object = await sign(content.encode("ascii"))
-    if not isinstance(signature, bytes):
+    signature = await sign(content.encode("ascii"))
+    if not isinstance(signature, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
         raise TypeError(f"sign must return bytes, not {type(signature).__name__}")
     assertion = f"{content}.{_base64url(signature)}"
     return add_to_form(
