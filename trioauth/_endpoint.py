@@ -109,7 +109,9 @@ class Answer(Unpicklable):
     """Always with a ``Date``: that of its receipt, if the server sent none (RFC 9110 6.6.1)."""
     body: bytes = attrs.field(default=b"", repr=False)
     # What was sent in the request, and must not be seen in an error if the server echoes it.
-    _sent: Secrets = attrs.field(default=Secrets(), repr=False, eq=False, alias="sent")
+    _sent: Secrets = attrs.field(
+        default=Secrets(), repr=False, eq=False, kw_only=True, alias="sent"
+    )
 
     @property
     def is_success(self) -> bool:
