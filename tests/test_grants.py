@@ -235,7 +235,7 @@ def test_nothing_else_refuses_with_it(status: int, body: object, kind: type[Exce
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
-        ("invalid_client", "; check client_id, client_secret and client_auth"),
+        ("invalid_client", "; check client_id, and the secret or the key that proves it"),
         ("invalid_scope", "; check scope"),
         ("invalid_request", ""),
     ],

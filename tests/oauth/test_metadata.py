@@ -213,6 +213,8 @@ def test_entra_may_name_a_tenant_and_an_address_of_metadata_belongs_to_its_issue
     ("asked", "named"),
     [
         (f"{ENTRA}/{TENANT}/v2.0", f"{ENTRA}/{{tenantid}}/v2.0"),
+        (f"{ENTRA}/{TENANT}/v2.0", f"{ENTRA}/{TENANT[::-1].replace('-', '')}/v2.0"),
+        (f"{ENTRA}/{TENANT}/v2.0", f"{ENTRA}/{TENANT.replace('9', '8')}/v2.0"),
         (f"{ENTRA}/common/v2.0", f"{ENTRA}/{TENANT}/v2.0"),
         (f"{ENTRA}/contoso.com/v2.0", f"{ENTRA}/{{tenantid}}/v2.0"),
         (f"{ENTRA}/contoso.com/v2.0", f"https://evil.example/{TENANT}/v2.0"),

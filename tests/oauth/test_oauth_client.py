@@ -30,6 +30,7 @@ from trioauth import (
     Tokens,
     open_session,
 )
+from trioauth.oauth.grants.client_credentials import read_obtained
 from trioauth.testing import AuthServer, Victim, check_grant, every_checkpoint
 
 from .world import GOOD, ISSUER, TOKEN_URL, World, form_of, frames, metadata
@@ -501,6 +502,24 @@ async def test_p17_no_frame_that_an_error_came_through_shows_a_secret(problem: A
     with pytest.raises(MetadataError) as lied:
         await issuer(OLD, World({WELL_KNOWN: metadata("https://evil.example")}).open())
     assert not SECRET.search("".join(frames(lied.value)))
+
+
+async def test_p17_what_others_ask_with_the_client_is_hidden_as_well() -> None:
+    client = client_of(auth=ClientSecretPost("cs-canary"))
+    for problem in (httpx.ConnectError("no"), httpx.ReadError("co-canary")):
+        with pytest.raises(RefreshUnavailableError) as lost:
+            await client.ask(
+                World({TOKEN_URL: problem}).open(), TOKEN_URL, {"code": "co-canary"}, secrets=["x"]
+            )
+        assert not SECRET.search("".join(frames(lost.value)))
+    world = World({TOKEN_URL: lambda request: httpx.Response(400, content=echo(request))})
+    form = {"code": "co-canary", "code_verifier": ["cv-canary"]}
+    secrets = ["co-canary", "cv-canary"]
+    answer = await client.ask_for_tokens(world.open(), form, secrets=secrets)
+    assert not shows_a_secret(answer)
+    with pytest.raises(GrantMisconfiguredError) as caught:
+        read_obtained(answer)
+    assert not SECRET.search(shown(caught.value) + "".join(frames(caught.value)))
 
 
 # --- the promises of a grant ----------------------------------------------------------------------

@@ -48,7 +48,7 @@ def signer(
     chosen = str(chosen)
     method = JWSRegistry.algorithms.get(chosen)
     # An attempt, because whether a curve fits is seen only when it is used.
-    if method is None or chosen == "none" or not _fits(method, made):
+    if method is None or not _fits(method, made):
         raise ValueError(f"key can't sign with the algorithm {chosen!r}; pass another algorithm=")
 
     async def sign(data: bytes) -> bytes:
