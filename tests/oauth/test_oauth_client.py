@@ -558,6 +558,24 @@ async def test_p01_p05_with_an_oauth_client_many_tasks_present_one_refresh_token
     assert (auth_server.ledger.refreshes, auth_server.ledger.reused) == (1, 0)
 
 
+async def test_p05_p27_a_lost_answer_is_asked_for_again_with_a_new_assertion(
+    autojump_clock: MockClock,
+) -> None:
+    world = World({TOKEN_URL: [httpx.ReadError("gone"), GOOD]})
+    client = client_of(auth=ClientSecretJWT("cs-canary" * 4))
+    async with open_session(
+        client,
+        tokens=OLD,
+        base_url="https://api.test",
+        transport=httpx.MockTransport(world._answer),
+    ) as session:
+        await session.refresh()
+        assert session.generation == 2
+    first, second = world.forms
+    assert first["refresh_token"] == second["refresh_token"] == ["rt-canary-1"]
+    assert first["client_assertion"] != second["client_assertion"]
+
+
 async def test_p10_a_client_asks_its_server_while_the_session_has_no_free_connection() -> None:
     async def answer(stream: trio.SocketStream) -> None:
         received = b""
