@@ -2,7 +2,7 @@
 
 ``metadata``        `AuthorizationServer`; what a server says of itself -> that (pure)
 ``discovery``       from an issuer to its `AuthorizationServer`
-``authentication``  how a client proves who it is; ``keys`` sign with joserfc
+``authentication``  how a client proves who it is; ``keys`` sign with joserfc, ``proving`` adds it
 ``client``          `OAuthClient`; ``options`` is how its options are checked
 ``grants``          how tokens are obtained without a human
 

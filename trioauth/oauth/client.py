@@ -9,7 +9,6 @@ import attrs
 import trio
 
 from trioauth._endpoint import TokenRequest
-from trioauth._errors import GrantMisconfiguredError
 from trioauth._secrets import Secrets, Unpicklable
 from trioauth.grants._answers import BARE_REFUSALS, Rules, secrets_of
 from trioauth.grants._client import (
@@ -30,7 +29,6 @@ from .grants.unattended import (
     ClientCredentials,
     JWTBearer,
     TokenExchange,
-    before_sending,
     check_source,
 )
 from .metadata import AuthorizationServer
@@ -43,6 +41,7 @@ from .options import (
     to_ports,
     to_resources,
 )
+from .proving import added_by, prove
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -65,8 +64,8 @@ class OAuthClient(Unpicklable):
       client_id: What the server knows this program as.
       issuer: What the server calls itself: its endpoints are found out when first needed, once a
           session. The address of its metadata will do, too.
-      server: What is known of the server, instead of that, or before it: what is said here is not
-          looked up.
+      server: What is known of the server. If that includes a ``token_endpoint``, nothing else is
+          found out, unless ``issuer`` is passed, too: then what is missing here is.
       auth: How the client proves who it is. None for a public client (RFC 6749 2.1).
       scope: Asked for when somebody logs in, in this order, with spaces in between.
       resource: The APIs that the tokens are for (RFC 8707), one or several; sent with each request
@@ -209,8 +208,9 @@ class OAuthClient(Unpicklable):
         if self.auth is None:
             proven = add_to_form(request, client_id=self.client_id)
         else:
-            proven = await self._prove(request, self.auth, endpoint)
-        sent = Secrets((*secrets, *_added(request, proven), *getattr(self.auth, "secrets", ())))
+            audience = (await self.server_of(endpoint)).audience
+            proven = await prove(request, self.auth, self.client_id, audience)
+        sent = Secrets((*secrets, *added_by(request, proven), *getattr(self.auth, "secrets", ())))
         return attrs.evolve(await endpoint.send(proven), sent=sent)
 
     async def ask_for_tokens(
@@ -232,19 +232,6 @@ class OAuthClient(Unpicklable):
         form, secrets = Form(form), Secrets(secrets)
         server = await self.server_of(endpoint)
         return await self.ask(endpoint, server.endpoint("token_endpoint"), form, secrets=secrets)
-
-    async def _prove(
-        self, request: TokenRequest, auth: ClientAuthentication, endpoint: BackChannel
-    ) -> TokenRequest:
-        audience = (await self.server_of(endpoint)).audience
-        what = "the client authentication (auth=)"
-        proven = await before_sending(auth, what, request, self.client_id, audience)
-        if isinstance(proven, TokenRequest):
-            return proven
-        kind = type(proven).__name__
-        raise GrantMisconfiguredError(
-            "unusable_authentication", f"auth= must return a TokenRequest, not a {kind}"
-        )
 
     # --- refreshing, and revoking --------------------------------------------------------------
 
@@ -324,14 +311,3 @@ class OAuthClient(Unpicklable):
             actor_type = actor_type or "access_token"
         names = to_resources(audience)
         return TokenExchange(self, subject, subject_type, actor, actor_type, names, requested_type)
-
-
-def _added(request: TokenRequest, proven: TokenRequest) -> Iterable[str]:
-    """Return what a proof has added to a request: nobody is to see that."""
-    before, after = request.data or {}, proven.data or {}
-    for name, value in after.items():
-        if name not in {"client_id", "client_assertion_type"} and value != before.get(name):
-            yield from (value,) if isinstance(value, str) else value
-    for value in proven.headers.values():
-        # Without the scheme, which may stand in any error.
-        yield value.rpartition(" ")[2]
