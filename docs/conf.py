@@ -100,7 +100,7 @@ def _keep_colons(
 # Defaults that would be shown as the value they have, or as the attrs' word for a factory.
 DEFAULTS = {r"RefreshPolicy\(.*?\)": "RefreshPolicy()", r"<function .*?>|NOTHING": "..."}
 # Only open_session() makes the first two; the others are what a program writes itself.
-NOT_CALLED = {"trioauth.Session", "trioauth.TokenEndpoint", "trioauth.Grant", "trioauth.TokenStore"}
+NOT_CALLED = {"trioauth.Session", "trioauth.BackChannel", "trioauth.Grant", "trioauth.TokenStore"}
 
 
 def _shorten_signature(

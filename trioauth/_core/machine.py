@@ -45,6 +45,7 @@ from trioauth import events
 from trioauth._errors import (
     GrantMisconfiguredError,
     LoggedOutError,
+    MetadataError,
     RefreshUnavailableError,
     careful,
 )
@@ -295,7 +296,11 @@ class Machine:
             case Setback(GrantMisconfiguredError() as cause):
                 # A copy with the original's traceback, since each task gets an exception of its
                 # own; as its cause, the original would say the same once more.
-                copy = GrantMisconfiguredError(cause.error, cause.description)
+                copy = (
+                    MetadataError(cause.description or "", member=cause.member)
+                    if isinstance(cause, MetadataError)
+                    else GrantMisconfiguredError(cause.error, cause.description)
+                )
                 raise copy.with_traceback(cause.__traceback__) from cause.__cause__
             case Setback(cause, retry_at):
                 lasts = "" if held(self.state) is None else "still logged in, "

@@ -42,8 +42,8 @@ from .state import Landing, Refreshing, Setback, held, on_adoption, on_rotation
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trioauth.oauth._endpoint import TokenEndpoint
-    from trioauth.oauth._grant import Grant
+    from trioauth.oauth.channel import TokenEndpoint
+    from trioauth.oauth.grant import Grant
 
     from .machine import Machine
     from .records import Records

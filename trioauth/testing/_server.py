@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from trioauth._session import Session
-    from trioauth.oauth._grant import Grant
+    from trioauth.oauth.grant import Grant
 
 _URL_IN_MEMORY = "https://server.test"
 

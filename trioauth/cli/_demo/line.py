@@ -12,7 +12,7 @@ from trioauth._errors import GrantError, RefreshUnavailableError
 if TYPE_CHECKING:
     from trioauth._tokens import Tokens
     from trioauth.grants import RefreshTokenGrant
-    from trioauth.oauth._endpoint import TokenEndpoint
+    from trioauth.oauth.channel import TokenEndpoint
 
 
 @final

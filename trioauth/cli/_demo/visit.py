@@ -16,7 +16,7 @@ import trio
 from trioauth._origins import read_origin
 from trioauth._tokens import Tokens
 from trioauth.grants import RefreshTokenGrant
-from trioauth.oauth._endpoint import check_endpoint_url
+from trioauth.oauth.channel import check_endpoint_url
 from trioauth.stores import FileStore
 
 from .mishaps import REFRESHES
