@@ -61,6 +61,9 @@ class Ledger:
     """Revocation requests that were accepted (RFC 7009)."""
     requests_seen: list[Seen] = attrs.field(factory=list[Seen], init=False)
     """Each API request, in order."""
+    calls: Counter[str] = attrs.field(factory=Counter[str], init=False)
+    """Requests by endpoint, whatever came of them: ``token``, ``authorize``, ``device`` ... (see
+    `trioauth.testing.Endpoint`)."""
     in_flight: int = attrs.field(default=0, init=False)
     """Requests for tokens that are not answered yet."""
     max_in_flight: int = attrs.field(default=0, init=False)
