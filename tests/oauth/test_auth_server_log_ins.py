@@ -7,13 +7,11 @@ from urllib.parse import urlencode
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioauth.testing import AuthServer, Persona
 
 from .program import REDIRECT, Program, open_program, parameters_of
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 @pytest.fixture
@@ -270,7 +268,7 @@ async def test_a_code_is_good_once_and_its_second_use_ends_the_login(server: Aut
     assert server.complaints == ["token: code was used before"]
 
 
-async def test_a_code_is_good_for_a_minute(server: AuthServer) -> None:
+async def test_a_code_is_good_for_a_minute(server: AuthServer, autojump_clock: MockClock) -> None:
     server.approve()
     program = open_program(server)
     form = program.code_form((await program.callback(scope="notes"))["code"])
@@ -342,7 +340,9 @@ async def test_a_pushed_request_is_good_once() -> None:
     assert server.complaints == ["authorize: the request must be pushed (RFC 9126)"]
 
 
-async def test_a_pushed_request_expires_after_a_minute(server: AuthServer) -> None:
+async def test_a_pushed_request_expires_after_a_minute(
+    server: AuthServer, autojump_clock: MockClock
+) -> None:
     server.approve()
     program = open_program(server)
     pushed = await push(program)
