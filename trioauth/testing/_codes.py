@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._site import Site
 
 # Seconds that a code, and a pushed request, is good for.
-_LIFE = 60.0
+_LIFE = 60
 _REQUEST_URI = "urn:ietf:params:oauth:request_uri:"
 # RFC 7636 4.1.
 _SHORTEST, _LONGEST = 43, 128

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ._site import Site
 
 # RFC 8628 3.2, 3.5.
-_DEFAULT_INTERVAL = 5.0
-_SLOWER_BY = 5.0
+_DEFAULT_INTERVAL = 5
+_SLOWER_BY = 5
 # RFC 8628 6.1: without vowels there are no words, and no two look alike.
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 
