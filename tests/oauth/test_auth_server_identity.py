@@ -184,10 +184,24 @@ async def test_userinfo_is_for_tokens_of_a_login_with_openid() -> None:
     assert (await program.get(url, plain)).status_code == 403
     assert (await program.get(url, server.log_in().access_token)).status_code == 403
     server.check()
+    await program.http.post(url, content=f"access_token={token}")
     await program.get(f"{url}?access_token={token}", token)
+    await program.get(f"/notes?access_token={token}&code=7", token)
     server.expire()
     assert (await program.get(url, token)).status_code == 401
-    assert server.complaints == ["userinfo: the access token must be in the Authorization header"]
+    assert server.complaints == [
+        "userinfo: the access token must be in the Authorization header",
+        "userinfo: access_token is in the URL; it must be in the body or a header",
+        "the API: access_token is in the URL; it must be in the body or a header",
+    ]
+
+
+async def test_a_program_that_sent_no_nonce_gets_none() -> None:
+    server = AuthServer(persona=Persona(signing_alg="ES256"))
+    server.approve()
+    token = (await open_program(server).log_in(nonce=None))["id_token"]
+    assert "nonce" not in claims_of(token)
+    server.check()
 
 
 async def test_without_joserfc_an_id_token_says_what_to_install(

@@ -91,6 +91,7 @@ async def test_prompt_none_waits_for_nobody(server: AuthServer) -> None:
         ({"redirect_uri": "http://127.0.0.1:7000/callback#x"}, "redirect_uri is not registered"),
         ({"redirect_uri": "http://127.0.0.1:port/callback"}, "redirect_uri is not registered"),
         ({"redirect_uri": "http://10.0.0.1/callback"}, "redirect_uri is not registered"),
+        ({"redirect_uri": "http://app.example/callback"}, "redirect_uri is not registered"),
     ],
 )
 async def test_an_unknown_client_or_redirect_uri_shows_a_page_and_sends_nobody_anywhere(
@@ -307,6 +308,26 @@ async def test_a_refresh_may_ask_for_no_more_than_was_granted(server: AuthServer
     assert response.json()["error"] == "invalid_scope"
     unknown = await program.token({**form, "refresh_token": "never issued", "scope": ""})
     assert unknown.json()["error"] == "invalid_grant"
+
+
+async def test_tokens_are_for_the_resources_that_were_named(server: AuthServer) -> None:
+    server.approve()
+    program = open_program(server)
+    form = program.code_form(
+        (await program.callback(scope="notes", resource="https://a.example"))["code"]
+    )
+    elsewhere = await program.token({**form, "resource": "https://b.example"})
+    assert elsewhere.json()["error"] == "invalid_target"
+    tokens = (await program.token({**form, "resource": "https://a.example"})).json()
+    refresh = {
+        "grant_type": "refresh_token",
+        "client_id": "client",
+        "refresh_token": tokens["refresh_token"],
+    }
+    wider = await program.token({**refresh, "resource": "https://b.example"})
+    assert wider.json()["error"] == "invalid_target"
+    assert (await program.token(refresh)).status_code == 200
+    server.check()
 
 
 # --- pushed requests -----------------------------------------------------------------------

@@ -247,15 +247,39 @@ async def test_salesforce_does_not_say_how_long_its_tokens_live() -> None:
     assert "expires_in" not in await log_in(open_program(server_like("salesforce")))
 
 
-@pytest.mark.parametrize("name", ["google", "dropbox", "keycloak", "cognito"])
+@pytest.mark.parametrize("name", ["google", "dropbox", "salesforce", "cognito"])
 async def test_some_never_rotate(name: str) -> None:
     server = server_like(name)
     program = open_program(server)
-    tokens = await log_in(program, access_type="offline", token_access_type="offline")
+    parameters = {"access_type": "offline", "token_access_type": "offline"}
+    tokens = await log_in(program, scope="refresh_token", **parameters)
     for _ in range(2):
         refreshed = (await program.token(refresh_form(tokens["refresh_token"]))).json()
         assert "refresh_token" not in refreshed
         assert "access_token" in refreshed
+
+
+@pytest.mark.parametrize("name", ["entra", "keycloak", "gitea"])
+async def test_some_rotate_and_let_the_old_refresh_token_live(name: str) -> None:
+    server = server_like(name)
+    program = open_program(server)
+    old = (await log_in(program, scope="notes offline_access"))["refresh_token"]
+    for _ in range(2):
+        new = (await program.token(refresh_form(old))).json()["refresh_token"]
+        assert new != old
+        assert (await program.token(refresh_form(new))).status_code == 200
+    assert server.ledger.reused == 0
+
+
+async def test_github_ends_the_old_access_token_with_the_refresh() -> None:
+    program = open_program(server_like("github"))
+    tokens, others = await log_in(program), await log_in(program)
+    assert (await program.get("/", tokens["access_token"])).status_code == 200
+    form = refresh_form(tokens["refresh_token"])
+    refreshed = (await program.token(form, headers=JSON)).json()
+    assert (await program.get("/", tokens["access_token"])).status_code == 401
+    assert (await program.get("/", refreshed["access_token"])).status_code == 200
+    assert (await program.get("/", others["access_token"])).status_code == 200
 
 
 async def test_what_is_said_of_a_server_goes_before_what_its_persona_has() -> None:

@@ -44,24 +44,16 @@ class Asked:
         return self.parameters.get(name)
 
     @property
-    def scopes(self) -> frozenset[str]:
-        """What is asked for."""
-        return frozenset(self.parameters.get("scope", "").split())
-
-    @property
     def prompts(self) -> frozenset[str]:
         """What the person must be shown (OpenID Connect Core 3.1.2.1)."""
         return frozenset(self.parameters.get("prompt", "").split())
 
 
-def read_parameters(site: Site, request: Request) -> Mapping[str, str] | None:
+def read_parameters(request: Request) -> Mapping[str, str] | None:
     """Read what a browser brings, in the query or in a form."""
     if request.method == "POST":
         return read_form(request)
-    query = read_query(request)
-    if query is not None:
-        site.check_url("authorize", query)
-    return query
+    return read_query(request)
 
 
 def read_request(site: Site, parameters: Mapping[str, str] | None) -> Asked | Answer:

@@ -9,7 +9,7 @@ import attrs
 
 from ._authenticating import authenticate
 from ._book import Granted
-from ._forms import read_form, read_query
+from ._forms import read_form
 from ._further_grants import ACCESS_TOKEN, exchange, serve_assertion
 from ._identity import id_token
 from ._ledger import Presented
@@ -38,16 +38,13 @@ class Authorization:
     devices: Devices
 
     def handle(self, request: Request, now: float, endpoint: Endpoint) -> Answer:
-        """Process a request."""
-        if request.method != "POST":
-            return whole(405, b"", {"Allow": "POST"})
+        """Process a POST request."""
         if endpoint == "bearer":
             return self._refresh_by_bearer(request, now)
         form = read_form(request)
         if form is None:
             text = "not a form, or a parameter occurs twice"
             return self.site.refuse(request, "invalid_request", text)
-        self.site.check_url(endpoint, read_query(request) or {})
         client = authenticate(self.site, request, form, endpoint, form.get("grant_type", ""))
         if isinstance(client, Answer):
             return client
@@ -93,8 +90,8 @@ class Authorization:
         """Serve the grant of RFC 6749 6."""
         if "refresh_token" not in form:
             return self.site.refuse(request, "invalid_request", "refresh_token is missing")
-        if not self._may_refresh(form):
-            return self.site.refuse(request, "invalid_scope", "more than was granted")
+        if (problem := self._too_much(form)) is not None:
+            return self.site.refuse(request, problem, "more than was granted")
         issued = self._redeem(form["refresh_token"], now)
         if issued is None:
             text = "the refresh token is not, or no longer, valid"
@@ -108,6 +105,8 @@ class Authorization:
         code = self.codes.redeem(request, client, form, now)
         if isinstance(code, Answer):
             return code
+        if not code.granted.covers(form.get("resource", "")):
+            return self.site.refuse(request, "invalid_target", "more than was granted")
         issued = self.site.book.log_in(now, code.granted)
         code.login = issued.login
         return self._tokens(request, issued, now)
@@ -194,9 +193,12 @@ class Authorization:
             body["id_token"] = id_token(site, granted, now, time.time())
         return site.say(request, 200, site.lies.about("token", body))
 
-    def _may_refresh(self, form: dict[str, str]) -> bool:
+    def _too_much(self, form: dict[str, str]) -> str | None:
+        """Return the error if a refresh asks for more than was granted (RFC 6749 6)."""
         token = self.site.book.find_refresh(form["refresh_token"])
         granted = None if token is None else token.login.granted
         if granted is None:
-            return self.site.may_have(form.get("scope", ""))
-        return set(form.get("scope", "").split()) <= set(granted.scopes)
+            return None if self.site.may_have(form.get("scope", "")) else "invalid_scope"
+        if not set(form.get("scope", "").split()) <= set(granted.scopes):
+            return "invalid_scope"
+        return None if granted.covers(form.get("resource", "")) else "invalid_target"

@@ -34,6 +34,10 @@ class Granted:
     for_api: bool = True
     """The API takes the tokens; otherwise userinfo alone does."""
 
+    def covers(self, resource: str) -> bool:
+        """Say whether tokens may be asked for these APIs: of those granted, if any were named."""
+        return not self.resource or set(resource.split()) <= set(self.resource.split())
+
 
 @final
 @attrs.define(eq=False)
@@ -92,6 +96,10 @@ class Book:
     lifetime: float | None
     rotate: bool
     reuse_grace: float
+    spends: bool = True
+    """A rotated refresh token is no good any more."""
+    replaces: bool = False
+    """With new tokens, the login's older access tokens are no good any more."""
     logins: list[Login] = attrs.field(factory=list[Login], init=False)
     _access: dict[str, AccessToken] = attrs.field(
         factory=dict[str, AccessToken], init=False, repr=False
@@ -127,7 +135,9 @@ class Book:
         if login.over:
             return "refused", None
         issued = self._issue(login, now, with_refresh_token=self.rotate)
-        if not self.rotate:
+        if self.replaces:
+            self._end_older(login)
+        if not (self.rotate and self.spends):
             return "kept", issued
         token.spent_at, token.successors = now, issued
         return "rotated", issued
@@ -183,6 +193,11 @@ class Book:
         refresh = f"rt-{name}"
         self._refresh[refresh] = RefreshToken(len(self._refresh) + 1, login, login.generation)
         return Issued(access, refresh, login)
+
+    def _end_older(self, login: Login) -> None:
+        for token in self._access.values():
+            if token.login is login and token.generation < login.generation:
+                token.revoked = True
 
     def _forgives(self, token: RefreshToken, now: float) -> bool:
         # Once a successor was used, the answer did arrive, and a repeat is no accident.

@@ -75,7 +75,7 @@ class Codes:
         """Read what a browser brings; what makes sense waits for the person."""
         if request.method not in {"GET", "POST"}:
             return whole(405, b"", {"Allow": "GET, POST"})
-        parameters = read_parameters(self.site, request)
+        parameters = read_parameters(request)
         if parameters is None or "request_uri" not in parameters:
             if self.site.persona.requires_par:
                 self.site.complain("authorize: the request must be pushed (RFC 9126)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, final
 import attrs
 import trio
 
-from ._forms import read_json_object
+from ._forms import read_json_object, read_query
 from ._identity import userinfo
 from ._messages import Answer, NoAnswer, Request, in_json, whole
 from ._metadata import metadata, register, resource_metadata
@@ -49,6 +49,7 @@ class Exchange:
         """Answer a request, or not. Cancelled on the way back, it was processed all the same."""
         await trio.lowlevel.checkpoint()
         endpoint = None if request.path in self.api.answers else self.site.places.find(request.path)
+        self.site.check_url(endpoint, read_query(request) or {})
         if endpoint is not None:
             self.site.ledger.calls[endpoint] += 1
             answer = await self._authorize(request, endpoint)

@@ -11,8 +11,7 @@ _OPENID = ("openid-configuration",)
 KEYCLOAK = Persona(
     name="keycloak",
     source="Red Hat build of Keycloak 26 (Offline access); RedirectUtils.java (an older one);"
-    " endpoints: common. Its rotation gives a new refresh token and lets the old one live, unless"
-    " told to revoke it: here the old one stays",
+    " endpoints: common. As it is unless told to revoke refresh tokens",
     issuer="https://keycloak.example/realms/main",
     endpoints=at(
         "https://keycloak.example/realms/main/protocol/openid-connect",
@@ -27,7 +26,7 @@ KEYCLOAK = Persona(
         register="https://keycloak.example/realms/main/clients-registrations/openid-connect",
     ),
     redirects="localhost",
-    rotate=False,
+    spends=False,
     lifetime=300,
 )
 
@@ -120,8 +119,8 @@ SALESFORCE = Persona(
 
 GITEA = Persona(
     name="gitea",
-    source="go-gitea#21285, #21293; endpoints: common. It gives a new refresh token and lets the"
-    " old one live, unless told to invalidate it: here the old one stays",
+    source="go-gitea#21285, #21293; endpoints: common. As it is unless told to invalidate"
+    " refresh tokens",
     issuer="https://gitea.example",
     endpoints=at(
         "https://gitea.example/login/oauth",
@@ -132,7 +131,7 @@ GITEA = Persona(
     ),
     well_known=_OPENID,
     redirects="ip",
-    rotate=False,
+    spends=False,
     token_type="bearer",  # noqa: S106
     callback_iss=False,
 )

@@ -102,6 +102,10 @@ class Persona:
     """Of access tokens, in seconds; None: for ever, and ``expires_in`` isn't sent."""
     rotate: bool = True
     """Each refresh gives a new refresh token and spends the old one."""
+    spends: bool = True
+    """A refresh token that was replaced is no good any more."""
+    replaces: bool = False
+    """A refresh ends the older access tokens of the login."""
     reuse_grace: float = 0.0
     """For so many seconds the refresh token spent last gets the same answer again."""
     token_type: str = "Bearer"  # noqa: S105  # a word of RFC 6750

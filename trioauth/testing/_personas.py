@@ -57,8 +57,7 @@ _ENTRA_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
 _ENTRA = Persona(
     name="entra",
     source="entra-docs reply-url.md, v2-oauth2-device-code.md, refresh-tokens.md; openid-client"
-    " #893; AppAuth-iOS#106. It gives a new refresh token each time and lets the old one live:"
-    " here the old one stays",
+    " #893; AppAuth-iOS#106",
     issuer="https://login.microsoftonline.com/common/v2.0",
     endpoints=at(
         "https://login.microsoftonline.com/common",
@@ -72,7 +71,7 @@ _ENTRA = Persona(
     well_known=_OPENID,
     redirects="localhost",
     offline_scope="offline_access",
-    rotate=False,
+    spends=False,
     errors={
         "access_denied": "authorization_declined",
         "device_code invalid_grant": "bad_verification_code",
@@ -122,6 +121,7 @@ _GITHUB = Persona(
         "invalid_client": "incorrect_client_credentials",
     },
     device_public=True,
+    replaces=True,
     device_lifetime=900,
     complete_uri=False,
     punishes_after_approval=True,

@@ -139,7 +139,7 @@ class AuthServer(Ordered):
     def __attrs_post_init__(self) -> None:
         client = Client(self.client_id, self.client_secret, self.redirect_uris, self.client_jwks)
         site = Site(
-            Book(self.lifetime, self.rotate, self.reuse_grace),
+            self._new_book(),
             self.ledger,
             Places(self.persona),
             Clients(client),
@@ -149,6 +149,10 @@ class AuthServer(Ordered):
             " ".join(self.scope.split()),
         )
         self._exchange = build_exchange(site)
+
+    def _new_book(self) -> Book:
+        persona = self.persona
+        return Book(self.lifetime, self.rotate, self.reuse_grace, persona.spends, persona.replaces)
 
     def __repr__(self) -> str:
         logins = len(self._exchange.site.book.logins)
