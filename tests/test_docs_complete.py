@@ -143,7 +143,7 @@ def test_every_row_of_the_cancellation_table_has_a_test() -> None:
 
 def test_every_test_that_the_cancellation_table_names_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", page("cancellation.md")))
-    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("test_*.py")]
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py")]
     existing = {name for source in sources for name in re.findall(r"def (test_\w+)", source)}
     assert len(named) > 20
     assert named - existing == set()

@@ -408,6 +408,23 @@ async def test_a_person_pastes_where_they_were_sent(server: AuthServer) -> None:
     assert person.page is None
 
 
+async def test_a_cancelled_person_closes_the_browser_and_the_log_in_stays_undecided(
+    server: AuthServer,
+) -> None:
+    program, person = open_program(server), server.person()
+    shown = Shown("browser", program.url(scope="notes"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(person, shown)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert person.page is None
+    server.approve()
+    # No code was made for the browser that is closed.
+    assert server._exchange.codes._codes == {}
+    assert await person(Shown("browser", program.url(scope="notes"))) is not None
+    assert len(server._exchange.codes._codes) == 1
+
+
 async def test_a_person_sees_what_is_wrong(server: AuthServer) -> None:
     program, person = open_program(server), server.person()
     assert await person(Shown("browser", program.url(client_id="another"))) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ._forms import read_basic
+from ._forms import listed, read_basic
 from ._keys import read_unverified, verified
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def _problem(
     site: Site, client: Client, form: dict[str, str], claims: dict[str, Any], endpoint: Endpoint
 ) -> str:
     """Say what is wrong with the claims; "" if nothing is."""
-    now, audience = time.time(), claims.get("aud")
-    audiences = audience if isinstance(audience, list) else [audience]
+    now, audiences = time.time(), listed(claims.get("aud"))
     accepted = {site.places.issuer, site.places.url("token"), site.places.url(endpoint)}
     if form.get("client_assertion_type") != ASSERTION_TYPE:
         return f"client_assertion_type must be {ASSERTION_TYPE}"
@@ -97,7 +96,7 @@ def _problem(
         return "client_id is another one's"
     if claims.get("iss") != client.client_id:
         return "iss must be the client_id, as sub is"
-    if not accepted & set(audiences):
+    if not any(audience in accepted for audience in map(str, audiences)):
         return "aud must be the issuer or the endpoint"
     if not isinstance(claims.get("exp"), int | float) or "iat" not in claims:
         return "exp or iat is missing"

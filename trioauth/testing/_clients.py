@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from ._forms import listed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -117,5 +119,4 @@ class Clients:
 
 def uris_of(metadata: Mapping[str, object]) -> tuple[str, ...]:
     """Return the redirect URIs of a registration or of a document."""
-    uris = metadata.get("redirect_uris")
-    return tuple(map(str, uris)) if isinstance(uris, list) else ()
+    return tuple(map(str, listed(metadata.get("redirect_uris", []))))

@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote_plus
 
 if TYPE_CHECKING:
@@ -59,7 +59,12 @@ def read_json_object(body: bytes) -> dict[str, Any] | None:
         value = json.loads(body)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def listed(value: object) -> list[object]:
+    """Return the values of a claim that may be one or several, such as ``aud``."""
+    return cast("list[object]", value) if isinstance(value, list) else [value]
 
 
 def challenge_of(verifier: str) -> str:

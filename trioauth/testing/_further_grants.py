@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ._book import Granted
+from ._forms import listed
 from ._keys import read_unverified, verified
 
 if TYPE_CHECKING:
@@ -71,11 +72,11 @@ def _claims(assertion: str, client: Client) -> dict[str, object] | None:
 def _problem(site: Site, claims: dict[str, object] | None) -> str:
     if claims is None:
         return "not a JWT, or signed by another key"
-    expires_at, audience = claims.get("exp"), claims.get("aud")
-    audiences = audience if isinstance(audience, list) else [audience]
+    expires_at, audiences = claims.get("exp"), listed(claims.get("aud"))
+    accepted = {site.places.issuer, site.places.url("token")}
     if "iss" not in claims or "sub" not in claims:
         return "iss or sub is missing"
-    if not {site.places.issuer, site.places.url("token")} & set(audiences):
+    if not any(audience in accepted for audience in map(str, audiences)):
         return "aud must be the issuer or the token endpoint"
     if not isinstance(expires_at, int | float) or expires_at <= time.time():
         return "exp is missing or past"

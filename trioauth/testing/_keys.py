@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
+from ._forms import read_json_object
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
 
 @final
@@ -99,10 +101,10 @@ def verified(
 def read_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Return header and claims of a JWT, whoever signed it; None if it is none."""
     try:
-        header, claims = (json.loads(_decode(part)) for part in token.split(".")[:2])
+        header, claims = (read_json_object(_decode(part)) for part in token.split(".")[:2])
     except ValueError:
         return None
-    return (header, claims) if isinstance(header, dict) and isinstance(claims, dict) else None
+    return None if header is None or claims is None else (header, claims)
 
 
 def _fitting(keys: Mapping[str, Any], kid: object) -> list[Any]:
@@ -116,7 +118,7 @@ def _fitting(keys: Mapping[str, Any], kid: object) -> list[Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Let joserfc not warn of old names and of short secrets, which others have chosen."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

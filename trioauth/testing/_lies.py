@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, final
 
 import attrs
 
-Lie: TypeAlias = Mapping[str, object]
+Lie: TypeAlias = Mapping[
+    str,
+    Callable[[Any], object] | Sequence[object] | Mapping[str, object] | str | float | None,
+]
 """Members by name and what they are instead: a value; a function of the true value; or None,
 to leave the member out."""
 
@@ -30,9 +33,8 @@ parameters that the browser brings back, ``resource`` the metadata of the API (R
 def tell(truth: Mapping[str, object], lie: Lie) -> dict[str, object]:
     """Return the truth with a lie in it."""
     told = dict(truth)
-    for name, value in lie.items():
-        if callable(value):
-            value = value(told.get(name))  # noqa: PLW2901  # what it comes to
+    for name, instead in lie.items():
+        value = instead(told.get(name)) if callable(instead) else instead
         if value is None:
             told.pop(name, None)
         else:

@@ -17,14 +17,17 @@ class Invitation(Protocol):
     @property
     def kind(self) -> str:
         """What is asked: ``browser``, ``device`` or ``paste``."""
+        ...
 
     @property
     def url(self) -> str:
         """Where to go."""
+        ...
 
     @property
     def user_code(self) -> str | None:
         """What to enter there, for a device."""
+        ...
 
 
 @final
