@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # What the fakes and `trioauth.testing.AuthServer` hand out, and what tests call their own secrets.
-SECRET = re.compile(r"\b(?:at|rt|cs)-canary|\b(?:access|refresh)-\d")
+SECRET = re.compile(r"\b(?:at|rt|cs|ac|dc|pr)-canary|\b(?:access|refresh)-\d")
 
 
 class _Handler(logging.Handler):

@@ -101,6 +101,17 @@ async def test_a_device_is_refused_what_any_client_is(autojump_clock: MockClock)
     assert unknown.json()["error"] == "invalid_grant"
 
 
+async def test_the_device_code_of_another_client_is_unknown(autojump_clock: MockClock) -> None:
+    server = AuthServer()
+    server.approve()
+    server.publish_client({"client_id": "https://app.example/client", "redirect_uris": []})
+    program = open_program(server)
+    device = await start(program)
+    await trio.sleep(5)
+    theirs = await program.poll(device["device_code"], client_id="https://app.example/client")
+    assert theirs.json()["error"] == "invalid_grant"
+
+
 async def test_the_page_for_the_code_tells_an_unknown_one_apart() -> None:
     server = AuthServer()
     program = open_program(server)

@@ -49,7 +49,7 @@ async def is_signed(program: Program, token: str) -> bool:
 
 @pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256", "Ed25519"])
 async def test_an_id_token_says_who_it_is_and_is_signed(alg: str) -> None:
-    server = AuthServer(persona=Persona(signing_alg=alg))
+    server = AuthServer(persona=Persona(signing_alg=alg), client_id="notes")
     server.approve("ann", email="ann@example.com")
     program = open_program(server)
     token = (await program.log_in(acr_values="gold silver"))["id_token"]
@@ -60,7 +60,7 @@ async def test_an_id_token_says_who_it_is_and_is_signed(alg: str) -> None:
     assert claims == {
         "iss": server.issuer,
         "sub": "ann",
-        "aud": "client",
+        "aud": "notes",
         "email": "ann@example.com",
         "nonce": program.nonce,
         "acr": "gold",

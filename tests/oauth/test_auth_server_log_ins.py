@@ -380,6 +380,17 @@ async def test_a_pushed_request_takes_nothing_beside_it(server: AuthServer) -> N
     assert server.complaints == ["authorize: with request_uri, client_id is all that may be sent"]
 
 
+async def test_a_pushed_request_is_no_good_to_another_client(server: AuthServer) -> None:
+    server.approve()
+    other = "https://app.example/client"
+    server.publish_client({"client_id": other, "redirect_uris": [REDIRECT]})
+    program = open_program(server)
+    pushed = await push(program)
+    query = urlencode({"client_id": other, "request_uri": pushed["request_uri"]})
+    response = await program.http.get(f"{server.endpoint('authorize')}?{query}")
+    assert response.status_code == 400
+
+
 async def test_what_would_be_refused_is_refused_when_it_is_pushed(server: AuthServer) -> None:
     program = open_program(server)
     assert (await push(program, code_challenge=None))["error"] == "invalid_request"

@@ -153,8 +153,9 @@ async def test_github_answers_in_forms_and_with_200_whatever_is_wrong() -> None:
     assert wrong.json()["error"] == "bad_verification_code"
     another = await program.token({**form, "client_id": "another"}, headers=JSON)
     assert (another.status_code, another.json()["error"]) == (200, "incorrect_client_credentials")
-    tokens = await log_in(program, scope="repo gist")
-    assert (tokens["scope"], tokens["token_type"]) == ("repo,gist", "bearer")
+    tokens = await log_in(program, scope="repo gist openid")
+    assert "id_token" not in tokens
+    assert (tokens["scope"], tokens["token_type"]) == ("repo,gist,openid", "bearer")
     assert tokens["expires_in"] == 28800
     metadata = await program.get(f"{server.issuer}/.well-known/openid-configuration")
     assert metadata.status_code == 404

@@ -97,7 +97,7 @@ class Clients:
         if client_id in self._registered:
             return self._registered[client_id]
         document = self.documents.get(client_id or "")
-        if document is None or document.get("client_id") != client_id:
+        if document is None:
             return None
         return Client(str(client_id), redirect_uris=uris_of(document))
 
