@@ -188,9 +188,8 @@ async def test_a_client_registers_and_logs_in_until_it_is_forgotten() -> None:
     server = AuthServer()
     server.approve()
     program = open_program(server)
-    response = await register(
-        program, redirect_uris=[REDIRECT], token_endpoint_auth_method="none", client_name="n"
-    )
+    native = {"application_type": "native", "token_endpoint_auth_method": "none"}
+    response = await register(program, redirect_uris=[REDIRECT], client_name="n", **native)
     assert response.status_code == 201
     client = response.json()
     assert client["client_name"] == "n"
@@ -210,6 +209,13 @@ async def test_a_client_that_says_no_method_gets_a_secret() -> None:
     server = AuthServer()
     program = open_program(server)
     client = (await register(program, redirect_uris=[REDIRECT])).json()
+    assert server.complaints == [
+        "register: with a redirect URI of loopback, application_type must be native"
+    ]
+    server.complaints.clear()
+    web = await register(program, redirect_uris=["https://app.example/cb"])
+    assert web.status_code == 201
+    server.check()
     assert client["client_secret_expires_at"] == 0
     header = basic(client["client_id"], client["client_secret"])
     assert (await program.token(CREDENTIALS, headers=header)).status_code == 200

@@ -224,6 +224,11 @@ async def test_a_redirect_uri_fits_as_the_profile_says(
     assert not fits or response.headers["location"].startswith(f"{asked}?code=")
 
 
+def test_one_redirect_uri_is_given_in_a_list() -> None:
+    with pytest.raises(TypeError, match=r"redirect_uris must be several, as in \[uri\]"):
+        AuthServer(redirect_uris=REDIRECT)
+
+
 async def test_the_query_of_a_redirect_uri_stays() -> None:
     uri = "https://app.example/cb?tenant=1"
     server = AuthServer(redirect_uris=(uri,))

@@ -63,6 +63,11 @@ def _is_free(uri: str, redirects: Redirects) -> bool:
     return redirects in {"loopback", "ip"} and is_loopback_address(host)
 
 
+def is_loopback_uri(uri: str) -> bool:
+    """Say whether a redirect URI is one of loopback, without https."""
+    return _is_free(uri, "loopback")
+
+
 def is_loopback_address(host: str) -> bool:
     """Say whether a host is an IP address of loopback."""
     try:

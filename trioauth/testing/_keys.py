@@ -99,7 +99,7 @@ def verified(
 
 
 def read_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return header and claims of a JWT, whoever signed it; None if it is none."""
+    """Return header and claims of a JWT, signed by any key; None if it is no JWT."""
     try:
         header, claims = (read_json_object(_decode(part)) for part in token.split(".")[:2])
     except ValueError:

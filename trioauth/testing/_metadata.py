@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._clients import is_loopback_uri
 from ._messages import in_json, whole
 from ._places import RESOURCE
 
@@ -86,6 +87,9 @@ def register(site: Site, request: Request, body: dict[str, object] | None) -> An
         text = {"error": "invalid_client_metadata", "error_description": problem}
         return site.say(request, 400, text)
     client = site.clients.register(body)
+    if body.get("application_type") != "native" and any(map(is_loopback_uri, client.redirect_uris)):
+        # Without it a client is a web application, which must have https (OpenID Registration 2).
+        site.complain("register: with a redirect URI of loopback, application_type must be native")
     answer: dict[str, object] = {**body, "client_id": client.client_id}
     if client.secret is not None:
         answer |= {"client_secret": client.secret, "client_secret_expires_at": 0}

@@ -28,7 +28,7 @@ from ._places import Places
 from ._site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     import httpx
     import httpx2
@@ -50,6 +50,12 @@ def _check_lifetime(_: object, attribute: attrs.Attribute[Any], value: float | N
             f"{attribute.name} must be more than 0 seconds, or None for ever; to let tokens"
             f" expire at once, call expire()"
         )
+
+
+def _all_of(uris: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(uris, str):
+        raise TypeError("redirect_uris must be several, as in [uri], not one string")
+    return tuple(uris)
 
 
 @final
@@ -128,7 +134,7 @@ class AuthServer(Ordered):
     ``client_secret_jwt``; None: it is public, or has keys."""
     client_jwks: Mapping[str, Any] | None = None
     """Its public keys, if it signs (``private_key_jwt``): a JWKS or a JWK. Needs joserfc."""
-    redirect_uris: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    redirect_uris: tuple[str, ...] = attrs.field(default=(), converter=_all_of)
     """Where it may send a browser; with none, to any http URL of loopback. A persona says whether
     the port must be the one that is registered."""
     scope: str = ""
