@@ -53,7 +53,7 @@ PATHS: Mapping[Endpoint, str] = {
 @final
 @attrs.frozen(kw_only=True)
 class Persona:
-    """How a server differs from a plain one that keeps to the standards; `attrs.evolve` changes it.
+    """How a server differs from a plain one; ``attrs.evolve`` makes another of it.
 
     What ``AuthServer(persona="github")`` and the like say comes from the documentation of these
     providers and from reports of their users, as listed with each in ``source``; none of it was
