@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from trio.testing import MockClock
 
@@ -43,15 +43,18 @@ _CLOCK_IS_NO_OPTION = (
 
 
 @pytest.fixture
-def auth_server() -> AuthServer:
+def auth_server() -> Iterator[AuthServer]:
     """An authorization server and an API, in memory; trioauth.testing.AuthServer says more.
 
+    After the test it fails for what a program did wrong when it logged in (AuthServer.complaints).
     For one with other settings, define a fixture of this name that returns it: auth_session goes
     on that one then.
     """
     from trioauth.testing import AuthServer
 
-    return AuthServer()
+    server = AuthServer()
+    yield server
+    server.check()
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ Outcome: TypeAlias = Literal[
 ]
 """What came of presenting a refresh token:
 
-``rotated``: new tokens, and the presented one is spent. ``kept``: a new access token; the refresh
-token stays. ``repeated``: a repeat within the grace period, the same answer again. ``reused``: it
+``rotated``: new tokens, and the presented one is spent. ``kept``: new tokens, and the presented one
+stays good. ``repeated``: a repeat within the grace period, the same answer again. ``reused``: it
 was spent, so the login is over. ``refused``: unknown, or its login is over. ``failed``: an ordered
 answer, not processed. ``dropped``: new tokens whose answer got lost. ``hung``: never answered, not
 processed.
@@ -61,6 +61,9 @@ class Ledger:
     """Revocation requests that were accepted (RFC 7009)."""
     requests_seen: list[Seen] = attrs.field(factory=list[Seen], init=False)
     """Each API request, in order."""
+    calls: Counter[str] = attrs.field(factory=Counter[str], init=False)
+    """Requests by endpoint, whatever came of them: ``token``, ``authorize``, ``device`` ... (see
+    `trioauth.testing.Endpoint`)."""
     in_flight: int = attrs.field(default=0, init=False)
     """Requests for tokens that are not answered yet."""
     max_in_flight: int = attrs.field(default=0, init=False)
