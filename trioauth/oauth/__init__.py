@@ -8,6 +8,7 @@ In reading order:
 ``_answers``      reading an answer: tokens, or which of the errors it is
 ``_revocation``   telling the server that a login is over (RFC 7009)
 ``grants``        how tokens are obtained without a human: one file a grant
+``logins``        and with one: redirects, codes to type, and what a person is shown
 
 Imports from: the base, ``_network``.
 """
