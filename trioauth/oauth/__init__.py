@@ -14,6 +14,7 @@ In reading order:
 ``authentication``  how a client proves who it is; ``keys`` sign with joserfc, ``proving`` adds it
 ``client``          `OAuthClient`; ``options`` is how its options are checked
 ``grants``          how tokens are obtained without a human: one file a grant
+``logins``          and with one: redirects, codes to type, and what a person is shown
 
 Imports from: the base, ``_network``, ``oauth/grants``.
 """
