@@ -69,6 +69,11 @@ class Inbox:
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _near_miss: str | None = attrs.field(default=None, init=False, repr=False)
 
+    @property
+    def decided(self) -> bool:
+        """Whether the callback is here. Not a checkpoint."""
+        return self._taken is not None
+
     def offer(self, callback: Callback) -> None:
         """Take a callback, unless it is stray or another was first. Not a checkpoint."""
         if isinstance(callback, Stray):
