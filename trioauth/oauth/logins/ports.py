@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING, Final, final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -39,6 +38,8 @@ _NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 # How many free ports are tried: one family's free port may be taken in the other.
 _TRIES: Final = 20
 _BACKLOG: Final = 128
+# A name of its own, so that tests can try both ways everywhere.
+_ON_WINDOWS = os.name == "nt"
 _RESERVED: Final = "netsh int ipv4 show excludedportrange protocol=tcp"
 
 
@@ -151,7 +152,7 @@ def bind(redirect: Redirect) -> Port:
 def _explain(redirect: Redirect, problems: dict[int, str]) -> str:
     host = urlsplit(redirect.uri).hostname
     tried = ", ".join(f"{port} ({why})" if port else why for port, why in problems.items())
-    hint = "" if os.name != "nt" else f"; Windows reserves some: {_RESERVED}"
+    hint = f"; Windows reserves some: {_RESERVED}" if _ON_WINDOWS else ""
     which = "a free port" if 0 in problems else "any of the ports"
     return f"can't listen on {which} of {host}: {tried}{hint}"
 
@@ -179,9 +180,11 @@ def _listen(redirect: Redirect, port: int) -> list[trio.SocketListener]:
 def _listen_at(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if sys.platform == "win32":
-            # There another program could bind the same port, and get the code.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if _ON_WINDOWS:
+            # There another program could bind the same port, and get the code. By name, since
+            # type checkers elsewhere know of no such option.
+            exclusive: int = getattr(socket, "SO_EXCLUSIVEADDRUSE")  # noqa: B009
+            listening.setsockopt(socket.SOL_SOCKET, exclusive, 1)
         else:
             # A port of the list may still be waiting for the last log-in's connections to die.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
