@@ -70,7 +70,10 @@ def test_faults_back_off_up_to_a_minute_until_the_next_answer() -> None:
 
 
 def test_retry_after_is_waited_for_once() -> None:
-    for schedule in (begin(5).pending(at(0), retry_after=30), begin(5).fault(at(0), retry_after=30)):
+    for schedule in (
+        begin(5).pending(at(0), retry_after=30),
+        begin(5).fault(at(0), retry_after=30),
+    ):
         assert schedule.wait(at(0)) == 30
         assert schedule.pending(at(30)).pause == 6
     assert begin(5).slow_down(at(0), retry_after=30).pause == 30

@@ -96,7 +96,7 @@ def test_p24_a_port_is_free_again_when_the_block_ends() -> None:
 @pytest.mark.skipif(not HAS_V6, reason="needs IPv6")
 def test_localhost_listens_on_both_families_on_the_same_number() -> None:
     with bind(Redirect.read("http://localhost/x")) as port:
-        assert len(port.listeners) == 2
+        assert len(port.sockets) == 2
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, port.number)).close()
     with bind(Redirect.read("http://[::1]/x")) as port:
@@ -123,7 +123,9 @@ def test_a_free_port_of_one_family_that_is_taken_in_the_other_is_not_used(
         assert port.number == picked[-1]
 
 
-def fail_with(code: int, *, only: socket.AddressFamily | None = None) -> Callable[..., socket.socket]:
+def fail_with(
+    code: int, *, only: socket.AddressFamily | None = None
+) -> Callable[..., socket.socket]:
     listen = ports._listen_at
 
     def listen_at(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
@@ -140,7 +142,7 @@ def test_a_machine_without_ipv6_listens_on_the_other_family(
 ) -> None:
     monkeypatch.setattr(ports, "_listen_at", fail_with(code, only=socket.AF_INET6))
     with bind(Redirect.read("http://localhost/x")) as port:
-        assert len(port.listeners) == 1
+        assert len(port.sockets) == 1
     with pytest.raises(LoginError):
         bind(Redirect.read("http://[::1]/x"))
 
@@ -201,7 +203,7 @@ def test_on_windows_another_program_can_not_bind_the_same_port(
     monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, raising=False)
     monkeypatch.setattr(ports, "_ON_WINDOWS", True)
     with bind(Redirect.read("http://127.0.0.1/x")) as port:
-        listening = port.listeners[0].socket
+        listening = port.sockets[0]
         assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert not listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
 

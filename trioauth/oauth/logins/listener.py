@@ -155,7 +155,7 @@ async def receive(
     with port:
         async with trio.open_nursery() as nursery:
             server = _Server(inbox, program)
-            for listener in port.listeners:
+            for listener in port.listeners():
                 nursery.start_soon(_accept, listener, server, nursery)
             try:
                 try:

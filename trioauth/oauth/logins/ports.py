@@ -104,17 +104,21 @@ class Port:
 
     redirect: Redirect
     number: int
-    listeners: Sequence[trio.SocketListener] = attrs.field(repr=False)
+    sockets: Sequence[socket.socket] = attrs.field(repr=False)
 
     @property
     def redirect_uri(self) -> str:
         """What both requests of the log-in must say."""
         return self.redirect.at(self.number)
 
+    def listeners(self) -> list[trio.SocketListener]:
+        """Return what accepts connections. Closing the port closes it, too."""
+        return [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in self.sockets]
+
     def close(self) -> None:
         """Free the port. Idempotent; not a checkpoint."""
-        for listener in self.listeners:
-            listener.socket.close()
+        for each in self.sockets:
+            each.close()
 
     def __enter__(self) -> Port:
         return self
@@ -137,14 +141,13 @@ def bind(redirect: Redirect) -> Port:
     problems: dict[int, str] = {}
     for wanted in redirect.ports or (0,) * _TRIES:
         try:
-            listeners = _listen(redirect, wanted)
+            sockets = _listen(redirect, wanted)
         except OSError as exc:
             problems[wanted] = system_words(exc)
             if exc.errno not in _TAKEN:
                 break
             continue
-        number: int = listeners[0].socket.getsockname()[1]
-        return Port(redirect, number, listeners)
+        return Port(redirect, _number_of(sockets[0]), sockets)
     # Outside the block above: the error has all that matters of the exception.
     raise LoginError("no_port", _explain(redirect, problems))
 
@@ -157,7 +160,7 @@ def _explain(redirect: Redirect, problems: dict[int, str]) -> str:
     return f"can't listen on {which} of {host}: {tried}{hint}"
 
 
-def _listen(redirect: Redirect, port: int) -> list[trio.SocketListener]:
+def _listen(redirect: Redirect, port: int) -> list[socket.socket]:
     """Listen on the same port of all addresses; 0 picks one."""
     found: list[socket.socket] = []
     try:
@@ -169,12 +172,17 @@ def _listen(redirect: Redirect, port: int) -> list[trio.SocketListener]:
                 if found and exc.errno in _NO_SUCH_FAMILY:
                     continue
                 raise
-            port = found[0].getsockname()[1]
-        return [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in found]
+            port = _number_of(found[0])
     except BaseException:
         for each in found:
             each.close()
         raise
+    return found
+
+
+def _number_of(listening: socket.socket) -> int:
+    number: int = listening.getsockname()[1]
+    return number
 
 
 def _listen_at(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
