@@ -86,7 +86,8 @@ def test_a_nonce_is_sent_only_where_an_id_token_comes_back(scope: str | None) ->
     sent = dict(
         authorization_parameters(ATTEMPT, client_id="notes", redirect_uri=REDIRECT, scope=scope)
     )
-    assert "nonce" not in sent and "response_mode" not in sent
+    assert "nonce" not in sent
+    assert "response_mode" not in sent
     assert sent.get("scope") == scope
 
 
@@ -107,7 +108,8 @@ def test_the_endpoints_own_query_is_kept_but_not_what_we_say() -> None:
         ("state", STATE),
         ("scope", "a b&c"),
     ]
-    assert url.startswith("https://id.test/authorize?") and "#" not in url
+    assert url.startswith("https://id.test/authorize?")
+    assert "#" not in url
 
 
 def test_the_form_has_the_verifier_and_the_same_redirect_uri() -> None:
@@ -176,15 +178,19 @@ def test_p25_a_callback_is_judged(text: str, expected: Expected, verdict: Callba
 )
 def test_p25_only_the_very_path_of_the_redirect_uri_counts(target: str) -> None:
     found = read_callback(f"{target}?{GOOD}", EXPECTED)
-    assert isinstance(found, Stray) and found.what == "path"
+    assert isinstance(found, Stray)
+    assert found.what == "path"
 
 
 def test_a_stray_callback_does_not_show_its_code_or_our_state() -> None:
     found = read_parameters(query(iss=f"https://x.test/{STATE}/{CODE}"), EXPECTED)
     assert isinstance(found, Stray)
-    assert STATE not in found.why and CODE not in found.why and ISSUER in found.why
+    assert STATE not in found.why
+    assert CODE not in found.why
+    assert ISSUER in found.why
     error = stray_error(found)
-    assert type(error) is LoginError and error.code == "invalid_iss"
+    assert type(error) is LoginError
+    assert error.code == "invalid_iss"
     assert "not the callback expected" in str(error)
 
 
@@ -192,7 +198,8 @@ def test_a_refusal_does_not_show_our_state_and_a_decline_is_an_error_of_its_own(
     found = read_parameters(
         urlencode({"error": f"e {STATE}", "error_description": STATE, "state": STATE}), EXPECTED
     )
-    assert isinstance(found, Refusal) and STATE not in repr(found)
+    assert isinstance(found, Refusal)
+    assert STATE not in repr(found)
     assert type(refusal_error(found)) is LoginError
     for code in ("access_denied", "authorization_declined"):
         error = refusal_error(Refusal(code, "the person said no"))
@@ -244,6 +251,7 @@ def test_a_state_that_can_not_be_encoded_is_another_state(state: str) -> None:
 
 def test_no_value_shows_its_secrets_or_can_be_pickled() -> None:
     for value in (ATTEMPT, EXPECTED, Code(CODE)):
-        assert "canary" not in repr(value) and ATTEMPT.verifier not in repr(value)
+        assert "canary" not in repr(value)
+        assert ATTEMPT.verifier not in repr(value)
         with pytest.raises(TypeError, match="pickle"):
             pickle.dumps(value)

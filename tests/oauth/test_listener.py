@@ -55,12 +55,15 @@ async def test_p25_the_right_callback_ends_the_login_with_a_page_and_frees_the_p
         assert_closed(login.port.number)
     assert status_of(answer) == 200
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"You are logged in" in body and b"notes" in body
+    assert b"You are logged in" in body
+    assert b"notes" in body
     length = re.search(rb"(?im)^content-length: (\d+)\r?$", head)
-    assert length is not None and int(length[1]) == len(body), "whole"
+    assert length is not None
+    assert int(length[1]) == len(body), "whole"
     assert b"connection: close" in head.lower()
     assert b"cache-control: no-store" in head.lower()
-    assert CODE.encode() not in answer and STATE.encode() not in answer
+    assert CODE.encode() not in answer
+    assert STATE.encode() not in answer
 
 
 @attrs.frozen
@@ -166,7 +169,8 @@ async def test_p25_a_second_delivery_gets_the_same_page_and_is_not_exchanged_aga
         exchanged.set()
         assert await login.result() == "tokens"
     assert calls == [CODE]
-    assert len(answers) == 3 and len(set(answers)) == 1
+    assert len(answers) == 3
+    assert len(set(answers)) == 1
     assert b"You are logged in" in answers[0]
 
 
@@ -182,9 +186,11 @@ async def test_the_page_tells_that_the_exchange_failed() -> None:
         with pytest.raises(BrokenError) as info:
             await login.result()
         assert_closed(login.port.number)
-    assert info.value.__cause__ is None and info.value.__context__ is None
+    assert info.value.__cause__ is None
+    assert info.value.__context__ is None
     assert status_of(answer) == 400
-    assert b"You are not logged in" in answer and b"BrokenError" in answer
+    assert b"You are not logged in" in answer
+    assert b"BrokenError" in answer
     assert CODE.encode() not in answer
 
 
@@ -213,9 +219,12 @@ async def test_a_refusal_of_the_person_ends_the_login_at_once() -> None:
         with pytest.raises(LoginDeclinedError) as info:
             await login.result()
     assert info.value.code == "access_denied"
-    assert info.value.description is not None and info.value.description.startswith("No <b>")
+    assert info.value.description is not None
+    assert info.value.description.startswith("No <b>")
     assert status_of(answer) == 400
-    assert b"access_denied" in answer and b"No &lt;b&gt;" in answer and b"<b>" not in answer
+    assert b"access_denied" in answer
+    assert b"No &lt;b&gt;" in answer
+    assert b"<b>" not in answer
     assert STATE.encode() not in answer
 
 

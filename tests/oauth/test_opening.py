@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from trioauth.oauth.logins import opening
 from trioauth.oauth.logins.opening import (
     Command,
     Machine,
@@ -181,6 +180,6 @@ async def test_cancelling_leaves_at_once_and_leaves_the_browser() -> None:
 def test_a_frozen_programs_libraries_are_not_the_browsers(monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {"LD_LIBRARY_PATH": "/frozen", "LD_LIBRARY_PATH_ORIG": "/mine", "HOME": "/home/me"}
     assert browser_environment(environ) == environ
-    monkeypatch.setattr(opening.sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert browser_environment(environ) == {"LD_LIBRARY_PATH": "/mine", "HOME": "/home/me"}
     assert browser_environment({"DYLD_LIBRARY_PATH": "/frozen"}) == {}

@@ -158,7 +158,8 @@ def test_the_next_port_of_the_list_is_tried_and_at_last_all_are_named() -> None:
     assert info.value.code == "no_port"
     for number in numbers[:2]:
         assert f"{number} (Address already in use)" in str(info.value)
-    assert info.value.__cause__ is None and info.value.__context__ is None
+    assert info.value.__cause__ is None
+    assert info.value.__context__ is None
 
 
 @pytest.mark.parametrize("code", [errno.EADDRINUSE, errno.EACCES, 10013])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -69,7 +70,8 @@ DEVICE = invite(
 
 
 def test_an_invitation_shows_no_secret_and_can_not_be_pickled() -> None:
-    assert "canary" not in repr(invite()) and "WDJB" not in repr(DEVICE)
+    assert "canary" not in repr(invite())
+    assert "WDJB" not in repr(DEVICE)
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(invite())
 
@@ -81,7 +83,8 @@ async def test_the_address_is_on_one_line_of_its_own_on_stderr(
     out, err = capsys.readouterr()
     assert out == ""
     assert URL in err.splitlines()
-    assert "notes" in err and "id.test" in err
+    assert "notes" in err
+    assert "id.test" in err
 
 
 async def test_after_a_while_the_other_ways_are_said(autojump_clock: MockClock) -> None:
@@ -91,7 +94,8 @@ async def test_after_a_while_the_other_ways_are_said(autojump_clock: MockClock) 
         await ask(invite())
     assert "Still waiting" not in screen.getvalue()
     assert await ask(invite()) is None
-    assert "Still waiting" in screen.getvalue() and "Or use --device." in screen.getvalue()
+    assert "Still waiting" in screen.getvalue()
+    assert "Or use --device." in screen.getvalue()
     assert "If no browser has opened" in screen.getvalue()
     assert "another machine" not in screen.getvalue(), "nothing can be pasted here"
 
@@ -143,11 +147,24 @@ async def test_the_end_of_the_input_is_not_a_line() -> None:
         assert await read_line(stream) == "half a line\n"
 
 
-async def test_a_terminal_that_goes_away_is_no_line() -> None:
-    typing, reading = os.openpty()
-    with os.fdopen(reading, encoding="utf-8") as stream:
-        os.close(typing)
-        assert await read_line(stream) is None
+async def test_a_terminal_that_goes_away_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with keyboard() as (typing, stream):
+        os.write(typing, b"x\n")
+
+        def read(fd: int, size: int) -> bytes:
+            raise OSError(errno.EIO, "gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "read", read)
+            assert await read_line(stream) is None
+
+
+async def test_a_prompt_ends_when_there_is_nothing_more_to_read(mock_clock: MockClock) -> None:
+    mock_clock.rate = 1000
+    with keyboard() as (typing, stream):
+        os.write(typing, b"\x04")
+        ask = TerminalPrompt(output=Screen(), keyboard=stream, open_browser=False)
+        assert await ask(invite("paste")) is None
 
 
 async def test_two_do_not_read_the_same_terminal() -> None:
@@ -171,7 +188,8 @@ async def test_a_terminal_in_front_of_which_we_are_not_is_not_read(
         monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp())
         assert await read_line(stream) == "x\n"
     assert not can_read(stream), "closed"
-    assert not can_read(None) and not can_read(io.StringIO())
+    assert not can_read(None)
+    assert not can_read(io.StringIO())
 
 
 async def test_where_there_is_no_other_way_a_thread_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,14 +207,16 @@ async def test_a_code_to_type_is_bold_and_as_it_came(autojump_clock: MockClock) 
     assert "Do so only if you have just started this log-in yourself." in screen.getvalue()
     plain = io.StringIO()
     await TerminalPrompt(output=plain, surroundings=NOWHERE)(DEVICE)
-    assert "the code WDJB-MJHT\n" in plain.getvalue() and "\x1b" not in plain.getvalue()
+    assert "the code WDJB-MJHT\n" in plain.getvalue()
+    assert "\x1b" not in plain.getvalue()
 
 
 async def test_a_server_can_not_move_the_cursor(autojump_clock: MockClock) -> None:
     plain = io.StringIO()
     evil = attrs.evolve(DEVICE, user_code="A\x1b[2J\nB", url="https://id.test/\x1b[2J\n")
     await TerminalPrompt(output=plain, surroundings=NOWHERE)(evil)
-    assert "\x1b" not in plain.getvalue() and "A[2JB" in plain.getvalue()
+    assert "\x1b" not in plain.getvalue()
+    assert "A[2JB" in plain.getvalue()
 
 
 async def test_a_qr_code_is_drawn_only_of_the_complete_address_and_where_it_fits(
@@ -278,13 +298,16 @@ async def test_a_notebook_shows_a_link_and_a_code_for_another_device() -> None:
     ask = NotebookPrompt(display=shown.append)
     assert await ask(invite(client_id="<notes>")) is None
     assert f'href="{URL.replace("&", "&amp;")}"' in shown[0]
-    assert 'rel="noopener noreferrer"' in shown[0] and "&lt;notes&gt;" in shown[0]
+    assert 'rel="noopener noreferrer"' in shown[0]
+    assert "&lt;notes&gt;" in shown[0]
     assert "<svg" not in shown[0]
     await ask(DEVICE)
-    assert "<b>WDJB-MJHT</b>" in shown[1] and "just started this log-in yourself" in shown[1]
+    assert "<b>WDJB-MJHT</b>" in shown[1]
+    assert "just started this log-in yourself" in shown[1]
     assert "<svg" in shown[1]
     await ask(invite(url='javascript:alert("1")'))
-    assert "href" not in shown[2] and "javascript:alert(&quot;1&quot;)" in shown[2]
+    assert "href" not in shown[2]
+    assert "javascript:alert(&quot;1&quot;)" in shown[2]
 
 
 async def test_a_notebook_without_a_display_asks_in_the_terminal(

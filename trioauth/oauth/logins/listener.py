@@ -95,14 +95,12 @@ class Inbox:
         """
         with trio.move_on_after(patience):
             await self._came.wait()
-        match self._taken:
-            case Code() as code:
-                return code
-            case Refusal() as refusal:
-                raise refusal_error(refusal)
-            case None:
-                seen = "" if self._near_miss is None else f"; one was refused: {self._near_miss}"
-                raise LoginTimeoutError("no_answer", f"none came in {patience:g} seconds{seen}")
+        if isinstance(self._taken, Code):
+            return self._taken
+        if self._taken is not None:
+            raise refusal_error(self._taken)
+        seen = "" if self._near_miss is None else f"; one was refused: {self._near_miss}"
+        raise LoginTimeoutError("no_answer", f"none came in {patience:g} seconds{seen}")
 
     def end(self, page: Page) -> None:
         """Say how the log-in has ended. Not a checkpoint."""
