@@ -65,6 +65,19 @@ class Watched:
         return port
 
 
+@attrs.define(eq=False)
+class Elsewhere:
+    """A prompt for a person whose browser goes on when the log-in has ended."""
+
+    person: Person
+    nursery: trio.Nursery
+
+    async def __call__(self, invitation: Invitation, /) -> str | None:
+        self.nursery.start_soon(self.person, invitation)
+        await trio.lowlevel.checkpoint()
+        return None
+
+
 def is_free(port: int) -> bool:
     with socket.socket() as attempt:
         return attempt.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
