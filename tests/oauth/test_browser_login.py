@@ -27,23 +27,22 @@ from trioauth import (
     LoginDeclinedError,
     LoginError,
     LoginTimeoutError,
-    MemoryStore,
     MetadataError,
     OAuthClient,
     RefreshUnavailableError,
     StoreError,
     open_session,
 )
-from trioauth.oauth.logins import authorization
 from trioauth.testing import AuthServer, Victim, every_checkpoint
 
-from .people import Elsewhere, Watched, client_of, is_free, logged_out
+from .people import Elsewhere, FullStore, Watched, client_of, is_free, logged_out
 from .world import GOOD, ISSUER, TOKEN_URL, World, form_of, frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio.testing import MockClock
+
+    from trioauth import Prompt
+    from trioauth.testing import Endpoint
 
 AUTHORIZE = f"{ISSUER}/authorize"
 PAR = f"{ISSUER}/par"
@@ -61,7 +60,7 @@ async def never(_: Invitation, /) -> str | None:
     raise AssertionError("the prompt appeared")
 
 
-def paste(**changes: str) -> Callable[[Invitation], Any]:
+def paste(**changes: str) -> Prompt:
     """A person who pastes an address with this in it, and the right state."""
 
     async def prompt(invitation: Invitation, /) -> str | None:
@@ -202,13 +201,9 @@ async def test_a_second_login_replaces_the_first_one() -> None:
 
 
 async def test_p23_nothing_is_asked_of_a_person_whose_login_could_not_be_kept() -> None:
-    class Full(MemoryStore):
-        async def probe(self) -> None:
-            raise StoreError("the disk is full")
-
     server = AuthServer(scope="notes")
     client = client_of(server)
-    async with logged_out(server, client, store=Full()) as session:
+    async with logged_out(server, client, store=FullStore()) as session:
         with pytest.raises(StoreError, match="the disk is full"):
             await session.log_in(client.browser(prompt=never))
 
@@ -272,8 +267,9 @@ async def test_p20_a_server_that_hangs_ends_the_login_after_half_a_minute(
 ) -> None:
     server = AuthServer(scope="notes")
     client = client_of(server)
-    for place in ("metadata", "par"):
-        server.hang(at=place)  # type: ignore[arg-type]
+    places: tuple[Endpoint, ...] = ("metadata", "par")
+    for place in places:
+        server.hang(at=place)
         began = trio.current_time()
         with pytest.raises(RefreshUnavailableError, match="no answer within 30 seconds"):
             await client.browser(prompt=never)(channel_of(server))
@@ -368,7 +364,7 @@ async def test_a_code_that_the_server_does_not_take_ends_the_login_and_nothing_e
     server.complaints.clear()
 
 
-def _with_another_code(server: AuthServer) -> Callable[[Invitation], Any]:
+def _with_another_code(server: AuthServer) -> Prompt:
     server.lie(metadata={**WITHOUT_PAR, "authorization_response_iss_parameter_supported": False})
     return paste(code="ac-canary-unknown")
 
@@ -423,7 +419,7 @@ async def test_a_prompt_that_fails_when_the_answer_is_here_spoils_nothing() -> N
         return httpx.Response(200, json=GOOD)
 
     async def deliver(invitation: Invitation, /) -> str | None:
-        address = await paste()(invitation)
+        address = str(await paste()(invitation))
         async with httpx.AsyncClient(trust_env=False) as browser, trio.open_nursery() as nursery:
             nursery.start_soon(partial(browser.get, address))
             await ready.wait()
@@ -458,9 +454,9 @@ async def test_a_person_who_pastes_something_else_is_told_what_is_wrong_with_it(
 
     async def prompt(invitation: Invitation, /) -> str | None:
         assert invitation.check is not None
-        right = await paste()(invitation)
+        right = str(await paste()(invitation))
         found.extend(map(invitation.check, ["http://127.0.0.1/callback?code=x", right]))
-        return str(right)
+        return right
 
     client = OAuthClient("notes", server=BY_HAND)
     await client.browser(prompt=prompt, paste=True)(World({TOKEN_URL: GOOD}).open())
@@ -472,7 +468,7 @@ async def test_an_invitation_says_who_asks_and_where() -> None:
 
     async def prompt(invitation: Invitation, /) -> str | None:
         seen.append(invitation)
-        return await paste()(invitation)  # type: ignore[no-any-return]
+        return await paste()(invitation)
 
     client = OAuthClient("notes", server=BY_HAND)
     world = World({TOKEN_URL: GOOD})
@@ -529,7 +525,8 @@ async def test_p17_no_secret_of_a_login_shows_in_its_errors_or_in_the_log(
 ) -> None:
     numbers = itertools.count()
     monkeypatch.setattr(
-        authorization.secrets, "token_urlsafe", lambda _: f"vf-canary-{next(numbers):033}"
+        "trioauth.oauth.logins.authorization.secrets.token_urlsafe",
+        lambda _: f"vf-canary-{next(numbers):033}",
     )
     caplog.set_level(logging.DEBUG, "trioauth")
     client = OAuthClient("notes", server=BY_HAND)

@@ -22,7 +22,6 @@ from trioauth import (
     LoginDeclinedError,
     LoginError,
     LoginTimeoutError,
-    MemoryStore,
     MetadataError,
     OAuthClient,
     RefreshUnavailableError,
@@ -30,7 +29,7 @@ from trioauth import (
 )
 from trioauth.testing import AuthServer, Victim, every_checkpoint
 
-from .people import Watched, client_of, logged_out
+from .people import FullStore, Watched, client_of, logged_out
 from .world import GOOD, ISSUER, TOKEN_URL, World, frames
 
 if TYPE_CHECKING:
@@ -300,20 +299,17 @@ async def never(_: Invitation, /) -> str | None:
 
 
 async def test_p23_nothing_is_asked_of_a_person_whose_login_could_not_be_kept() -> None:
-    class Full(MemoryStore):
-        async def probe(self) -> None:
-            raise StoreError("the disk is full")
-
     server = AuthServer(scope="notes")
     client = client_of(server)
-    async with logged_out(server, client, store=Full()) as session:
+    async with logged_out(server, client, store=FullStore()) as session:
         with pytest.raises(StoreError, match="the disk is full"):
             await session.log_in(client.device(prompt=never))
 
 
 @pytest.mark.parametrize("missing", ["device_authorization_endpoint", "token_endpoint"])
 async def test_p23_nothing_is_asked_of_a_person_if_an_endpoint_is_missing(missing: str) -> None:
-    client = OAuthClient("notes", server=attrs.evolve(BY_HAND, **{missing: None}))
+    without: dict[str, Any] = {missing: None}
+    client = OAuthClient("notes", server=attrs.evolve(BY_HAND, **without))
     world = World({f"{ISSUER}/.well-known/oauth-authorization-server": {"issuer": ISSUER}})
     with pytest.raises(MetadataError, match=missing):
         await client.device(prompt=never)(world.open())
