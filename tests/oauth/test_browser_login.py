@@ -87,7 +87,7 @@ async def test_a_session_logs_in_with_a_client_and_a_person_who_pastes_the_addre
     server.check()
 
 
-async def test_a_browser_that_follows_the_redirect_ends_the_login_and_gets_the_page() -> None:
+async def test_a_browser_that_follows_the_redirect_ends_the_log_in_and_gets_the_page() -> None:
     server = AuthServer(scope="notes")
     server.approve("ann")
     client, person = client_of(server), server.person(follows=True)
@@ -262,7 +262,7 @@ async def test_p23_nothing_is_asked_if_a_pushed_request_got_no_address(answer: o
         await client.browser(prompt=never)(World({PAR: answer}).open())
 
 
-async def test_p20_a_server_that_hangs_ends_the_login_after_half_a_minute(
+async def test_p20_a_server_that_hangs_ends_the_log_in_after_half_a_minute(
     autojump_clock: MockClock,
 ) -> None:
     server = AuthServer(scope="notes")
@@ -295,7 +295,7 @@ def test_a_redirect_uri_elsewhere_and_parameters_of_the_protocol_are_refused_at_
 # --- it fails -------------------------------------------------------------------------------------
 
 
-async def test_a_person_who_says_no_ends_the_login_and_the_page_says_so() -> None:
+async def test_a_person_who_says_no_ends_the_log_in_and_the_page_says_so() -> None:
     server = AuthServer(scope="notes")
     server.deny()
     client, person = client_of(server), server.person(follows=True)
@@ -327,7 +327,7 @@ async def test_a_person_who_never_answers_is_waited_for_ten_minutes(
 @pytest.mark.parametrize(
     "lie", [{"state": "another"}, {"state": None}, {"iss": "https://evil.test"}, {"iss": None}]
 )
-async def test_p25_a_callback_that_is_not_this_logins_is_not_exchanged(
+async def test_p25_a_callback_that_is_not_this_log_ins_is_not_exchanged(
     lie: dict[str, Any], autojump_clock: MockClock
 ) -> None:
     server = AuthServer(scope="notes")
@@ -351,7 +351,7 @@ async def test_p25_an_iss_is_not_compared_where_one_address_stands_for_all_tenan
     assert (await client.browser(prompt=prompt)(World({TOKEN_URL: GOOD}).open())).access_token
 
 
-async def test_a_code_that_the_server_does_not_take_ends_the_login_and_nothing_else() -> None:
+async def test_a_code_that_the_server_does_not_take_ends_the_log_in_and_nothing_else() -> None:
     server = AuthServer(scope="notes")
     client = client_of(server)
     async with server.open_session(client) as session:
@@ -386,7 +386,7 @@ async def test_a_refusal_without_a_description_says_at_least_what_was_refused() 
 # --- the prompt -----------------------------------------------------------------------------------
 
 
-async def test_a_prompt_that_fails_ends_the_login_with_its_own_error() -> None:
+async def test_a_prompt_that_fails_ends_the_log_in_with_its_own_error() -> None:
     ports: list[int] = []
 
     async def broken(invitation: Invitation, /) -> str | None:
@@ -492,7 +492,7 @@ async def test_without_a_prompt_of_the_programs_the_terminal_is_used(
 # --- what is left ---------------------------------------------------------------------------------
 
 
-def test_p24_cancelled_anywhere_a_login_leaves_no_port_no_task_and_no_half_a_login() -> None:
+def test_p24_cancelled_anywhere_a_log_in_leaves_no_port_no_task_and_no_half_a_login() -> None:
     runs = itertools.count()
 
     async def scenario(victim: Victim) -> None:
@@ -520,7 +520,7 @@ def test_p24_cancelled_anywhere_a_login_leaves_no_port_no_task_and_no_half_a_log
     assert len(tried.points) > 20
 
 
-async def test_p17_no_secret_of_a_login_shows_in_its_errors_or_in_the_log(
+async def test_p17_no_secret_of_a_log_in_shows_in_its_errors_or_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     numbers = itertools.count()

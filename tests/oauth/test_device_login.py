@@ -190,7 +190,7 @@ async def test_slow_down_counts_for_good_and_with_it_the_servers_own_interval(
     assert asked == pytest.approx([6, 18, 30, 54])
 
 
-async def test_retry_after_is_heeded_and_faults_back_off_without_ending_the_login(
+async def test_retry_after_is_heeded_and_faults_back_off_without_ending_the_log_in(
     autojump_clock: MockClock,
 ) -> None:
     later = httpx.Response(400, headers={"Retry-After": "30"}, json=dict(PENDING.json()))
@@ -351,7 +351,7 @@ def test_parameters_of_the_protocol_are_refused_at_once() -> None:
 # --- what is left ---------------------------------------------------------------------------------
 
 
-def test_p24_cancelled_anywhere_a_login_by_device_leaves_no_task_and_no_half_a_login() -> None:
+def test_p24_cancelled_anywhere_a_log_in_by_device_leaves_no_task_and_no_half_a_login() -> None:
     async def scenario(victim: Victim) -> None:
         server = AuthServer(scope="notes")
         client, prompt = client_of(server), Watched(server.person())
