@@ -6,7 +6,6 @@ import itertools
 import logging
 import re
 import socket
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -423,16 +422,16 @@ async def test_a_prompt_that_fails_when_the_answer_is_here_spoils_nothing() -> N
 
     async def deliver(invitation: Invitation, /) -> str | None:
         address = str(await paste()(invitation))
-        async with httpx.AsyncClient(trust_env=False) as browser, trio.open_nursery() as nursery:
-            nursery.start_soon(partial(browser.get, address))
-            await ready.wait()
-            crashed.set()
-            raise OSError("the browser crashed")
+        nursery.start_soon(browser.get, address)
+        await ready.wait()
+        crashed.set()
+        raise OSError("the browser crashed")
 
     channel = BackChannel(lambda: httpx.AsyncClient(transport=httpx.MockTransport(exchange)))
     client = OAuthClient("notes", server=BY_HAND)
-    with trio.fail_after(10):
-        tokens = await client.browser(prompt=deliver)(channel)
+    async with httpx.AsyncClient(trust_env=False) as browser, trio.open_nursery() as nursery:
+        with trio.fail_after(10):
+            tokens = await client.browser(prompt=deliver)(channel)
     assert tokens.access_token == "at2"
 
 
