@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from trio.testing import MockClock
 
@@ -43,15 +43,19 @@ _CLOCK_IS_NO_OPTION = (
 
 
 @pytest.fixture
-def auth_server() -> AuthServer:
+def auth_server() -> Iterator[AuthServer]:
     """An authorization server and an API, in memory; trioauth.testing.AuthServer says more.
 
     For a server with other settings, define a fixture of this name that returns it. auth_session
     then uses that server.
+    After the test it fails for what a program did wrong when it logged in
+    (`AuthServer.complaints`).
     """
     from trioauth.testing import AuthServer
 
-    return AuthServer()
+    server = AuthServer()
+    yield server
+    server.check()
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What the fakes and `trioauth.testing.AuthServer` hand out, and what tests call their own secrets.
-SECRET = re.compile(r"\b(?:at|rt|cs)-canary|\b(?:access|refresh)-\d")
+# What the fakes and `trioauth.testing.AuthServer` hand out, and what tests call their own secrets:
+# at-canary for an access token, as-canary for an assertion, and so on.
+SECRET = re.compile(r"\b(?:[a-z]{2}|code|key)-canary|\b(?:access|refresh)-\d")
 
 
 class _Handler(logging.Handler):

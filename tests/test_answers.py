@@ -28,7 +28,7 @@ from trioauth import (
     open_session,
 )
 from trioauth._codes import ADVICE, OAUTH_CODES
-from trioauth.oauth._endpoint import Answer
+from trioauth.oauth.channel import Answer
 
 from .test_tokens import CANARY, chain, shown
 

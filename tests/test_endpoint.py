@@ -15,7 +15,7 @@ from trio.testing import MockClock
 
 from trioauth import RefreshTokenGrant, Tokens
 from trioauth._errors import GrantRefusedError, RefreshUnavailableError
-from trioauth.oauth._endpoint import Answer, TokenEndpoint, TokenRequest, check_endpoint_url
+from trioauth.oauth.channel import Answer, TokenEndpoint, TokenRequest, check_endpoint_url
 
 from .test_tokens import CANARY, chain, shown
 

@@ -47,8 +47,8 @@ from trioauth._errors import TokenResponseError
 from trioauth._http import challenge as _challenge
 from trioauth._origins import Origins
 from trioauth._tokens import read_json_object
-from trioauth.oauth._answers import read_retry_after
-from trioauth.oauth._endpoint import Answer
+from trioauth.oauth.answers import read_retry_after
+from trioauth.oauth.channel import Answer
 
 from .canary import SECRET
 from .fuzzing import examples

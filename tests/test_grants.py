@@ -25,8 +25,8 @@ from trioauth._errors import (
 )
 from trioauth._tokens import Tokens
 from trioauth.grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
-from trioauth.oauth._answers import read_answer, read_retry_after
-from trioauth.oauth._endpoint import Answer, TokenEndpoint, TokenRequest
+from trioauth.oauth.answers import read_answer, read_retry_after
+from trioauth.oauth.channel import Answer, TokenEndpoint, TokenRequest
 
 from .test_tokens import CANARY, chain, shown
 
@@ -53,7 +53,7 @@ def error(code: str, **more: object) -> dict[str, object]:
 
 def form(request: TokenRequest) -> Mapping[str, str]:
     assert request.data is not None
-    return request.data
+    return {name: value for name, value in request.data.items() if isinstance(value, str)}
 
 
 def outcome(read: Callable[[], Tokens]) -> Tokens | Exception:
@@ -234,7 +234,7 @@ def test_nothing_else_refuses_with_it(status: int, body: object, kind: type[Exce
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
-        ("invalid_client", "; check client_id, client_secret and client_auth"),
+        ("invalid_client", "; check client_id, and the secret or the key that proves it"),
         ("invalid_scope", "; check scope"),
         ("invalid_request", ""),
     ],

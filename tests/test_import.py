@@ -29,7 +29,7 @@ def loaded_by(program: str) -> set[str]:
 
 
 HEAVY = {"filelock", "hypercorn", "rich", "httpx2", "h2", "keyring", "redis", "pytest", "IPython"}
-HEAVY |= {"opentelemetry"}
+HEAVY |= {"opentelemetry", "joserfc", "cryptography"}
 
 
 def test_import_loads_no_battery_and_no_extra() -> None:
@@ -53,6 +53,11 @@ def test_import_loads_no_battery_and_no_extra() -> None:
         "watch._opentelemetry",
         "_core.explain",
         "_signals",
+        "oauth.client",
+        "oauth.metadata",
+        "oauth.discovery",
+        "oauth.authentication",
+        "oauth.keys",
     )
     assert {
         name for part in parts for name in loaded if name.startswith(f"trioauth.{part}")
@@ -79,6 +84,7 @@ def test_the_lazy_names_are_found_and_dir_lists_them() -> None:
         assert trioauth.FileStore.__name__ == "FileStore"
         assert trioauth.MemoryStore.__name__ == "MemoryStore"
         assert trioauth.grants.RefreshTokenGrant is trioauth.RefreshTokenGrant
+        assert trioauth.OAuthClient.__name__ == "OAuthClient"
         from trioauth import FileStore, MemoryStore
         for name in trioauth.__all__:
             assert getattr(trioauth, name) is not None, name
@@ -91,6 +97,15 @@ def test_the_lazy_names_are_found_and_dir_lists_them() -> None:
         """
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_client_loads_nothing_of_joserfc_before_a_key_is_used() -> None:
+    loaded = loaded_by(
+        "import trioauth\n"
+        "auth = trioauth.ClientSecretBasic('s')\n"
+        "trioauth.OAuthClient('notes', issuer='https://id.test', auth=auth)"
+    )
+    assert loaded & HEAVY <= loaded_by("import trio, httpx")
 
 
 def test_star_import_brings_the_public_names() -> None:

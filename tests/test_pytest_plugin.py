@@ -119,6 +119,30 @@ class TestAServerOfTheProjectsOwn:
 
 
 @pytest.mark.slow
+@UNDER_EITHER
+def test_what_a_program_did_wrong_at_the_server_fails_its_test(
+    tmp_path: Path, head: str, options: tuple[str, ...]
+) -> None:
+    module = f"""
+{head}
+import httpx
+
+async def test_a_log_in_without_pkce(auth_server):
+    async with httpx.AsyncClient(transport=auth_server.transport()) as http:
+        query = {{"client_id": "client", "redirect_uri": "http://127.0.0.1/", "state": "s"}}
+        await http.get(auth_server.endpoint("authorize"), params=query)
+
+async def test_one_that_is_wrong_on_purpose(auth_server):
+    await test_a_log_in_without_pkce(auth_server)
+    auth_server.complaints.clear()
+"""
+    written = run_pytest(tmp_path, module, *options)
+    assert outcome_of(written) == "2 passed, 1 error", written
+    assert "the server complains:\n" in written
+    assert "authorize: response_type must be code" in written
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "options"),
     [

@@ -19,7 +19,8 @@ Then, a folder each:
 ``stores``      where tokens are kept
 ``watch``       what a session tells of itself: log, journal, timeline, OpenTelemetry
 ``_network``    TLS, pools and proxies
-``oauth``       what is said to an authorization server; ``oauth/grants``: without a human
+``oauth``       what is said to an authorization server: `OAuthClient`, its server, how it proves
+                itself; ``oauth/grants``: without a human; ``oauth/logins``: with one
 ``_core``       what a session knows, decides and does about tokens
 ``_http``       how a request gets its token, and what a 401 means
 
@@ -40,7 +41,7 @@ And what uses a session as programs do:
 ``cli``         the command line, which ``__main__`` calls; the demo
 
 Nothing of ``testing``, ``notebook``, ``cli``, ``timeline``, ``opentelemetry`` and ``_signals``, no
-grant and no store is imported before it is used.
+client, no grant and no store is imported before it is used.
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ from ._errors import (
     GrantError,
     GrantMisconfiguredError,
     GrantRefusedError,
+    IdentityError,
     LoggedOutError,
+    LoginDeclinedError,
+    LoginError,
+    LoginTimeoutError,
+    MetadataError,
     OriginError,
     RefreshUnavailableError,
     StoreConflictError,
@@ -71,19 +77,42 @@ from ._outcomes import LogoutReason
 from ._session import Session
 from ._tokens import Tokens
 from ._version import __version__
-from .oauth._endpoint import Answer, TokenEndpoint, TokenRequest
-from .oauth._grant import Grant
+from .oauth.channel import Answer, BackChannel, TokenEndpoint, TokenRequest
+from .oauth.grant import Grant
 from .stores._contract import Record, TokenStore
 
 if TYPE_CHECKING:
     from . import grants as grants
     from ._signals import cancel_on_sigterm
     from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
+    from .oauth.authentication import (
+        ClientAuthentication,
+        ClientSecretBasic,
+        ClientSecretJWT,
+        ClientSecretPost,
+        PrivateKeyJWT,
+    )
+    from .oauth.client import OAuthClient
+    from .oauth.logins.halves import Begun
+    from .oauth.logins.prompt import Invitation, NotebookPrompt, Prompt, TerminalPrompt
+    from .oauth.metadata import AuthorizationServer
     from .stores import FileStore, MemoryStore
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
+    # What is imported when it is first used, and from where.
     _LATER = {
         "grants": ("BearerRefreshGrant", "ClientCredentialsGrant", "RefreshTokenGrant"),
+        "oauth.authentication": (
+            "ClientAuthentication",
+            "ClientSecretBasic",
+            "ClientSecretJWT",
+            "ClientSecretPost",
+            "PrivateKeyJWT",
+        ),
+        "oauth.client": ("OAuthClient",),
+        "oauth.logins.halves": ("Begun",),
+        "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
+        "oauth.metadata": ("AuthorizationServer",),
         "stores": ("FileStore", "MemoryStore"),
         "_signals": ("cancel_on_sigterm",),
     }
@@ -100,21 +129,38 @@ else:
 __all__ = [
     "Answer",
     "Authentication",
+    "AuthorizationServer",
+    "BackChannel",
     "BearerRefreshGrant",
+    "Begun",
     "Challenge",
+    "ClientAuthentication",
     "ClientCredentialsGrant",
+    "ClientSecretBasic",
+    "ClientSecretJWT",
+    "ClientSecretPost",
     "Error",
     "FileStore",
     "Grant",
     "GrantError",
     "GrantMisconfiguredError",
     "GrantRefusedError",
+    "IdentityError",
+    "Invitation",
     "LoggedIn",
     "LoggedOut",
     "LoggedOutError",
+    "LoginDeclinedError",
+    "LoginError",
+    "LoginTimeoutError",
     "LogoutReason",
     "MemoryStore",
+    "MetadataError",
+    "NotebookPrompt",
+    "OAuthClient",
     "OriginError",
+    "PrivateKeyJWT",
+    "Prompt",
     "Record",
     "RefreshPolicy",
     "RefreshTokenGrant",
@@ -123,6 +169,7 @@ __all__ = [
     "Statistics",
     "StoreConflictError",
     "StoreError",
+    "TerminalPrompt",
     "TokenEndpoint",
     "TokenRequest",
     "TokenResponseError",
@@ -142,7 +189,12 @@ for _error in (
     GrantError,
     GrantMisconfiguredError,
     GrantRefusedError,
+    IdentityError,
     LoggedOutError,
+    LoginDeclinedError,
+    LoginError,
+    LoginTimeoutError,
+    MetadataError,
     OriginError,
     RefreshUnavailableError,
     StoreConflictError,

@@ -51,7 +51,7 @@ OAUTH_CODES: Final[Mapping[str, Verdict]] = {
     "invalid_client_id": GrantMisconfiguredError,
 }
 
-_CHECK_CLIENT = "check client_id, client_secret and client_auth"
+_CHECK_CLIENT = "check client_id, and the secret or the key that proves it"
 ADVICE: Final[Mapping[str, str]] = {
     "invalid_client": _CHECK_CLIENT,
     "incorrect_client_credentials": _CHECK_CLIENT,

@@ -8,6 +8,11 @@ The tree::
     ├── GrantError
     │   ├── GrantRefusedError       the login is over
     │   └── GrantMisconfiguredError mend the configuration; nothing is lost
+    │       └── MetadataError       what the server says of itself can't be used
+    ├── LoginError                  a log-in with a person did not succeed; begin it again
+    │   ├── LoginDeclinedError      the person said no
+    │   └── LoginTimeoutError       the person did not answer in time
+    ├── IdentityError               an ID token was refused
     ├── TokenResponseError          the server's answer made no sense
     ├── OriginError                 this URL may not have the token
     └── StoreError                  mend the store; nothing was overwritten
@@ -299,6 +304,60 @@ class GrantMisconfiguredError(GrantError):
     What to do: mend the configuration. Nothing is lost: the refresh token was
     not used, the store was not touched, and the session is still logged in.
     """
+
+
+class MetadataError(GrantMisconfiguredError):
+    """What a server says of itself can't be used, or is not to be had.
+
+    What to do: see whether ``issuer=`` is what the server calls itself, to the letter, or give the
+    endpoints by hand (``server=``). Nothing is lost, and no secret was sent.
+    """
+
+    member: str | None = None
+    """The member of the metadata that is wrong; None if there are none."""
+
+    def __init__(self, message: str, *, member: str | None = None) -> None:
+        super().__init__("invalid_metadata")
+        # Not cut short: it quotes little, and says which addresses were tried.
+        self.description, self.args = message, (message,)
+        self.member = member
+
+
+class LoginError(Error):
+    """A log-in with a person did not succeed. What to do: begin it again."""
+
+    code: str = ""
+    """The server's ``error`` code, or a word of ours."""
+
+    description: str | None = None
+    """What happened, control characters removed; for a person to read."""
+
+    def __init__(self, code: str, description: str | None = None) -> None:
+        self.code = printable(code)
+        self.description = None if description is None else printable(description)
+        super().__init__(self.code, self.description)
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.code, self.description)))
+
+
+class LoginDeclinedError(LoginError):
+    """The person said no, or may not (``access_denied``)."""
+
+
+class LoginTimeoutError(LoginError):
+    """The person did not answer in time, or the code has expired."""
+
+
+class IdentityError(Error):
+    """An ID token was refused (OpenID Connect Core 3.1.3.7), and the tokens beside it with it."""
+
+    claim: str | None = None
+    """The claim, or the member of the header, that is wrong; None if it is something else."""
+
+    def __init__(self, message: str, *, claim: str | None = None) -> None:
+        super().__init__(message)
+        self.claim = claim
 
 
 class TokenResponseError(Error):

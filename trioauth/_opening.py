@@ -42,14 +42,14 @@ from ._network.pools import EndpointClient, check_proxy
 from ._origins import Origins
 from ._session import Session
 from ._tokens import Tokens, no_tokens
-from .oauth._endpoint import TokenEndpoint
+from .oauth.channel import TokenEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from types import TracebackType
 
     from .events import Observer
-    from .oauth._grant import Grant
+    from .oauth.grant import Grant
     from .stores._contract import TokenStore
 
 _DEFAULT_POLICY = RefreshPolicy()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._core.source import TokenSource
     from ._http.client import SessionClient
     from ._http.signing import Signer
-    from .oauth._endpoint import TokenEndpoint
+    from .oauth.channel import TokenEndpoint
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
 _CLOSING = 1.0

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from .oauth.grants import (
-    BearerRefreshGrant,
-    ClientAuth,
-    ClientCredentialsGrant,
-    RefreshTokenGrant,
-)
+from .oauth.by_secret import ClientAuth
+from .oauth.grants.bearer_refresh_grant import BearerRefreshGrant
+from .oauth.grants.client_credentials_grant import ClientCredentialsGrant
+from .oauth.grants.refresh_token_grant import RefreshTokenGrant
 
 __all__ = ["BearerRefreshGrant", "ClientAuth", "ClientCredentialsGrant", "RefreshTokenGrant"]

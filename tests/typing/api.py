@@ -262,3 +262,86 @@ async def asking(endpoint: TokenEndpoint, headers: Mapping[str, str]) -> None:
 
 def tokens_from_a_server(answer: dict[str, object]) -> None:
     assert_type(Tokens.from_response(answer), Tokens)
+
+
+async def oauth_clients(
+    tokens: Tokens, channel: trioauth.BackChannel, request: TokenRequest
+) -> None:
+    async def hsm(data: bytes) -> bytes:
+        return data
+
+    async def own(request: TokenRequest, client_id: str, audience: str) -> TokenRequest:
+        return request
+
+    async def assertion() -> str:
+        return "..."
+
+    proofs: list[trioauth.ClientAuthentication] = [
+        trioauth.ClientSecretBasic("secret"),
+        trioauth.ClientSecretPost("secret"),
+        trioauth.ClientSecretJWT("secret", "HS512"),
+        trioauth.PrivateKeyJWT(b"pem", kid="1"),
+        trioauth.PrivateKeyJWT({"kty": "EC"}),
+        trioauth.PrivateKeyJWT(sign=hsm, algorithm="ES256"),
+        own,
+    ]
+    server = trioauth.AuthorizationServer(token_endpoint="https://id.example.com/t")
+    client = trioauth.OAuthClient(
+        "notes",
+        issuer="https://id.example.com",
+        server=server,
+        auth=proofs[0],
+        resource="https://api.example.com",
+        parameters={"audience": "notes"},
+        ports=range(8000, 8003),
+    )
+    several: list[Grant] = [
+        client,
+        client.credentials(),
+        client.jwt_bearer(assertion),
+        client.exchange("token", "id_token", audience=["a", "b"]),
+    ]
+    open_session(several[0], base_url="https://api.example.com")
+    assert_type(client.resource, tuple[str, ...])
+    assert_type(await client(tokens, channel), Tokens)
+    assert_type(await client.server_of(channel), trioauth.AuthorizationServer)
+    assert_type(await client.ask(channel, "https://id.example.com/par", {"a": ["b"]}), Answer)
+    assert_type(await client.revoke(tokens, channel), bool)
+    assert_type(await channel.fetch("https://id.example.com/jwks"), Answer)
+    assert_type(await proofs[0](request, "notes", "https://id.example.com"), TokenRequest)
+
+
+async def people(
+    client: trioauth.OAuthClient, session: trioauth.Session, channel: trioauth.BackChannel
+) -> None:
+    async def chat(invitation: trioauth.Invitation, /) -> str | None:
+        assert_type(invitation.url, str)
+        assert_type(invitation.user_code, str | None)
+        return None
+
+    prompts: list[trioauth.Prompt] = [
+        chat,
+        trioauth.TerminalPrompt(open_browser=False),
+        trioauth.NotebookPrompt(),
+    ]
+    await session.log_in(client.browser(prompt=prompts[0], parameters={"login_hint": "ann"}))
+    await session.log_in(client.device(prompt=chat, program="Notes"))
+    await session.log_in(client.interactive(way="paste", patience=60))
+    begun = await client.begin(channel, redirect_uri="https://app.example.com/callback")
+    assert_type(begun, trioauth.Begun)
+    assert_type(begun.url, str)
+    text: str = begun.to_text()
+    await session.log_in(client.finish(trioauth.Begun.from_text(text), "/callback?code=x"))
+
+
+def log_in_errors(error: trioauth.Error) -> None:
+    if isinstance(error, trioauth.LoginDeclinedError | trioauth.LoginTimeoutError):
+        known: trioauth.LoginError = error
+        assert_type(known.code, str)
+        assert_type(known.description, str | None)
+    elif isinstance(error, trioauth.IdentityError):
+        assert_type(error.claim, str | None)
+    elif isinstance(error, trioauth.MetadataError):
+        misconfigured: trioauth.GrantMisconfiguredError = error
+        assert_type(misconfigured.error, str)
+        assert_type(error.member, str | None)

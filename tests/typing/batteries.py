@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_type
 
+import attrs
 import httpx
 import httpx2
 
@@ -20,6 +21,7 @@ from trioauth.testing import (
     CancelPoint,
     Exploration,
     GrantAnswers,
+    Persona,
     Victim,
     check_grant,
     check_store,
@@ -67,6 +69,32 @@ async def servers() -> None:
     assert_type(server.grant(), RefreshTokenGrant)
     async with server.open_session(server.grant(), logged_in=False, base_url="/") as session:
         assert_type(session, Session)
+
+
+@attrs.frozen
+class Shown:
+    """An invitation, as a program's log-in may make one."""
+
+    kind: str
+    url: str
+    user_code: str | None
+
+
+async def people() -> None:
+    own = attrs.evolve(AuthServer(persona="github").persona, name="own", interval=1)
+    server = AuthServer(persona=own, redirect_uris=["http://127.0.0.1/callback"])
+    assert_type(server.persona, Persona)
+    server.approve("ann", email="ann@example.com")
+    server.deny()
+    server.fail(503, at="metadata")
+    server.hang(at="authorize")
+    server.lie(id_token={"iss": lambda iss: iss + "1", "sub": None}, callback={"state": "x"})
+    server.lie(signature=lambda signature: signature[::-1])
+    assert_type(server.complaints, list[str])
+    assert_type(server.endpoint("device"), str)
+    person = server.person(follows=True)
+    assert_type(await person(Shown("browser", server.issuer, None)), str | None)
+    assert_type(person.page, str | None)
 
 
 async def checks() -> None:

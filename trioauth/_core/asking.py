@@ -31,7 +31,7 @@ from .state import Setback, public_state
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trioauth.oauth._endpoint import TokenEndpoint
+    from trioauth.oauth.channel import TokenEndpoint
 
     from .flights import Flights
     from .machine import Machine

@@ -30,8 +30,8 @@ from .state import Landing, generation_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from trioauth.oauth._endpoint import TokenEndpoint
-    from trioauth.oauth._grant import Grant
+    from trioauth.oauth.channel import TokenEndpoint
+    from trioauth.oauth.grant import Grant
 
     from .machine import Machine
     from .records import Records

@@ -49,6 +49,7 @@ from trioauth import events
 from trioauth._errors import (
     GrantMisconfiguredError,
     LoggedOutError,
+    MetadataError,
     RefreshUnavailableError,
     careful,
 )
@@ -307,7 +308,11 @@ class Machine:
             case Setback(GrantMisconfiguredError() as cause):
                 # A copy, because each task raises an exception of its own. It has the original's
                 # traceback; with the original as its cause, the message would be there twice.
-                copy = GrantMisconfiguredError(cause.error, cause.description)
+                copy = (
+                    MetadataError(cause.description or "", member=cause.member)
+                    if isinstance(cause, MetadataError)
+                    else GrantMisconfiguredError(cause.error, cause.description)
+                )
                 raise copy.with_traceback(cause.__traceback__) from cause.__cause__
             case Setback(cause, retry_at):
                 lasts = "" if generation_of(self.state) is None else "still logged in, "

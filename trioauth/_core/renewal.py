@@ -49,8 +49,8 @@ from .state import Landing, Refreshing, Setback, generation_of, on_adoption, on_
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trioauth.oauth._endpoint import TokenEndpoint
-    from trioauth.oauth._grant import Grant
+    from trioauth.oauth.channel import TokenEndpoint
+    from trioauth.oauth.grant import Grant
 
     from .machine import Machine
     from .records import Records

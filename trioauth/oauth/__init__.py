@@ -2,14 +2,23 @@
 
 In reading order:
 
-``_endpoint``     `TokenEndpoint`: the client for authorization servers
-``_grant``        `Grant`: what obtains tokens
-``_client_auth``  the client (RFC 6749 2) and how it proves who it is
-``_answers``      reading an answer: tokens, or which of the errors it is
-``_revocation``   telling the server that a login is over (RFC 7009)
-``grants``        how tokens are obtained without a human: one file a grant
+``channel``         `BackChannel`: the client for authorization servers; what it sends and gets
+``form``            the parameters of a request
+``answers``         reading an answer: tokens, or which of the errors it is
+``grant``           `Grant`: what obtains tokens
+``fields``          how fields of grants and clients are checked
+``by_secret``       a client (RFC 6749 2) that proves who it is with a secret, or not at all
+``revocation``      telling the server that a login is over (RFC 7009)
+``metadata``        `AuthorizationServer`; what a server says of itself -> that (pure)
+``discovery``       from an issuer to its `AuthorizationServer`
+``authentication``  how a client proves who it is; ``keys`` sign with joserfc, ``proving`` adds it
+``client``          `OAuthClient`; ``options`` is how its options are checked
+``logging_in``      the methods of it by which a person logs in
+``grants``          how tokens are obtained without a human: one file a grant
+``logins``          and with one: redirects, codes to type, and what a person is shown
 
-Imports from: the base, ``_network``.
+Imports from: the base, ``_network``, ``oauth/grants``,
+``oauth/logins``.
 """
 
 __all__: list[str] = []  # What is public is had from `trioauth` and `trioauth.grants`.

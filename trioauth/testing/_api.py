@@ -11,6 +11,7 @@ import attrs
 
 from ._ledger import Seen
 from ._messages import Answer, in_json, whole
+from ._places import RESOURCE
 
 if TYPE_CHECKING:
     from ._book import AccessToken, Book
@@ -29,6 +30,8 @@ class Api:
     ledger: Ledger
     rejects_all: bool = False
     delay: float = 0.0
+    challenges: bool = False
+    """A 401 says where the API's metadata is (RFC 9728 5.1)."""
     answers: dict[str, Answer] = attrs.field(factory=dict[str, Answer], init=False, repr=False)
     """The answers that were ordered with `api_answer`, by path."""
 
@@ -36,7 +39,7 @@ class Api:
         """Process a request."""
         token = self.book.find_access(request.bearer_token)
         if request.path != "/open" and not self._lets_in(token, now):
-            answer = _unauthorized(request)
+            answer = _unauthorized(request, challenges=self.challenges)
         else:
             try:
                 answer = self.answers.get(request.path) or _answer(request, token)
@@ -47,15 +50,19 @@ class Api:
         return answer
 
     def _lets_in(self, token: AccessToken | None, now: float) -> bool:
-        return not self.rejects_all and token is not None and self.book.is_good(token, now)
+        if self.rejects_all or token is None or not self.book.is_good(token, now):
+            return False
+        return token.login.granted is None or token.login.granted.for_api
 
 
-def _unauthorized(request: Request) -> Answer:
+def _unauthorized(request: Request, *, challenges: bool) -> Answer:
     """Answer 401, with an error only if there was a token to be wrong (RFC 6750 3.1)."""
-    if request.bearer_token is None:
-        return in_json(401, {"error": "no access token"}, {"WWW-Authenticate": "Bearer"})
-    challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-    return in_json(401, {"error": "invalid_token"}, challenge)
+    error = "no access token" if request.bearer_token is None else "invalid_token"
+    parameters = [] if request.bearer_token is None else ['error="invalid_token"']
+    if challenges:
+        parameters.append(f'resource_metadata="{request.origin}{RESOURCE}{request.path}"')
+    challenge = f"Bearer {', '.join(parameters)}".strip()
+    return in_json(401, {"error": error}, {"WWW-Authenticate": challenge})
 
 
 def _answer(request: Request, token: AccessToken | None) -> Answer:

@@ -8,7 +8,35 @@ from typing import TYPE_CHECKING, final
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ._ledger import Outcome
+
+
+@final
+@attrs.frozen
+class Granted:
+    """What a person has granted to a client. What it says of the person isn't in its ``repr``."""
+
+    client_id: str
+    subject: str
+    scopes: tuple[str, ...] = ()
+    offline: bool = False
+    """With a refresh token."""
+    claims: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=False)
+    nonce: str | None = attrs.field(default=None, repr=False)
+    since: float | None = None
+    """When the person was there, if that is to be told."""
+    acr: str | None = None
+    """How they showed who they are (OpenID Connect Core 2)."""
+    resource: str = ""
+    """For which APIs, separated by spaces (RFC 8707)."""
+    for_api: bool = True
+    """The API takes the tokens; otherwise userinfo alone does."""
+
+    def covers(self, resource: str) -> bool:
+        """Say whether tokens may be asked for these APIs: of those granted, if any were named."""
+        return not self.resource or set(resource.split()) <= set(self.resource.split())
 
 
 @final
@@ -17,6 +45,8 @@ class Login:
     """A login: all the tokens that descend from one act of logging in."""
 
     number: int
+    granted: Granted | None = None
+    """What was asked for; None if nothing was: `AuthServer.log_in`, or a client by itself."""
     generation: int = 0
     """How many sets of tokens it has had."""
     over: bool = False
@@ -42,6 +72,7 @@ class Issued:
 
     access_token: str = attrs.field(repr=False)
     refresh_token: str | None = attrs.field(repr=False)
+    login: Login
 
 
 @final
@@ -65,6 +96,10 @@ class Book:
     lifetime: float | None
     rotate: bool
     reuse_grace: float
+    spends: bool = True
+    """A rotated refresh token is no good any more."""
+    replaces: bool = False
+    """With new tokens, the login's older access tokens are no good any more."""
     logins: list[Login] = attrs.field(factory=list[Login], init=False)
     _access: dict[str, AccessToken] = attrs.field(
         factory=dict[str, AccessToken], init=False, repr=False
@@ -75,9 +110,10 @@ class Book:
     _last_expired: int = attrs.field(default=0, init=False)
     _client_login: Login | None = attrs.field(default=None, init=False)
 
-    def log_in(self, now: float | None) -> Issued:
+    def log_in(self, now: float | None, granted: Granted | None = None) -> Issued:
         """Start a login, as a human would."""
-        return self._issue(self._open_login(), now, with_refresh_token=True)
+        with_refresh_token = granted is None or granted.offline
+        return self._issue(self._open_login(granted), now, with_refresh_token=with_refresh_token)
 
     def issue_to_client(self, now: float) -> Issued:
         """Issue an access token to the client itself; all of these are one login."""
@@ -99,7 +135,9 @@ class Book:
         if login.over:
             return "refused", None
         issued = self._issue(login, now, with_refresh_token=self.rotate)
-        if not self.rotate:
+        if self.replaces:
+            self._end_older(login)
+        if not (self.rotate and self.spends):
             return "kept", issued
         token.spent_at, token.successors = now, issued
         return "rotated", issued
@@ -139,8 +177,8 @@ class Book:
         """End the life of every access token issued so far."""
         self._last_expired = len(self._access)
 
-    def _open_login(self) -> Login:
-        login = Login(len(self.logins) + 1)
+    def _open_login(self, granted: Granted | None = None) -> Login:
+        login = Login(len(self.logins) + 1, granted)
         self.logins.append(login)
         return login
 
@@ -151,10 +189,15 @@ class Book:
         access = f"at-{name}"
         self._access[access] = AccessToken(len(self._access) + 1, login, login.generation, now)
         if not with_refresh_token:
-            return Issued(access, None)
+            return Issued(access, None, login)
         refresh = f"rt-{name}"
         self._refresh[refresh] = RefreshToken(len(self._refresh) + 1, login, login.generation)
-        return Issued(access, refresh)
+        return Issued(access, refresh, login)
+
+    def _end_older(self, login: Login) -> None:
+        for token in self._access.values():
+            if token.login is login and token.generation < login.generation:
+                token.revoked = True
 
     def _forgives(self, token: RefreshToken, now: float) -> bool:
         # Once a successor was used, the answer did arrive, and a repeat is no accident.

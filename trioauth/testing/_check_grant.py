@@ -15,7 +15,7 @@ from trioauth._errors import (
     GrantRefusedError,
     RefreshUnavailableError,
 )
-from trioauth.oauth._endpoint import Answer, TokenEndpoint
+from trioauth.oauth.channel import Answer, TokenEndpoint
 
 from ._conformance import at_each_checkpoint, broken, ends_as_cancelled, kind
 from ._grant_answers import GrantAnswers
@@ -23,7 +23,7 @@ from ._grant_call import LIFETIME, Caller
 
 if TYPE_CHECKING:
     from trioauth._tokens import Tokens
-    from trioauth.oauth._grant import Grant
+    from trioauth.oauth.grant import Grant
 
     from ._checkpoints import Victim
     from ._grant_call import Call, Reaction

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 import attrs
 import httpx
 
-from trioauth.oauth._endpoint import Answer
+from trioauth.oauth.channel import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,7 +10,7 @@ import httpx
 import trio
 
 from trioauth._tokens import Tokens
-from trioauth.oauth._endpoint import Answer, TokenEndpoint
+from trioauth.oauth.channel import Answer, TokenEndpoint
 
 from ._conformance import broken, kind, shows
 from ._grant_answers import ECHO
@@ -18,7 +18,7 @@ from ._grant_answers import ECHO
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from trioauth.oauth._grant import Grant
+    from trioauth.oauth.grant import Grant
 
     from ._grant_answers import GrantAnswers
 

@@ -42,6 +42,8 @@ class MemoryTransport(httpx.AsyncBaseTransport):
                 headers.get("authorization"),
                 headers.get("content-type", ""),
                 b"".join([part async for part in request.stream]),
+                headers.get("accept", ""),
+                f"{request.url.scheme}://{request.url.netloc.decode('ascii')}",
             )
         )
         match answer:

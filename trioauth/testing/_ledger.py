@@ -13,7 +13,7 @@ Outcome: TypeAlias = Literal[
 """The result of presenting a refresh token:
 
 - ``rotated``: new tokens; the presented refresh token is spent.
-- ``kept``: a new access token; the refresh token stays.
+- ``kept``: new tokens; the presented refresh token stays good.
 - ``repeated``: a repeat within the grace period, with the same answer again.
 - ``reused``: the refresh token was spent already, so the login is over.
 - ``refused``: the refresh token is unknown, or its login is over.
@@ -64,6 +64,9 @@ class Ledger:
     """How many revocation requests were accepted (RFC 7009)."""
     requests_seen: list[Seen] = attrs.field(factory=list[Seen], init=False)
     """Each API request, in order."""
+    calls: Counter[str] = attrs.field(factory=Counter[str], init=False)
+    """Requests by endpoint, whatever came of them: ``token``, ``authorize``, ``device`` ... (see
+    `trioauth.testing.Endpoint`)."""
     in_flight: int = attrs.field(default=0, init=False)
     """How many requests for tokens are not answered yet."""
     max_in_flight: int = attrs.field(default=0, init=False)

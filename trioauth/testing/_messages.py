@@ -26,6 +26,9 @@ class Request:
     authorization: str | None = attrs.field(default=None, repr=False)
     content_type: str = ""
     body: bytes = attrs.field(default=b"", repr=False)
+    accept: str = ""
+    origin: str = ""
+    """Which server it is meant for, such as ``https://api.example.com``."""
 
     @property
     def bearer_token(self) -> str | None:

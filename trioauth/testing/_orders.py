@@ -1,4 +1,4 @@
-"""What the authorization server was told to do wrong."""
+"""What an endpoint was told to do wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias, final
 
 import attrs
 
-from ._messages import Answer, NoAnswer
+from ._messages import Answer
 
 
 class Mishap(enum.Enum):
@@ -28,8 +28,6 @@ class Orders:
     """Orders for the next requests, first come, first served; and those that stand."""
 
     delay: float = 0.0
-    down: Answer | NoAnswer | None = None
-    """Stands until it is cleared, before all others."""
     _next: deque[tuple[Order, float]] = attrs.field(
         factory=deque[tuple[Order, float]], init=False, repr=False
     )
@@ -42,19 +40,11 @@ class Orders:
             )
         self._next.append((order, math.inf if times is None else times))
 
-    def take(self) -> Order | NoAnswer | None:
+    def take(self) -> Order | None:
         """Return what to do with the request that just arrived; None: nothing special."""
-        if self.down is not None:
-            return self.down
         if not self._next:
             return None
         order, times = self._next.popleft()
         if times > 1:
             self._next.appendleft((order, times - 1))
         return order
-
-    def clear(self) -> None:
-        """Go back to normal."""
-        self.delay = 0.0
-        self.down = None
-        self._next.clear()

@@ -118,6 +118,8 @@ async def _read(scope: HTTPScope, receive: ASGIReceiveCallable) -> Request | Non
         headers.get(b"authorization"),
         headers.get(b"content-type", ""),
         bytes(body),
+        headers.get(b"accept", ""),
+        f"{scope['scheme']}://{headers.get(b'host', '')}",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, final
 
@@ -14,24 +13,30 @@ from trioauth._opening import open_session
 from trioauth._tokens import Tokens
 from trioauth.grants import RefreshTokenGrant
 
-from ._api import Api
-from ._authorization import BEARER_REFRESH_PATH, REVOCATION_PATH, TOKEN_PATH, Authorization
 from ._book import Book
-from ._exchange import Exchange
+from ._building import build_exchange
+from ._clients import Client, Clients
+from ._human import Human
+from ._keys import Keys
 from ._ledger import Ledger
-from ._messages import NoAnswer, in_json, whole
-from ._orders import Mishap
+from ._lies import Lies
+from ._ordered import Ordered
+from ._person import Person
+from ._persona import Persona
+from ._personas import find_persona
+from ._places import Places
+from ._site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     import httpx
     import httpx2
 
     from trioauth._session import Session
-    from trioauth.oauth._grant import Grant
+    from trioauth.oauth.grant import Grant
 
-_URL_IN_MEMORY = "https://server.test"
+    from ._persona import Endpoint
 
 
 def _check_seconds(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -47,9 +52,15 @@ def _check_lifetime(_: object, attribute: attrs.Attribute[Any], value: float | N
         )
 
 
+def _all_of(uris: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(uris, str):
+        raise TypeError("redirect_uris must be several, as in [uri], not one string")
+    return tuple(uris)
+
+
 @final
 @attrs.define(eq=False, kw_only=True, repr=False, on_setattr=attrs.setters.frozen)
-class AuthServer:
+class AuthServer(Ordered):
     """An authorization server and an API that wants its tokens, to test a program with.
 
     It behaves like a strict one in production: refresh tokens rotate, and one that is used twice
@@ -70,10 +81,21 @@ class AuthServer:
     for the next requests, or until `recover`. `ledger` tells what the server saw. Time is
     trio's clock, so that under a `trio.testing.MockClock` an hour passes in no time.
 
-    **The authorization server** knows the grants ``refresh_token`` (RFC 6749 6) and, with a
-    ``client_secret``, ``client_credentials`` (4.4); at ``bearer_refresh_url`` it takes a refresh
-    token as ``Authorization: Bearer`` and answers ``{"accessToken", "refreshToken",
-    "expiresIn"}``. Orders about "the next requests" hold for all three of its endpoints.
+    **A person logs in** where a program asks them to: `approve` and `deny` say what they decide,
+    for the log-ins that are pending and for all later ones; before that, nothing is answered.
+    `person` is a prompt that goes where a browser would. What a program did wrong in a log-in,
+    though the server may have let it pass, stands in `complaints`, and `check` raises for it.
+
+    **The authorization server** has metadata (RFC 8414, OpenID Connect Discovery), an authorization
+    endpoint (code and PKCE), pushed requests (RFC 9126), devices (RFC 8628), revocation, ID tokens,
+    userinfo and dynamic registration (RFC 7591). Its clients say who they are with a secret or a
+    key, in one way. What it says otherwise than it should, `lie` orders, and a `persona` says what
+    Google, GitHub and others do in a manner of their own. Its token endpoint knows the grants
+    ``authorization_code``, ``device_code``, ``jwt-bearer``, ``token-exchange``,
+    ``refresh_token`` (RFC 6749 6) and, with a ``client_secret``, ``client_credentials`` (4.4); at
+    ``bearer_refresh_url`` it takes a refresh token as ``Authorization: Bearer`` and answers
+    ``{"accessToken", "refreshToken", "expiresIn"}``. Orders about "the next requests" hold for
+    where tokens are issued and revoked, unless ``at`` names another endpoint.
 
     **The API** is every other path, with any method. It answers ``{"generation", "login",
     "method", "path", "length", "sha256"}``: which tokens the request came with, and what of its
@@ -87,32 +109,59 @@ class AuthServer:
     should be.
     """
 
-    lifetime: float | None = attrs.field(default=3600.0, validator=_check_lifetime)
-    """Seconds that an access token is good for; None: for ever, and ``expires_in`` isn't sent."""
-    rotate: bool = True
+    persona: Persona = attrs.field(default=Persona(), converter=find_persona)
+    """How it differs from a plain server: a `Persona`, or a name such as ``"github"``."""
+    lifetime: float | None = attrs.field(
+        default=attrs.Factory(lambda self: self.persona.lifetime, takes_self=True),
+        validator=_check_lifetime,
+    )
+    """Seconds that an access token is good for; None: for ever, and ``expires_in`` isn't sent. By
+    default an hour, or as the persona has it, and so the next two."""
+    rotate: bool = attrs.field(
+        default=attrs.Factory(lambda self: self.persona.rotate, takes_self=True)
+    )
     """Each refresh gives a new refresh token and spends the old one."""
-    reuse_grace: float = attrs.field(default=0.0, validator=_check_seconds)
+    reuse_grace: float = attrs.field(
+        default=attrs.Factory(lambda self: self.persona.reuse_grace, takes_self=True),
+        validator=_check_seconds,
+    )
     """For so many seconds the refresh token spent last gets the same answer again, as some
     servers do because answers get lost."""
     client_id: str = "client"
-    """The one client it knows."""
+    """The client that it knows."""
     client_secret: str | None = None
-    """Its secret, sent as ``client_secret_basic`` or ``client_secret_post``; None: it is public."""
+    """Its secret, sent as ``client_secret_basic``, ``client_secret_post`` or, to sign with it,
+    ``client_secret_jwt``; None: it is public, or has keys."""
+    client_jwks: Mapping[str, Any] | None = None
+    """Its public keys, if it signs (``private_key_jwt``): a JWKS or a JWK. Needs joserfc."""
+    redirect_uris: tuple[str, ...] = attrs.field(default=(), converter=_all_of)
+    """Where it may send a browser; with none, to any http URL of loopback. A persona says whether
+    the port must be the one that is registered."""
     scope: str = ""
     """What tokens are good for, separated by spaces; sent in each answer, unless empty."""
     ledger: Ledger = attrs.field(factory=Ledger, init=False)
     """What the server saw."""
-    _exchange: Exchange = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
-    _serving: list[str] = attrs.field(factory=list[str], init=False)
 
     def __attrs_post_init__(self) -> None:
-        book = Book(self.lifetime, self.rotate, self.reuse_grace)
-        scope = " ".join(self.scope.split())
-        authorization = Authorization(book, self.ledger, self.client_id, self.client_secret, scope)
-        self._exchange = Exchange(Api(book, self.ledger), authorization, self.ledger)
+        client = Client(self.client_id, self.client_secret, self.redirect_uris, self.client_jwks)
+        site = Site(
+            self._new_book(),
+            self.ledger,
+            Places(self.persona),
+            Clients(client),
+            Human(),
+            Keys(self.persona.signing_alg),
+            Lies(self.persona.lies),
+            " ".join(self.scope.split()),
+        )
+        self._exchange = build_exchange(site)
+
+    def _new_book(self) -> Book:
+        persona = self.persona
+        return Book(self.lifetime, self.rotate, self.reuse_grace, persona.spends, persona.replaces)
 
     def __repr__(self) -> str:
-        logins = len(self._exchange.api.book.logins)
+        logins = len(self._exchange.site.book.logins)
         return f"<AuthServer at {self.url}: {logins} logins, {self.ledger!r}>"
 
     # --- where it is -----------------------------------------------------------------------
@@ -120,22 +169,38 @@ class AuthServer:
     @property
     def url(self) -> str:
         """The base URL: ``https://server.test``, or on loopback while `serve` runs."""
-        return self._serving[-1] if self._serving else _URL_IN_MEMORY
+        return self._exchange.site.places.base
+
+    @property
+    def issuer(self) -> str:
+        """What a client is told to find everything else with (RFC 8414)."""
+        return self._exchange.site.places.issuer
 
     @property
     def token_url(self) -> str:
         """The token endpoint (RFC 6749 3.2)."""
-        return self.url + TOKEN_PATH
+        return self.endpoint("token")
 
     @property
     def revocation_url(self) -> str:
         """The revocation endpoint (RFC 7009)."""
-        return self.url + REVOCATION_PATH
+        return self.endpoint("revoke")
 
     @property
     def bearer_refresh_url(self) -> str:
         """The endpoint that takes a refresh token as ``Authorization: Bearer``."""
-        return self.url + BEARER_REFRESH_PATH
+        return self.endpoint("bearer")
+
+    def endpoint(self, name: Endpoint) -> str:
+        """Return where an endpoint is.
+
+        Raises:
+          ValueError: The persona has no such endpoint.
+        """
+        url = self._exchange.site.places.url(name)
+        if url is None:
+            raise ValueError(f"the persona {self.persona.name!r} has no endpoint {name!r}")
+        return url
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Return a way here for an `httpx.AsyncClient`: ``transport=server.transport()``."""
@@ -180,11 +245,12 @@ class AuthServer:
             message = 'AuthServer.serve() needs hypercorn: pip install "trioauth[testing]"'
             raise ImportError(message) from exc
         async with serve(self._exchange, port) as url:
-            self._serving.append(url)
+            serving = self._exchange.site.places.serving
+            serving.append(url)
             try:
                 yield url
             finally:
-                self._serving.remove(url)
+                serving.remove(url)
 
     # --- the human -------------------------------------------------------------------------
 
@@ -195,13 +261,23 @@ class AuthServer:
         server first sees it.
         """
         now = trio.current_time() if trio.lowlevel.in_trio_run() else None
-        issued = self._exchange.api.book.log_in(now)
+        issued = self._exchange.site.book.log_in(now)
         return Tokens(
             issued.access_token,
             issued.refresh_token,
             expires_in=self.lifetime,
             scope=frozenset(self.scope.split()),
         )
+
+    def person(self, *, follows: bool = False) -> Person:
+        """Return a prompt for a log-in: a person who goes where they are asked to.
+
+        Args:
+          follows: As a browser does, follow the redirect to the program's own port, which needs
+              sockets; otherwise the address they are sent to is pasted, in memory and under any
+              clock.
+        """
+        return Person(self._exchange, follows)
 
     # --- the program -----------------------------------------------------------------------
 
@@ -211,7 +287,7 @@ class AuthServer:
             self.token_url,
             client_id=self.client_id,
             client_secret=self.client_secret,
-            revocation_endpoint=self.revocation_url,
+            revocation_endpoint=self._exchange.site.places.url("revoke"),
         )
 
     @asynccontextmanager
@@ -237,115 +313,9 @@ class AuthServer:
           StoreError: As `trioauth.open_session`.
         """
         filled_in: dict[str, Any] = {"base_url": self.url}
-        if not self._serving:
+        if not self._exchange.site.places.serving:
             filled_in["transport"] = self.transport()
         if logged_in and "tokens" not in options:
             filled_in["tokens"] = self.log_in()
         async with open_session(grant or self.grant(), **{**filled_in, **options}) as session:
             yield session
-
-    # --- orders about tokens ---------------------------------------------------------------
-
-    def expire(self) -> None:
-        """Expire every access token, for a test of the 401 that nobody's clock foresaw."""
-        self._exchange.api.book.expire_all()
-
-    def revoke(self) -> None:
-        """End every login, as an administrator would, for a test of being thrown out."""
-        self._exchange.api.book.revoke_all()
-
-    def reject_all(self, on: bool = True) -> None:  # noqa: FBT001, FBT002  # reads as a switch
-        """Let the API answer 401 whatever the token, for a test that refreshes don't run wild."""
-        self._exchange.api.rejects_all = on
-
-    def api_delay(self, seconds: float) -> None:
-        """Let each answer of the API take so long, for a test with many requests in the air."""
-        self._exchange.api.delay = _seconds(seconds)
-
-    def api_answer(self, path: str, json: object, status: int = 200) -> None:
-        """Let the API answer with this JSON at a path, for a program that reads what it gets.
-
-        To any method, and to whoever has a good token, from now on.
-
-        Args:
-          path: Without a query, such as ``"/orders"``.
-          json: What ``json.dumps`` takes.
-          status: The HTTP status.
-        """
-        if not path.startswith("/"):
-            raise ValueError(f'path must begin with a slash, as in "/orders", not be {path!r}')
-        self._exchange.api.answers[path] = in_json(status, json)
-
-    # --- orders about the authorization server ---------------------------------------------
-
-    def delay(self, seconds: float) -> None:
-        """Let each answer take so long, for a test of what happens during a refresh.
-
-        The request is processed when it arrives: whoever gives up waiting has lost the answer.
-        """
-        self._exchange.orders.delay = _seconds(seconds)
-
-    def fail(
-        self,
-        status: int = 503,
-        *,
-        times: int | None = 1,
-        error: str | None = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Answer with an error and process nothing, for a test of outages and of refusals.
-
-        Args:
-          status: The HTTP status.
-          times: For how many requests; None: until `recover`.
-          error: An error code of RFC 6749 5.2, sent as JSON.
-          body: What to send instead; without either, nothing.
-          headers: Such as ``{"Retry-After": "5"}``.
-        """
-        if error is not None and body is not None:
-            raise TypeError("error= makes a body of its own: give either error or body")
-        fields = dict(headers or {})
-        if error is not None:
-            fields = {"Content-Type": "application/json", **fields}
-            body = json.dumps({"error": error}).encode()
-        self.answer(status, body or b"", fields, times=times)
-
-    def answer(
-        self,
-        status: int,
-        body: bytes,
-        headers: Mapping[str, str] | None = None,
-        *,
-        times: int | None = 1,
-    ) -> None:
-        """Answer with just this and process nothing, for a test of answers that make no sense."""
-        self._exchange.orders.add(whole(status, body, headers), times)
-
-    def drop_answer(self, times: int | None = 1) -> None:
-        """Process the request and lose the answer: the refresh token is spent, nobody knows."""
-        self._exchange.orders.add(Mishap.DROP, times)
-
-    def hang(self, times: int | None = 1) -> None:
-        """Never answer, and process nothing, for a test that nothing waits for ever."""
-        self._exchange.orders.add(Mishap.HANG, times)
-
-    def down(self, status: int | None = 503) -> None:
-        """Be down until `recover`, for a test of a long outage. Comes before all other orders.
-
-        Args:
-          status: What a proxy in front answers; None: there is no connection (in memory), or it
-              is closed without an answer (on a socket).
-        """
-        down = NoAnswer.UNREACHABLE if status is None else whole(status, b"")
-        self._exchange.orders.down = down
-
-    def recover(self) -> None:
-        """Forget all orders about the authorization server. Who hangs already goes on hanging."""
-        self._exchange.orders.clear()
-
-
-def _seconds(seconds: float) -> float:
-    if not seconds >= 0:
-        raise ValueError(f"seconds must be a number of seconds, not {seconds}")
-    return seconds

@@ -1,21 +1,20 @@
-"""Grants: how tokens are obtained without a human. One file each.
+"""Grants: how tokens are obtained without a human.
 
-A grant is a pair without I/O, ``request`` builds what to send and ``read`` reads what came back,
-and a call that does both with a `TokenEndpoint` in between.
+Each is made of a pair without I/O, build the form and read the answer:
 
-``_refresh_token``       `RefreshTokenGrant` (RFC 6749 6)
-``_client_credentials``  `ClientCredentialsGrant` (RFC 6749 4.4)
-``_bearer_refresh``      `BearerRefreshGrant`, for a server of one's own
+``refresh``             a refresh token (RFC 6749 6)
+``client_credentials``  the program for itself (RFC 6749 4.4)
+``jwt_bearer``          a JWT that says in whose name (RFC 7523)
+``exchange``            another token (RFC 8693)
+
+The grants for those who have a URL and no more; the others are an `OAuthClient`'s:
+
+``refresh_token_grant``       `RefreshTokenGrant`
+``client_credentials_grant``  `ClientCredentialsGrant`
+``bearer_refresh_grant``      `BearerRefreshGrant`, for a server of one's own
+``unattended``                those of an `OAuthClient` that need no human
 
 Imports from: the base, ``oauth``.
 """
 
-from __future__ import annotations
-
-from trioauth.oauth._client_auth import ClientAuth
-
-from ._bearer_refresh import BearerRefreshGrant
-from ._client_credentials import ClientCredentialsGrant
-from ._refresh_token import RefreshTokenGrant
-
-__all__ = ["BearerRefreshGrant", "ClientAuth", "ClientCredentialsGrant", "RefreshTokenGrant"]
+__all__: list[str] = []  # What is public is had from `trioauth` and `trioauth.grants`.

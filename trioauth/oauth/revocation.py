@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from ._answers import failure, read_retry_after, secrets_of
+from .answers import failure, read_retry_after, secrets_of
+from .form import Form
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trioauth._secrets import Secrets
     from trioauth._tokens import Tokens
 
-    from ._client_auth import Client
-    from ._endpoint import TokenEndpoint, TokenRequest
+    from .by_secret import Client
+    from .channel import Answer, BackChannel
 
 # Logging out should not take long for a server that is busy.
 _LONGEST_PAUSE = 2.0
 _PAUSE = 1.0
 
 
-async def revoke(url: str | None, tokens: Tokens, client: Client, endpoint: TokenEndpoint) -> bool:
+def revocation_form(tokens: Tokens) -> Form:
+    """Build the form: of the refresh token, and with it the access token (2.1); else of that."""
+    if tokens.refresh_token is None:
+        return Form({"token": tokens.access_token, "token_type_hint": "access_token"})
+    return Form({"token": tokens.refresh_token, "token_type_hint": "refresh_token"})
+
+
+async def revoke(url: str | None, tokens: Tokens, client: Client, endpoint: BackChannel) -> bool:
     """Revoke the refresh token, and with it the access token (RFC 7009 2.1); else that alone.
 
     Returns:
@@ -36,17 +47,18 @@ async def revoke(url: str | None, tokens: Tokens, client: Client, endpoint: Toke
     if url is None:
         await trio.lowlevel.checkpoint()
         return False
-    hint = "access_token" if tokens.refresh_token is None else "refresh_token"
-    token = tokens.refresh_token or tokens.access_token
-    request = client.request(url, {"token": token, "token_type_hint": hint})
-    await send_revocation(request, endpoint, secrets=secrets_of(tokens, *client.secrets))
+    request = client.request(url, revocation_form(tokens))
+    secrets = secrets_of(tokens, *client.secrets)
+    await send_revocation(partial(endpoint.send, request), secrets=secrets)
     return True
 
 
-async def send_revocation(
-    request: TokenRequest, endpoint: TokenEndpoint, *, secrets: Secrets
-) -> None:
-    """Send a request to revoke; a server that is busy is asked once more (RFC 7009 2.2.1).
+async def send_revocation(send: Callable[[], Awaitable[Answer]], *, secrets: Secrets) -> None:
+    """Ask a server to revoke; one that is busy is asked once more (RFC 7009 2.2.1).
+
+    Args:
+      send: Sends the request.
+      secrets: What must not be seen in an error.
 
     Cancellation:
       Unsafe. The server may or may not have acted on it.
@@ -55,10 +67,10 @@ async def send_revocation(
       GrantError: The server did not accept the request.
       RefreshUnavailableError: No usable answer.
     """
-    answer = await endpoint.send(request)
+    answer = await send()
     if answer.status == 503:
         wanted = read_retry_after(answer.headers)
         await trio.sleep(_PAUSE if wanted is None else min(wanted, _LONGEST_PAUSE))
-        answer = await endpoint.send(request)
+        answer = await send()
     if not answer.is_success:
         raise failure(answer, secrets=secrets)

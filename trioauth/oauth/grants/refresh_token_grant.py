@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 import attrs
 
-from trioauth._errors import GrantRefusedError
 from trioauth._secrets import Secrets, Unpicklable
-from trioauth.oauth._answers import BARE_REFUSALS, Rules, read_answer
-from trioauth.oauth._client_auth import (
-    Client,
-    ClientAuth,
+from trioauth.oauth.answers import BARE_REFUSALS, Rules
+from trioauth.oauth.by_secret import Client, ClientAuth
+from trioauth.oauth.fields import (
     check_endpoint,
     check_extra,
     check_scope,
@@ -19,13 +17,15 @@ from trioauth.oauth._client_auth import (
     owner_of,
     to_refusals,
 )
-from trioauth.oauth._revocation import revoke
+from trioauth.oauth.revocation import revoke
+
+from .refresh import read_refreshed, refresh_form
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trioauth._tokens import Tokens
-    from trioauth.oauth._endpoint import Answer, TokenEndpoint, TokenRequest
+    from trioauth.oauth.channel import Answer, BackChannel, TokenRequest
 
 
 def _client_of(grant: RefreshTokenGrant) -> Client:
@@ -102,7 +102,7 @@ class RefreshTokenGrant(Unpicklable):
     needs_refresh_token: ClassVar[bool] = True
     unattended: ClassVar[bool] = False
 
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint, /) -> Tokens:
+    async def __call__(self, tokens: Tokens | None, endpoint: BackChannel, /) -> Tokens:
         """Refresh.
 
         Cancellation:
@@ -122,16 +122,8 @@ class RefreshTokenGrant(Unpicklable):
         Raises:
           GrantRefusedError: There is no refresh token.
         """
-        if tokens is None or tokens.refresh_token is None:
-            raise GrantRefusedError(
-                "no_refresh_token",
-                "this login has none, so nobody was asked; log in again, and ask for one "
-                "(often by the scope offline_access)",
-            )
-        data = {"grant_type": "refresh_token", "refresh_token": tokens.refresh_token}
-        if self.scope:
-            data["scope"] = self.scope
-        return self._client.request(self.token_endpoint, {**data, **self.extra})
+        form = refresh_form(tokens, scope=self.scope, more=self.extra)
+        return self._client.request(self.token_endpoint, form)
 
     def read(self, answer: Answer, tokens: Tokens | None) -> Tokens:
         """Read the answer.
@@ -152,11 +144,9 @@ class RefreshTokenGrant(Unpicklable):
             settings=True,
         )
         secrets = Secrets(self._client.secrets)
-        renewed = read_answer(answer, tokens, secrets=secrets, rules=rules)
-        # Left out means "as you asked" (RFC 6749 5.1).
-        return attrs.evolve(renewed, scope=renewed.scope or self.scope)
+        return read_refreshed(answer, tokens, scope=self.scope, secrets=secrets, rules=rules)
 
-    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> bool:
+    async def revoke(self, tokens: Tokens, endpoint: BackChannel) -> bool:
         """Revoke the tokens; return False if there is nowhere to do it.
 
         Cancellation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, final
 
 import attrs
@@ -11,8 +12,9 @@ import trio
 from trioauth._errors import GrantRefusedError, TokenResponseError
 from trioauth._secrets import Secrets, Unpicklable
 from trioauth._tokens import Tokens
-from trioauth.oauth._answers import BARE_REFUSALS, Rules, find, read_answer, secrets_of
-from trioauth.oauth._client_auth import (
+from trioauth.oauth.answers import BARE_REFUSALS, Rules, find, read_answer, secrets_of
+from trioauth.oauth.channel import TokenRequest
+from trioauth.oauth.fields import (
     check_endpoint,
     check_strings,
     check_text,
@@ -20,13 +22,12 @@ from trioauth.oauth._client_auth import (
     owner_of,
     to_refusals,
 )
-from trioauth.oauth._endpoint import TokenRequest
-from trioauth.oauth._revocation import send_revocation
+from trioauth.oauth.revocation import send_revocation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trioauth.oauth._endpoint import Answer, TokenEndpoint
+    from trioauth.oauth.channel import Answer, BackChannel
 
 # RFC 9110 5.1 and 5.5, less what is neither ASCII nor safe.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -121,7 +122,7 @@ class BearerRefreshGrant(Unpicklable):
     needs_refresh_token: ClassVar[bool] = True
     unattended: ClassVar[bool] = False
 
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint, /) -> Tokens:
+    async def __call__(self, tokens: Tokens | None, endpoint: BackChannel, /) -> Tokens:
         """Refresh.
 
         Cancellation:
@@ -169,7 +170,7 @@ class BearerRefreshGrant(Unpicklable):
         secrets = Secrets(self.headers.values())
         return read_answer(answer, tokens, secrets=secrets, read=self._read_tokens, rules=rules)
 
-    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> bool:
+    async def revoke(self, tokens: Tokens, endpoint: BackChannel) -> bool:
         """Log out at ``logout_url``; return False if there is none, or no refresh token.
 
         Cancellation:
@@ -184,7 +185,7 @@ class BearerRefreshGrant(Unpicklable):
             return False
         request = self._request(self.logout_url, tokens.refresh_token)
         secrets = secrets_of(tokens, *self.headers.values())
-        await send_revocation(request, endpoint, secrets=secrets)
+        await send_revocation(partial(endpoint.send, request), secrets=secrets)
         return True
 
     def _request(self, url: str, refresh_token: str, json: object = None) -> TokenRequest:

@@ -8,29 +8,21 @@ import attrs
 
 from trioauth._secrets import Secrets, Unpicklable
 from trioauth._tokens import Tokens
-from trioauth.oauth._answers import read_answer
-from trioauth.oauth._client_auth import (
-    Client,
-    check_endpoint,
-    check_extra,
-    check_scope,
-    copied,
-    owner_of,
-)
-from trioauth.oauth._revocation import revoke
+from trioauth.oauth.by_secret import Client
+from trioauth.oauth.fields import check_endpoint, check_extra, check_scope, copied, owner_of
+from trioauth.oauth.revocation import revoke
+
+from .client_credentials import credentials_form, read_obtained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trioauth.oauth._endpoint import Answer, TokenEndpoint, TokenRequest
+    from trioauth._tokens import Tokens
+    from trioauth.oauth.channel import Answer, BackChannel, TokenRequest
 
 
 def _client_of(grant: ClientCredentialsGrant) -> Client:
     return Client(grant.client_id, grant.client_secret, grant.client_auth)
-
-
-def _read_tokens(body: Mapping[str, object]) -> Tokens:
-    return Tokens.from_response({**body, "refresh_token": None})
 
 
 @final
@@ -90,7 +82,7 @@ class ClientCredentialsGrant(Unpicklable):
     needs_refresh_token: ClassVar[bool] = False
     unattended: ClassVar[bool] = True
 
-    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint, /) -> Tokens:
+    async def __call__(self, tokens: Tokens | None, endpoint: BackChannel, /) -> Tokens:
         """Obtain new tokens, whatever the previous ones.
 
         Cancellation:
@@ -105,10 +97,8 @@ class ClientCredentialsGrant(Unpicklable):
 
     def request(self, tokens: Tokens | None = None) -> TokenRequest:  # noqa: ARG002  # as all grants
         """Build the request."""
-        data = {"grant_type": "client_credentials"}
-        if self.scope:
-            data["scope"] = self.scope
-        return self._client.request(self.token_endpoint, {**data, **self.extra})
+        form = credentials_form(scope=self.scope, more=self.extra)
+        return self._client.request(self.token_endpoint, form)
 
     def read(self, answer: Answer, tokens: Tokens | None = None) -> Tokens:  # noqa: ARG002  # ditto
         """Read the answer. A refresh token in it is ignored: there should be none (RFC 6749 4.4.3).
@@ -118,11 +108,9 @@ class ClientCredentialsGrant(Unpicklable):
           GrantMisconfiguredError: The server does not accept this client.
           RefreshUnavailableError: No usable answer.
         """
-        obtained = read_answer(answer, secrets=Secrets(self._client.secrets), read=_read_tokens)
-        # A scope left out means "as you asked" (RFC 6749 5.1).
-        return attrs.evolve(obtained, scope=obtained.scope or self.scope)
+        return read_obtained(answer, scope=self.scope, secrets=Secrets(self._client.secrets))
 
-    async def revoke(self, tokens: Tokens, endpoint: TokenEndpoint) -> bool:
+    async def revoke(self, tokens: Tokens, endpoint: BackChannel) -> bool:
         """Revoke the token; return False if there is nowhere to do it.
 
         Cancellation:

@@ -1,4 +1,4 @@
-"""TokenEndpoint: the session's own client for token endpoints (P16)."""
+"""BackChannel: the session's own client for authorization servers (P16)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import trio
 from trioauth._errors import RefreshUnavailableError, system_words
 from trioauth._network.pools import PlainProxyError
 from trioauth._origins import read_origin
-from trioauth._secrets import Unpicklable
+from trioauth._secrets import Secrets, Unpicklable
 from trioauth._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 _LARGEST_BODY = 1_000_000
 # Only reaching the server has a timeout of its own. Once it has the request it may have rotated
@@ -83,8 +83,9 @@ class TokenRequest(Unpicklable):
 
     url: str = attrs.field(validator=_check_url)
     """https, or loopback."""
-    data: Mapping[str, str] | None = attrs.field(default=None, repr=False)
-    """Sent as a form (RFC 6749 4), unless None."""
+    data: Mapping[str, str | Sequence[str]] | None = attrs.field(default=None, repr=False)
+    """Sent as a form (RFC 6749 4), unless None. A parameter with several values, in a list or a
+    tuple, is sent once for each (RFC 8707 2)."""
     json: object = attrs.field(default=None, repr=False)
     """Sent as JSON, unless None."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
@@ -107,6 +108,10 @@ class Answer(Unpicklable):
     headers: httpx.Headers = attrs.field(factory=httpx.Headers, repr=False)
     """Always with a ``Date``: that of its receipt, if the server sent none (RFC 9110 6.6.1)."""
     body: bytes = attrs.field(default=b"", repr=False)
+    # What was sent in the request, and must not be seen in an error if the server echoes it.
+    _sent: Secrets = attrs.field(
+        default=Secrets(), repr=False, eq=False, kw_only=True, alias="sent"
+    )
 
     @property
     def is_success(self) -> bool:
@@ -116,7 +121,7 @@ class Answer(Unpicklable):
 
 @final
 @attrs.define(eq=False)
-class TokenEndpoint:
+class BackChannel:
     """The client to ask an authorization server with.
 
     It follows no redirect, keeps no cookie, adds no credentials of its own (from the URL or a
@@ -128,7 +133,9 @@ class TokenEndpoint:
     _client: httpx.AsyncClient | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     asked_at: float = attrs.field(default=-math.inf, init=False)
-    """When a request was sent last, on trio's clock: the life of tokens counts from there."""
+    """When `send` was called last, on trio's clock: the life of tokens counts from there."""
+    cache: dict[object, object] = attrs.field(factory=dict[object, object], init=False, repr=False)
+    """What was found out about servers (their metadata, their keys), for this session only."""
 
     async def send(self, request: TokenRequest) -> Answer:
         """Send a request and return the whole answer, whatever its status.
@@ -145,48 +152,37 @@ class TokenEndpoint:
           trio.ClosedResourceError: The session is closed.
         """
         message = _build(request)
-        where = f"{message.url.scheme}://{message.url.netloc.decode('ascii')}"
-        cause: httpx.HTTPError | None = None
-        try:
-            return await self._exchange(message, where)
-        except _NOT_SENT as exc:
-            # The evidence is worth keeping, but not with the request and its secrets.
-            cause, exc._request = exc, None
-            problem = f"can't be reached ({_reason(exc)})"
-        except httpx.HTTPError as exc:
-            # No more of it than its name: the text may quote what was sent or answered.
-            problem = f"gave no whole answer ({type(exc).__name__})"
-        # Not in the blocks above, where what was caught would become its context.
-        raise RefreshUnavailableError(
-            f"{where} {problem}", safe_to_repeat=cause is not None
-        ) from cause
-
-    async def _exchange(self, message: httpx.Request, where: str) -> Answer:
         client = await self._open()
         self.asked_at = trio.current_time()
-        response = await client.send(
-            message,
-            stream=True,
-            # Not None, for which httpx would look elsewhere.
-            auth=httpx.Auth(),
-            follow_redirects=False,
-        )
-        client.cookies.clear()
-        async with aclosing(response):
-            coding = _coding_of(response, where)
-            # What `httpx.MockTransport` hands out may have been read already, and inflated.
-            done = response.is_stream_consumed
-            body = await (response.aread() if done else _read_body(response))
-        if coding and body and not done:
-            body = _inflate(body, coding, where)
-        if len(body) > _LARGEST_BODY:
-            raise RefreshUnavailableError(
-                f"{where} sent more than {_LARGEST_BODY} bytes (status {response.status_code}): "
-                "not read, because tokens are not as large"
-            )
-        headers = httpx.Headers(response.headers)
-        headers.setdefault("Date", formatdate(usegmt=True))
-        return Answer(response.status_code, headers, body)
+        return await _ask(client, message)
+
+    async def fetch(self, url: str) -> Answer:
+        """Get a document, such as a server's metadata, and return the whole answer.
+
+        Nothing is sent but the address. Takes as long as the server takes: callers set a deadline.
+
+        Args:
+          url: https, or loopback.
+
+        Cancellation:
+          Safe. The server has told something, and done nothing.
+
+        Raises:
+          RefreshUnavailableError: There is no whole answer; always ``safe_to_repeat``.
+          ValueError: It is no such URL.
+          trio.ClosedResourceError: The session is closed.
+        """
+        check_endpoint_url(url, "url")
+        message = _message("GET", url)
+        client = await self._open()
+        problem: RefreshUnavailableError
+        try:
+            return await _ask(client, message)
+        except RefreshUnavailableError as exc:
+            problem = exc
+        # Whatever became of it, no refresh token was in it.
+        problem.safe_to_repeat = True
+        raise problem
 
     async def _open(self) -> httpx.AsyncClient:
         """Return the client, made when it is first needed."""
@@ -208,6 +204,60 @@ class TokenEndpoint:
         if client is not None:
             await client.aclose()
         await trio.lowlevel.checkpoint()
+
+
+TokenEndpoint = BackChannel
+"""The name of `BackChannel` until it could fetch metadata, too."""
+
+
+async def _ask(client: httpx.AsyncClient, message: httpx.Request) -> Answer:
+    """Send a message; return the whole answer.
+
+    Cancellation:
+      Unsafe. The server may or may not have acted on it.
+
+    Raises:
+      RefreshUnavailableError: There is no whole answer.
+    """
+    where = f"{message.url.scheme}://{message.url.netloc.decode('ascii')}"
+    cause: httpx.HTTPError | None = None
+    try:
+        return await _exchange(client, message, where)
+    except _NOT_SENT as exc:
+        # The evidence is worth keeping, but not with the request and its secrets.
+        cause, exc._request = exc, None
+        problem = f"can't be reached ({_reason(exc)})"
+    except httpx.HTTPError as exc:
+        # No more of it than its name: the text may quote what was sent or answered.
+        problem = f"gave no whole answer ({type(exc).__name__})"
+    # Not in the blocks above, where what was caught would become its context.
+    raise RefreshUnavailableError(f"{where} {problem}", safe_to_repeat=cause is not None) from cause
+
+
+async def _exchange(client: httpx.AsyncClient, message: httpx.Request, where: str) -> Answer:
+    response = await client.send(
+        message,
+        stream=True,
+        # Not None, for which httpx would look elsewhere.
+        auth=httpx.Auth(),
+        follow_redirects=False,
+    )
+    client.cookies.clear()
+    async with aclosing(response):
+        coding = _coding_of(response, where)
+        # What `httpx.MockTransport` hands out may have been read already, and inflated.
+        done = response.is_stream_consumed
+        body = await (response.aread() if done else _read_body(response))
+    if coding and body and not done:
+        body = _inflate(body, coding, where)
+    if len(body) > _LARGEST_BODY:
+        raise RefreshUnavailableError(
+            f"{where} sent more than {_LARGEST_BODY} bytes (status {response.status_code}): not "
+            "read, because neither tokens nor metadata are as large"
+        )
+    headers = httpx.Headers(response.headers)
+    headers.setdefault("Date", formatdate(usegmt=True))
+    return Answer(response.status_code, headers, body)
 
 
 def _reason(exc: httpx.HTTPError) -> str:
@@ -255,25 +305,25 @@ def _inflate(body: bytes, coding: str, where: str) -> bytes:
 
 
 def _build(request: TokenRequest) -> httpx.Request:
-    # Not the client's build_request(), which would mix in the client's headers and cookies.
-    headers = httpx.Headers(_HEADERS)
     try:
-        headers.update(request.headers)
-        headers["Accept-Encoding"] = "identity"
-        message = httpx.Request(
-            "POST",
-            request.url,
-            data=request.data,
-            json=request.json,
-            headers=headers,
-            extensions={"timeout": _TIMEOUT.as_dict()},
-        )
+        return _message("POST", request.url, request.headers, data=request.data, json=request.json)
     except UnicodeEncodeError:
         pass  # It carries the text, so it must not become the context of what is raised.
-    else:
-        message.stream = _Body(message.content)
-        return message
     raise ValueError("a TokenRequest has text that can't be sent; headers must be ASCII")
+
+
+def _message(
+    method: str, url: str, headers: Mapping[str, str] | None = None, **body: Any
+) -> httpx.Request:
+    # Not the client's build_request(), which would mix in the client's headers and cookies.
+    merged = httpx.Headers(_HEADERS)
+    merged.update(headers)
+    merged["Accept-Encoding"] = "identity"
+    message = httpx.Request(
+        method, url, headers=merged, extensions={"timeout": _TIMEOUT.as_dict()}, **body
+    )
+    message.stream = _Body(message.content)
+    return message
 
 
 @final

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from trioauth._tokens import Tokens
 
-    from ._endpoint import TokenEndpoint
+    from .channel import TokenEndpoint
 
 
 class Grant(Protocol):

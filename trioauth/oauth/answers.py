@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from trioauth._codes import Verdict
 
-    from ._endpoint import Answer
+    from .channel import Answer
 
 Failure: TypeAlias = GrantRefusedError | GrantMisconfiguredError | RefreshUnavailableError
 
@@ -171,9 +171,8 @@ def read_answer(
         if isinstance(found, Tokens):
             return found
         problem = found
-    error = failure(
-        answer, secrets=secrets_of(tokens, *secrets), rules=rules, problem=problem, tokens=tokens
-    )
+    hidden = secrets_of(tokens, *secrets)
+    error = failure(answer, secrets=hidden, rules=rules, problem=problem, tokens=tokens)
     # Raised only here: the frames below have the answer in their variables.
     raise error from (problem if type(problem) is TokenResponseError else None)
 
@@ -208,12 +207,12 @@ def failure(
 
     Args:
       answer: What the server sent.
-      secrets: What must not be seen in the error.
+      secrets: What must not be seen in the error, besides what the answer hides itself.
       rules: How the server says no.
       problem: What is wrong with it, if its status says that it should have tokens.
       tokens: The ones to be renewed: their refresh token is no new one.
     """
-    said = _Said.by(answer, secrets, rules)
+    said = _Said.by(answer, Secrets((*secrets, *answer._sent)), rules)
     rotated = None if problem is None else problem._rotated
     if tokens is not None and rotated == tokens.refresh_token:
         rotated = None

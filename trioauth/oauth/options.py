@@ -1,0 +1,84 @@
+"""How what a program passes to `OAuthClient` is checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from .fields import check_strings, check_text
+from .metadata import check_issuer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import attrs
+
+# What this package says itself: not to be said by ``parameters``, too.
+_OWN: Final = frozenset(
+    {
+        "actor_token", "actor_token_type", "assertion", "client_assertion",
+        "client_assertion_type", "client_id", "client_secret", "code", "code_challenge",
+        "code_challenge_method", "code_verifier", "device_code", "dpop_jkt", "grant_type",
+        "nonce", "redirect_uri", "refresh_token", "request", "request_uri",
+        "requested_token_type", "resource", "response_mode", "response_type", "scope", "state",
+        "subject_token", "subject_token_type", "token", "user_code",
+    }
+)  # fmt: skip
+_INSTEAD: Final = {
+    "client_secret": "pass auth=ClientSecretBasic(...) or another way to prove it",
+    "client_assertion": "pass auth=PrivateKeyJWT(...)",
+    "scope": "pass scope=",
+    "resource": "pass resource=",
+    "redirect_uri": "pass redirect_uri=",
+    "response_mode": "only the query is understood",
+}
+
+
+def check_issuer_or_none(_: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
+    """Let the name of a server pass, or None."""
+    if value is not None:
+        check_issuer(value, attribute.name)
+
+
+def check_parameters(_: object, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
+    """Let parameters pass that the protocol leaves to the program."""
+    check_strings(_, attribute, value)
+    for name in sorted(_OWN & value.keys()):
+        instead = _INSTEAD.get(name, "that is for the protocol to say")
+        raise ValueError(f"{attribute.name} must not have {name!r}: {instead}")
+
+
+def check_auth(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Let a function pass, or None; a class is a value that was not made."""
+    if isinstance(value, type) or (value is not None and not callable(value)):
+        kind = value.__name__ if isinstance(value, type) else f"a {type(value).__name__}"
+        raise TypeError(
+            f"{attribute.name} must be None (a public client), ClientSecretBasic(...), "
+            f"PrivateKeyJWT(...) or an async function, not {kind}"
+        )
+
+
+def to_resources(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Take one for several."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def check_resources(_: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    """Let absolute URIs pass (RFC 8707 2)."""
+    for each in value:
+        check_text(_, attribute, each)
+        if ":" not in each or "#" in each:
+            raise ValueError(
+                f"{attribute.name} must be absolute URIs without a fragment (RFC 8707 2)"
+            )
+
+
+def to_ports(value: Iterable[int]) -> tuple[int, ...]:
+    """Copy the ports."""
+    return tuple(value)
+
+
+def check_ports(_: object, attribute: attrs.Attribute[Any], value: tuple[object, ...]) -> None:
+    """Let numbers of ports pass."""
+    for each in value:
+        if isinstance(each, bool) or not isinstance(each, int) or not 0 < each < 65536:
+            raise ValueError(f"{attribute.name} must be numbers from 1 to 65535")
