@@ -115,11 +115,11 @@ class Secrets(Unpicklable, tuple[str, ...]):
 
 @final
 class Hidden:
-    """A secret that is carried along with an exception; a pickle of it holds nothing."""
+    """A secret in a place that may be shown; a pickle of it holds nothing."""
 
     __slots__ = ("value",)
 
-    def __init__(self, value: str | None = None) -> None:
+    def __init__(self, value: object = None) -> None:
         self.value = value
 
     def __repr__(self) -> str:

@@ -44,6 +44,7 @@ import trio
 from trioauth import events
 from trioauth._errors import (
     GrantMisconfiguredError,
+    IdentityError,
     LoggedOutError,
     MetadataError,
     RefreshUnavailableError,
@@ -293,15 +294,10 @@ class Machine:
         match why:
             case Setback() if isinstance(self.state, Closed):
                 self.fail(self.state)
-            case Setback(GrantMisconfiguredError() as cause):
+            case Setback(GrantMisconfiguredError() | IdentityError() as cause):
                 # A copy with the original's traceback, since each task gets an exception of its
                 # own; as its cause, the original would say the same once more.
-                copy = (
-                    MetadataError(cause.description or "", member=cause.member)
-                    if isinstance(cause, MetadataError)
-                    else GrantMisconfiguredError(cause.error, cause.description)
-                )
-                raise copy.with_traceback(cause.__traceback__) from cause.__cause__
+                raise _copy(cause).with_traceback(cause.__traceback__) from cause.__cause__
             case Setback(cause, retry_at):
                 lasts = "" if held(self.state) is None else "still logged in, "
                 # It need not be told by a name that it has itself.
@@ -351,3 +347,13 @@ class Machine:
         raise RuntimeError(
             "this session belongs to another run of trio; open one in each trio.run()"
         )
+
+
+def _copy(error: GrantMisconfiguredError | IdentityError) -> Exception:
+    match error:
+        case IdentityError():
+            return IdentityError(str(error), claim=error.claim)
+        case MetadataError():
+            return MetadataError(error.description or "", member=error.member)
+        case _:
+            return GrantMisconfiguredError(error.error, error.description)

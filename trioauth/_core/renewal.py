@@ -28,6 +28,7 @@ from trioauth._errors import (
     Error,
     GrantMisconfiguredError,
     GrantRefusedError,
+    IdentityError,
     RefreshUnavailableError,
     TokenResponseError,
 )
@@ -221,7 +222,8 @@ class Renewal:
             attempts.find()
         if isinstance(failure, GrantRefusedError):
             return failure
-        if isinstance(failure, GrantMisconfiguredError):
+        if isinstance(failure, GrantMisconfiguredError | IdentityError):
+            # Asked again, the server would say the same.
             return await self._give_up(flight, base, attempts, failure)
         pause = attempts.pause(
             failure,

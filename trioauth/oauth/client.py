@@ -23,6 +23,7 @@ from .grants.unattended import (
     TokenExchange,
     check_source,
 )
+from .identity import identify_again
 from .metadata import AuthorizationServer
 from .options import (
     check_auth,
@@ -235,15 +236,18 @@ class OAuthClient(Unpicklable):
           Unsafe, for a server that rotates: the new tokens may be lost.
 
         Raises:
-          GrantRefusedError: The server said no, or there is no refresh token.
+          GrantRefusedError: The server said no, or there is no refresh token; or the new tokens are
+              another person's, by their ID token (OpenID Connect Core 12.2).
           GrantMisconfiguredError: The server does not accept this client, or its metadata can't be
               used.
+          IdentityError: The ID token that came with the new tokens was refused.
           RefreshUnavailableError: No usable answer.
         """
         # Before anything is asked.
         form = refresh_form(tokens, more=self._resources)
         answer = await self.ask_for_tokens(endpoint, form)
-        return read_refreshed(answer, tokens, rules=self.rules)
+        renewed = read_refreshed(answer, tokens, rules=self.rules)
+        return await identify_again(renewed, answer, self, endpoint, tokens)
 
     async def revoke(self, tokens: Tokens, endpoint: BackChannel) -> bool:
         """Revoke the tokens (RFC 7009); return False if the server has nowhere to do it.

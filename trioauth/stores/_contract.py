@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from trioauth._errors import TokenResponseError
+from trioauth._identity import Identity
 from trioauth._outcomes import LogoutReason
 from trioauth._tokens import Tokens, read_json_object
 
@@ -66,7 +67,7 @@ class Record:
 
     Can't be pickled, for the reason `Tokens` can't: `to_text` is its form for keeping.
     A text without the fields from ``owner`` on is read, too: before 0.1.0 was released there were
-    none.
+    none. So is one without an identity.
     """
 
     generation: int = attrs.field(validator=_check_generation)
@@ -121,6 +122,8 @@ class Record:
                 "ended_at_unix": self.ended_at_unix,
                 "unanswered": self.unanswered,
                 "quiet_until_unix": self.quiet_until_unix,
+                # Not among the tokens: those who do not know it read them all the same.
+                "identity": _claims_of(tokens),
                 "tokens": None
                 if tokens is None
                 else {
@@ -154,7 +157,7 @@ class Record:
                 tokens = data["tokens"]
                 return cls(
                     data["generation"],
-                    None if tokens is None else Tokens(**tokens),
+                    _tokens_of(tokens, data.get("identity")),
                     login=data["login"],
                     expires_at_unix=data["expires_at_unix"],
                     # Members that records from before 0.1.0 do not have.
@@ -166,10 +169,22 @@ class Record:
                 )
         except TokenResponseError as exc:
             reason = f"damaged, or written by something else ({exc})"
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
             reason = "damaged"
         # Raised out here, so that no `__context__` leads to an exception that holds the text.
         raise ValueError(f"not a token record: {reason}")
+
+
+def _claims_of(tokens: Tokens | None) -> dict[str, object] | None:
+    if tokens is None or tokens.identity is None:
+        return None
+    return dict(tokens.identity.claims)
+
+
+def _tokens_of(tokens: dict[str, Any] | None, claims: dict[str, object] | None) -> Tokens | None:
+    if tokens is None:
+        return None
+    return Tokens(**tokens, identity=None if claims is None else Identity(claims))
 
 
 class TokenStore(Protocol):
