@@ -14,6 +14,7 @@ import pytest
 import trio
 
 import trioauth
+from tests.scripts import script
 from trioauth import (
     ClientSecretBasic,
     ClientSecretPost,
@@ -24,7 +25,6 @@ from trioauth import (
     OAuthClient,
     Session,
 )
-from tests.scripts import script
 from trioauth.testing import AuthServer, Persona
 
 from .by_code import ByCode

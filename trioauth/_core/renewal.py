@@ -258,17 +258,8 @@ class Renewal:
             return LoggedOut("asked")
         generation = self.records.next_generation(tokens, login, asked_at)
         if not flight.late:
-            flight.brought, last_word = generation, trio.current_time() + _LAST_WORD
-            try:
-                return await self.records.secure(generation, generation)
-            except BaseException:
-                # Cancelled in the moment in which the answer came: once more, as far as that moment
-                # lasts. Others would present what is spent.
-                if trio.current_time() < last_word:
-                    with trio.CancelScope(deadline=last_word, shield=True):
-                        again = self.records.secure(generation, generation)
-                        flight.brought = await again  # noqa: ASYNC102  # shielded, and bounded
-                raise
+            flight.brought = generation
+            return await self._secure(generation, flight)
         # The flight was landed at its deadline, and the grant could not be cancelled. What it
         # brought all the same is the newest refresh token.
         landing: Landing = generation
@@ -289,8 +280,31 @@ class Renewal:
             return None
         generation = flight.base = self.records.rotated(base, refresh_token)
         self.machine.become(on_rotation(self.machine.state, generation))
-        await self.records.secure(generation, generation)
+        await self._secure(generation, None)
         return generation
+
+    async def _secure(self, generation: Generation, flight: Flight[Landing] | None) -> Landing:
+        """Put a generation that just came into the store; return what to land with.
+
+        Args:
+          generation: What came.
+          flight: The one that has it in hand, if it is what it took off for.
+
+        Cancellation:
+          Delayed, by a second at most, if the flight is cancelled in the moment in which the answer
+          came: others would present what is spent.
+        """
+        last_word = trio.current_time() + _LAST_WORD
+        try:
+            return await self.records.secure(generation, generation)
+        except BaseException:
+            if trio.current_time() < last_word:
+                with trio.CancelScope(deadline=last_word, shield=True):
+                    again = self.records.secure(generation, generation)
+                    landing = await again  # noqa: ASYNC102  # shielded, and bounded
+                    if flight is not None:
+                        flight.brought = landing
+            raise
 
     # --- failing ---------------------------------------------------------------------------
 

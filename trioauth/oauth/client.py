@@ -23,7 +23,7 @@ from .grants.unattended import (
     TokenExchange,
     check_source,
 )
-from .identity import identify_again
+from .identity import identify_again, prepare
 from .metadata import AuthorizationServer
 from .options import (
     check_auth,
@@ -245,6 +245,7 @@ class OAuthClient(Unpicklable):
         """
         # Before anything is asked.
         form = refresh_form(tokens, more=self._resources)
+        await prepare(self, endpoint, tokens)
         answer = await self.ask_for_tokens(endpoint, form)
         renewed = read_refreshed(answer, tokens, rules=self.rules)
         return await identify_again(renewed, answer, self, endpoint, tokens)

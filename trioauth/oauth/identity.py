@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import trio
@@ -22,19 +23,17 @@ from trioauth._tokens import decode_object
 from .id_token import Expected, IDToken, judge, parse, wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
+    from types import ModuleType
 
     from trioauth._tokens import Tokens
 
     from .channel import Answer, BackChannel
     from .metadata import AuthorizationServer
 
-# For so many seconds the keys of the server are waited for when its answer to a refresh is here
-# already: the refresh token in it is not saved before.
-_PATIENCE: Final = 5.0
-
-
-Verifier: TypeAlias = "Callable[[IDToken, str, BackChannel], Awaitable[IdentityError | None]]"
+# For so many seconds the keys of the server are waited for at a refresh. When its answer is here
+# already, the refresh token in it is not saved before; this is less than `close_grace`.
+_PATIENCE: Final = 3.0
 
 
 class Asker(Protocol):
@@ -95,8 +94,8 @@ async def check_id_token(
     if previous is None and "openid" not in client.scope.split():
         return None
     text = _id_token_in(answer)
-    verify = _find_joserfc(needed=_needs_joserfc(expected, text))
-    if verify is None:
+    jwks = _import_jwks(needed=_needs_joserfc(expected, text))
+    if jwks is None:
         return None
     if text.value is None:
         if _is_due(expected):
@@ -110,11 +109,38 @@ async def check_id_token(
     )
     found: IDToken | Identity | IdentityError = parse(text.value, known)
     if isinstance(found, IDToken):
-        problem = await verify(found, server.endpoint("jwks_uri"), endpoint)
+        problem = await jwks.check_signature(found, server.endpoint("jwks_uri"), endpoint)
         found = problem or judge(found, known, now=time.time())
     if isinstance(found, Identity):
         return found
     raise found
+
+
+async def prepare(client: Asker, endpoint: BackChannel, previous: Tokens | None) -> None:
+    """Fetch the keys of the server before a refresh, if an ID token may come.
+
+    So that, when its answer is here, nothing stands between the new refresh token and the store.
+    If they don't come, that is no error: perhaps no ID token does.
+
+    Args:
+      client: Who asks.
+      endpoint: The session's way to the server.
+      previous: The tokens that are to be renewed.
+
+    Cancellation:
+      Safe. Nothing has been asked for yet.
+    """
+    await trio.lowlevel.checkpoint()
+    if previous is None or previous.identity is None:
+        return
+    jwks = _import_jwks(needed=False)
+    if jwks is None:
+        return
+    # Asked again when there is an ID token, and raised then.
+    with trio.move_on_after(_PATIENCE), suppress(RefreshUnavailableError, MetadataError):
+        server = await client.server_of(endpoint)
+        if server.jwks_uri is not None:
+            await jwks.know_keys(server.jwks_uri, endpoint)
 
 
 async def identify_again(
@@ -133,7 +159,7 @@ async def identify_again(
       previous: The tokens that were renewed.
 
     Cancellation:
-      Delayed, for up to five seconds: the new tokens are not saved yet.
+      Delayed, for up to three seconds: the new tokens are not saved yet.
 
     Raises:
       IdentityError: The ID token was refused; names the claim.
@@ -183,19 +209,19 @@ def _needs_joserfc(expected: Expected, text: Hidden) -> bool:
     return compares or expected.max_age is not None or expected.acr != ()
 
 
-def _find_joserfc(*, needed: bool) -> Verifier | None:
-    """Return what verifies signatures; None if joserfc is not there and not needed.
+def _import_jwks(*, needed: bool) -> ModuleType | None:
+    """Return what has to do with keys; None if joserfc is not there and not needed.
 
     Raises:
       GrantMisconfiguredError: It is not there, and needed.
     """
     try:
-        from .jwks import check_signature
+        from . import jwks
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] != "joserfc":
             raise
     else:
-        return check_signature
+        return jwks
     if needed:
         raise GrantMisconfiguredError(
             "joserfc_missing", "the ID token can't be validated; install trioauth[jose]"

@@ -14,7 +14,7 @@ By the ``kid``, not by time alone: of two changes within a minute both must be s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 import attrs
 import trio
@@ -44,7 +44,7 @@ _MOST_PER_PAUSE: Final = 10
 # The characters of the modulus of an RSA key with 2048 bits, in base64url.
 _SHORTEST_MODULUS: Final = 342
 
-Key = dict[str, Any]
+Key: TypeAlias = dict[str, Any]
 
 
 @final
@@ -57,12 +57,29 @@ class _Known:
     """The ``kid`` that they were fetched again for, and when, on trio's clock."""
 
     def may_ask(self, kid: str | None, now: float) -> bool:
-        """Say whether they may be fetched again for this ``kid``, and take note that they are."""
+        """Say whether they may be fetched again for this ``kid``."""
         self.missed = {name: at for name, at in self.missed.items() if now < at + _PAUSE}
-        if kid in self.missed or len(self.missed) >= _MOST_PER_PAUSE:
-            return False
-        self.missed[kid] = now
-        return True
+        return kid not in self.missed and len(self.missed) < _MOST_PER_PAUSE
+
+
+async def know_keys(url: str, endpoint: BackChannel) -> None:
+    """Fetch the keys of a server, if they are not known yet.
+
+    Args:
+      url: Where they are (``jwks_uri``).
+      endpoint: The session's way to the server.
+
+    Cancellation:
+      Safe. Nothing is remembered.
+
+    Raises:
+      MetadataError: The keys can't be read.
+      RefreshUnavailableError: They are not to be had now; ``safe_to_repeat``.
+    """
+    if ("jwks", url) in endpoint.cache:
+        await trio.lowlevel.checkpoint()
+    else:
+        endpoint.cache["jwks", url] = _Known(await fetch_keys(url, endpoint))
 
 
 async def check_signature(token: IDToken, url: str, endpoint: BackChannel) -> IdentityError | None:
@@ -80,25 +97,25 @@ async def check_signature(token: IDToken, url: str, endpoint: BackChannel) -> Id
       MetadataError: The keys can't be read.
       RefreshUnavailableError: They are not to be had now; ``safe_to_repeat``.
     """
-    name = ("jwks", url)
-    known = cast("_Known | None", endpoint.cache.get(name))
-    fetched = known is None
-    if known is None:
-        known = _Known(await fetch_keys(url, endpoint))
-        endpoint.cache[name] = known
-    else:
-        await trio.lowlevel.checkpoint()
-    keys = fitting(known.keys, token)
-    if any(_verifies(token, key) for key in keys):
-        return None
+    is_new = ("jwks", url) not in endpoint.cache
+    await know_keys(url, endpoint)
+    known = cast("_Known", endpoint.cache["jwks", url])
+    problem = _verify(token, known.keys)
     # A key that is named and there has the last word. Without a name it may be a new one.
-    is_unknown = not keys or token.kid is None
-    if not fetched and is_unknown and known.may_ask(token.kid, trio.current_time()):
-        known.keys = await fetch_keys(url, endpoint)
-        keys = fitting(known.keys, token)
-        if any(_verifies(token, key) for key in keys):
-            return None
-    if keys:
+    may_be_new = problem is not None and (problem.claim == "kid" or token.kid is None)
+    if is_new or not may_be_new or not known.may_ask(token.kid, trio.current_time()):
+        return problem
+    known.keys = await fetch_keys(url, endpoint)
+    # Only now: had they not come, the next one would ask again.
+    known.missed[token.kid] = trio.current_time()
+    return _verify(token, known.keys)
+
+
+def _verify(token: IDToken, keys: Iterable[Key]) -> IdentityError | None:
+    candidates = fitting(keys, token)
+    if any(_verifies(token, key) for key in candidates):
+        return None
+    if candidates:
         return wrong("signature", "its signature is not that of the server")
     return wrong("kid", f"the server has no key for it: none that fits {_described(token)}")
 
