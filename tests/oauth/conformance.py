@@ -329,6 +329,13 @@ ROWS: Final = (
     ),
     Row(
         "1g",
+        "3: odd keys, RS256",
+        "no kid, and keys that nobody here can use",
+        {"id_token_header": {"kid": None}, "jwks": _without_kids(*ODD_KEYS)},
+        persona={"signing_alg": "RS256"},
+    ),
+    Row(
+        "1g",
         "3: decoys",
         "several keys of the same kid: alg and kty choose",
         {"jwks": {"keys": _decoys}},

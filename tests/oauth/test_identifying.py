@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ import trio
 from tests.canary import SECRET
 from tests.test_tokens import shown
 from trioauth import (
+    Answer,
     AuthorizationServer,
+    GrantMisconfiguredError,
     IdentityError,
     LoggedIn,
     MemoryStore,
@@ -21,7 +23,9 @@ from trioauth import (
     OAuthClient,
     RefreshUnavailableError,
     Tokens,
+    oauth,
 )
+from trioauth.oauth.identity import check_id_token
 from trioauth.testing import AuthServer, Persona, Victim, every_checkpoint
 
 from .by_code import ByCode
@@ -225,53 +229,46 @@ async def test_the_login_of_a_task_that_waits_for_a_refused_refresh_goes_on(
 
 # --- without joserfc ------------------------------------------------------------------------------
 
-WITHOUT = """
-import sys
-sys.modules["joserfc"] = None
-import trio
-from tests.oauth.unsigned import ANSWER, OLD, TOKEN_URL, client_of
-from tests.oauth.world import World
-from trioauth import Answer, GrantMisconfiguredError, Tokens
-from trioauth.oauth.identity import check_id_token
-from json import dumps
 
-answer = Answer(200, body=dumps(ANSWER).encode())
+@pytest.fixture
+def no_joserfc(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("joserfc", "joserfc.jwk", "joserfc.jws"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "trioauth.oauth.jwks", raising=False)
+    monkeypatch.delattr(oauth, "jwks", raising=False)
 
-async def main():
+
+@pytest.mark.usefixtures("no_joserfc")
+async def test_without_joserfc_it_is_not_known_who_has_logged_in() -> None:
     world = World({TOKEN_URL: ANSWER})
     assert (await client_of()(Tokens("at", "rt"), world.open())).identity is None
+    answer = Answer(200, body=json.dumps(ANSWER).encode())
     assert await check_id_token(answer, client_of(), world.open(), nonce="n") is None
-    for asks in ({"max_age": 7}, {"acr": ["gold"]}, {"previous": OLD.identity}):
-        try:
-            await check_id_token(answer, client_of(), world.open(), **asks)
-        except GrantMisconfiguredError as exc:
-            print(exc.error, exc)
-    plain = Answer(200, body=b"{}")
-    assert await check_id_token(plain, client_of(), world.open(), previous=OLD.identity) is None
     assert world.urls == [TOKEN_URL]
 
-trio.run(main)
-"""
+
+@pytest.mark.usefixtures("no_joserfc")
+@pytest.mark.parametrize("asks", [{"max_age": 7}, {"acr": ["gold"]}, {"previous": OLD.identity}])
+async def test_without_joserfc_what_was_asked_for_is_not_ignored(asks: dict[str, Any]) -> None:
+    answer = Answer(200, body=json.dumps(ANSWER).encode())
+    with pytest.raises(GrantMisconfiguredError, match=r"install trioauth\[jose\]") as caught:
+        await check_id_token(answer, client_of(), World().open(), **asks)
+    assert caught.value.error == "joserfc_missing"
 
 
-def test_without_joserfc_nobody_is_known_unless_that_would_ignore_what_was_asked_for() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", WITHOUT],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.stderr == ""
-    assert done.stdout.count("joserfc_missing") == 6
-    assert done.stdout.count("install trioauth[jose]") == 3
+@pytest.mark.usefixtures("no_joserfc")
+async def test_without_joserfc_a_refresh_without_an_id_token_goes_on() -> None:
+    world = World({TOKEN_URL: GOOD})
+    assert (await client_of()(OLD, world.open())).access_token == GOOD["access_token"]
+    world.answers[TOKEN_URL] = ANSWER
+    error = await failure(world, GrantMisconfiguredError)
+    assert error._rotated == "rt-canary-2"
+    assert world.urls == [TOKEN_URL, TOKEN_URL]
 
 
 async def test_a_module_that_is_missing_inside_of_joserfc_is_no_missing_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from trioauth import oauth
-
     monkeypatch.delattr(oauth, "jwks", raising=False)
     monkeypatch.setitem(sys.modules, "trioauth.oauth.jwks", None)
     with pytest.raises(ModuleNotFoundError, match=r"oauth\.jwks"):

@@ -170,7 +170,7 @@ def judge(token: IDToken, expected: Expected, *, now: float) -> Identity | Ident
         return problem
     if not isinstance(claims.get("sub"), str) or not claims["sub"]:
         return wrong("sub", "it does not say who has logged in: sub is missing")
-    before = {} if expected.previous is None else expected.previous.claims
+    before: Mapping[str, object] = {} if expected.previous is None else expected.previous.claims
     # What may be left out after a refresh is still true, and the next one is compared with it.
     kept = {name: before[name] for name in ("nonce", "auth_time") if name in before}
     try:

@@ -16,19 +16,19 @@ from trioauth._errors import (
     MetadataError,
     RefreshUnavailableError,
 )
-from trioauth._identity import Identity
 from trioauth._secrets import Hidden
 from trioauth._tokens import decode_object
 
-from .id_token import Expected, IDToken, judge, parse, wrong
+from .id_token import Expected, judge, parse, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import ModuleType
 
+    from trioauth._identity import Identity
     from trioauth._tokens import Tokens
 
     from .channel import Answer, BackChannel
+    from .id_token import IDToken
     from .metadata import AuthorizationServer
 
 # For so many seconds the keys of the server are waited for at a refresh. When its answer is here
@@ -44,6 +44,15 @@ class Asker(Protocol):
     @property
     def scope(self) -> str: ...  # noqa: D102
     async def server_of(self, endpoint: BackChannel) -> AuthorizationServer: ...  # noqa: D102
+
+
+class _Keys(Protocol):
+    """What is used of ``jwks``, which is imported when it is needed: it needs joserfc."""
+
+    async def know_keys(self, url: str, endpoint: BackChannel) -> None: ...
+    async def check_signature(
+        self, token: IDToken, url: str, endpoint: BackChannel
+    ) -> IdentityError | None: ...
 
 
 async def check_id_token(
@@ -107,13 +116,14 @@ async def check_id_token(
         issuer=_issuer_of(server),
         algorithms=server.id_token_signing_alg_values_supported,
     )
-    found: IDToken | Identity | IdentityError = parse(text.value, known)
-    if isinstance(found, IDToken):
-        problem = await jwks.check_signature(found, server.endpoint("jwks_uri"), endpoint)
-        found = problem or judge(found, known, now=time.time())
-    if isinstance(found, Identity):
-        return found
-    raise found
+    parsed = parse(text.value, known)
+    if isinstance(parsed, IdentityError):
+        raise parsed
+    problem = await jwks.check_signature(parsed, server.endpoint("jwks_uri"), endpoint)
+    found = problem or judge(parsed, known, now=time.time())
+    if isinstance(found, IdentityError):
+        raise found
+    return found
 
 
 async def prepare(client: Asker, endpoint: BackChannel, previous: Tokens | None) -> None:
@@ -209,7 +219,7 @@ def _needs_joserfc(expected: Expected, text: Hidden) -> bool:
     return compares or expected.max_age is not None or expected.acr != ()
 
 
-def _import_jwks(*, needed: bool) -> ModuleType | None:
+def _import_jwks(*, needed: bool) -> _Keys | None:
     """Return what has to do with keys; None if joserfc is not there and not needed.
 
     Raises:

@@ -44,6 +44,8 @@ _MOST_PER_PAUSE: Final = 10
 # The characters of the modulus of an RSA key with 2048 bits, in base64url.
 _SHORTEST_MODULUS: Final = 342
 
+_MEMBERS: Final[tuple[str, ...]] = ("kty", "crv", "x", "y", "n", "e")
+
 Key: TypeAlias = dict[str, Any]
 
 
@@ -183,7 +185,7 @@ def _fits(key: Mapping[str, Any], token: IDToken) -> bool:
 
 def _verifies(token: IDToken, key: Key) -> bool:
     # Not all of it: joserfc would refuse a member that it does not know the value of.
-    bare = {name: key[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in key}
+    bare: Key = {name: key[name] for name in _MEMBERS if name in key}
     try:
         made: Any = JWKRegistry.import_key(bare)
         return bool(JWSRegistry.algorithms[token.alg].verify(token.signed, token.signature, made))
