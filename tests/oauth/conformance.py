@@ -439,6 +439,7 @@ ELSEWHERE: Final = (
         (
             "test_the_keys_are_fetched_again_once_a_minute_for_each_kid",
             "test_of_two_changes_of_keys_within_a_minute_both_are_seen",
+            "test_without_a_kid_new_keys_are_fetched_when_no_old_one_has_signed",
             "test_ten_times_a_minute_is_all_that_keys_are_fetched",
         ),
     ),

@@ -187,6 +187,24 @@ async def test_new_keys_are_fetched_when_an_id_token_names_them() -> None:
         assert server.ledger.calls["jwks"] == 2
 
 
+async def test_without_a_kid_new_keys_are_fetched_when_no_old_one_has_signed() -> None:
+    server = AuthServer(persona=Persona(signing_alg="ES256"))
+    client, log_in = opened(server)
+    server.lie(id_token_header={"kid": None})
+    async with server.open_session(client, logged_in=False) as session:
+        await session.log_in(log_in)
+        server.rotate_keys()
+        await session.log_in(log_in)
+        assert server.ledger.calls["jwks"] == 2
+        await works(server, session)
+        server.lie(signature=lambda signature: bytes(len(signature)))
+        with pytest.raises(IdentityError) as caught:
+            await session.log_in(log_in)
+        assert caught.value.claim == "signature"
+        # Not again within a minute.
+        assert server.ledger.calls["jwks"] == 2
+
+
 async def test_of_two_changes_of_keys_within_a_minute_both_are_seen(
     autojump_clock: MockClock,
 ) -> None:

@@ -222,3 +222,44 @@ def test_an_identity_of_the_programs_own_making_is_compared_as_far_as_it_goes() 
     previous = Identity({"iss": ISSUER, "sub": "sub-of-ann"})
     expected = Expected(issuer=ISSUER, client_id="notes", previous=previous)
     assert isinstance(judged({"nonce": ...}, expected), Identity)
+
+
+RSA = {"kty": "RSA", "n": 342 * "n", "e": "AQAB"}
+EC = {"kty": "EC", "crv": "P-256"}
+OKP = {"kty": "OKP", "crv": "Ed25519"}
+
+
+@pytest.mark.parametrize(
+    ("alg", "kid", "key", "fits"),
+    [
+        ("RS256", None, RSA, True),
+        ("RS256", None, {**RSA, "n": 341 * "n"}, False),
+        ("RS256", None, {**RSA, "n": None}, False),
+        ("RS256", None, {**RSA, "alg": "PS256"}, False),
+        ("RS256", None, {**RSA, "alg": 7}, False),
+        ("PS256", None, {**RSA, "alg": "PS256", "use": "sig", "key_ops": ["verify"]}, True),
+        ("ES256", None, EC, True),
+        ("ES256", None, {**EC, "crv": "P-384"}, False),
+        ("ES384", None, {**EC, "crv": "P-384"}, True),
+        ("ES256", None, {**EC, "use": "enc"}, False),
+        ("ES256", None, {**EC, "key_ops": ["deriveKey"]}, False),
+        ("ES256", None, {**EC, "key_ops": "verify"}, True),
+        ("ES256", None, {**EC, "kid": "1"}, True),
+        ("ES256", "1", {**EC, "kid": "1"}, True),
+        ("ES256", "1", {**EC, "kid": 1}, False),
+        ("ES256", "1", EC, False),
+        ("ES256", None, RSA, False),
+        ("EdDSA", None, {**OKP, "alg": "Ed25519"}, True),
+        ("EdDSA", None, {**OKP, "alg": "EdDSA"}, True),
+        ("EdDSA", None, {**OKP, "crv": "X25519"}, False),
+        ("EdDSA", None, {**OKP, "crv": "Ed448"}, False),
+    ],
+)
+def test_a_key_fits_by_its_kind_its_use_and_its_name(
+    alg: str, kid: str | None, key: dict[str, Any], fits: bool
+) -> None:
+    pytest.importorskip("joserfc")
+    from trioauth.oauth.jwks import fitting
+
+    read = IDToken(alg, kid, {}, b"", b"")
+    assert fitting([key], read) == ([key] if fits else [])

@@ -178,6 +178,33 @@ async def test_keys_that_do_not_come_are_waited_for_as_long_as_the_new_token_may
         assert session.state.identity is not None
 
 
+async def test_keys_that_do_not_come_before_a_refresh_hold_it_up_for_three_seconds(
+    autojump_clock: MockClock,
+) -> None:
+    server = AuthServer(persona=Persona(signing_alg="ES256"), lifetime=600)
+    server.approve()
+    client = OAuthClient("client", issuer=server.issuer, scope="openid notes")
+    store = MemoryStore()
+    async with server.open_session(client, logged_in=False, store=store) as session:
+        await session.log_in(ByCode(server, client))
+    server.lie(token={"id_token": None})
+    server.hang(at="jwks", times=None)
+    async with server.open_session(client, logged_in=False, store=store) as session:
+        began = trio.current_time()
+        await session.refresh()
+        assert trio.current_time() == began + 3
+
+
+async def test_the_nonce_is_in_no_variable_of_a_frame() -> None:
+    answer = Answer(200, body=json.dumps(ANSWER).encode())
+    world = World({JWKS: {"keys": []}})
+    with pytest.raises(IdentityError) as caught:
+        await check_id_token(answer, client_of(), world.open(), nonce="no-canary-1")
+    variables = "".join(frames(caught.value))
+    assert "expected" in variables
+    assert "canary" not in variables
+
+
 async def test_a_session_that_is_left_while_a_refresh_waits_for_keys_loses_no_token(
     autojump_clock: MockClock,
 ) -> None:
