@@ -61,7 +61,9 @@ class OAuthClient(Unpicklable):
       server: What is known of the server. If that includes a ``token_endpoint``, nothing else is
           found out, unless ``issuer`` is passed, too: then what is missing here is.
       auth: How the client proves who it is. None for a public client (RFC 6749 2.1).
-      scope: Asked for when somebody logs in, in this order, with spaces in between.
+      scope: Asked for when somebody logs in, in this order, with spaces in between. With ``openid``
+          in it, and the extra ``jose``, ID tokens are validated, and ``session.state.identity`` is
+          who has logged in.
       resource: The APIs that the tokens are for (RFC 8707), one or several; sent with each request
           for tokens, refreshing included.
       parameters: More parameters of the server's own, sent with what begins a login, and not with
