@@ -8,7 +8,7 @@ import attrs
 import httpx
 
 from trioauth.oauth.answers import read_answer
-from trioauth.oauth.identity import check_id_token
+from trioauth.oauth.identity import identify
 from trioauth.oauth.logins.authorization import (
     Attempt,
     Code,
@@ -53,13 +53,6 @@ class ByCode:
         form = dict(exchange_form(code, attempt, redirect_uri=REDIRECT))
         answer = await client.ask_for_tokens(endpoint, form)
         tokens = read_answer(answer)
-        max_age = self.asks.get("max_age")
-        identity = await check_id_token(
-            answer,
-            client,
-            endpoint,
-            nonce=attempt.nonce,
-            max_age=None if max_age is None else float(max_age),
-            acr=self.asks.get("acr_values", "").split(),
+        return await identify(
+            tokens, answer, client, endpoint, nonce=attempt.nonce, parameters=self.asks
         )
-        return attrs.evolve(tokens, identity=identity)

@@ -25,7 +25,7 @@ from trioauth import (
     Tokens,
     oauth,
 )
-from trioauth.oauth.identity import check_id_token
+from trioauth.oauth.identity import check_id_token, identify
 from trioauth.testing import AuthServer, Persona, Victim, every_checkpoint
 
 from .by_code import ByCode
@@ -100,6 +100,18 @@ async def test_an_id_token_that_is_no_string_is_refused_without_asking_for_keys(
     world = World({TOKEN_URL: {**ANSWER, "id_token": 7}})
     assert (await failure(world, IdentityError, Tokens("at-canary-1", "rt-canary-1"))).claim is None
     assert world.urls == [TOKEN_URL]
+
+
+@pytest.mark.parametrize("parameters", [None, {}, {"max_age": "soon"}, {"max_age": "-7"}])
+async def test_a_log_in_without_a_nonce_needs_no_id_token(parameters: dict[str, str]) -> None:
+    answer, tokens = Answer(200, body=json.dumps(GOOD).encode()), Tokens("at")
+    world = World()
+    done = await identify(tokens, answer, client_of(), world.open(), parameters=parameters)
+    assert done == tokens
+    for asked in ({"max_age": "0"}, {"acr_values": "gold"}):
+        with pytest.raises(IdentityError, match="there is none in the answer"):
+            await identify(tokens, answer, client_of(), world.open(), parameters=asked)
+    assert world.urls == []
 
 
 # --- when it can't be validated -------------------------------------------------------------------

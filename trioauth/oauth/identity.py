@@ -15,6 +15,7 @@ from trioauth._errors import (
     IdentityError,
     MetadataError,
     RefreshUnavailableError,
+    seconds_of,
 )
 from trioauth._secrets import Hidden
 from trioauth._tokens import decode_object
@@ -22,7 +23,7 @@ from trioauth._tokens import decode_object
 from .id_token import Expected, judge, parse, wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from trioauth._identity import Identity
     from trioauth._tokens import Tokens
@@ -124,6 +125,54 @@ async def check_id_token(
     if isinstance(found, IdentityError):
         raise found
     return found
+
+
+async def identify(
+    tokens: Tokens,
+    answer: Answer,
+    client: Asker,
+    endpoint: BackChannel,
+    *,
+    nonce: str | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> Tokens:
+    """Return the tokens of a log-in with the identity that came with them.
+
+    Args:
+      tokens: What was read from the answer.
+      answer: The same, as it came.
+      client: Who asked.
+      endpoint: The session's way to the server.
+      nonce: What was sent as such when the log-in began; None for a log-in that has none.
+      parameters: What else was sent then: ``max_age`` and ``acr_values`` are held against the
+          answer.
+
+    Cancellation:
+      Unsafe. The server has issued tokens that nobody will use.
+
+    Raises:
+      IdentityError: The ID token was refused; names the claim.
+      GrantMisconfiguredError: It can't be validated.
+      RefreshUnavailableError: It can't be validated now.
+    """
+    said = parameters or {}
+    identity = await check_id_token(
+        answer,
+        client,
+        endpoint,
+        nonce=nonce,
+        max_age=seconds_of(_number(said.get("max_age"))),
+        acr=said.get("acr_values", "").split(),
+    )
+    return attrs.evolve(tokens, identity=identity)
+
+
+def _number(text: str | None) -> object:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        # The server has taken it for something; we can't know for what.
+        return None
 
 
 async def prepare(client: Asker, endpoint: BackChannel, previous: Tokens | None) -> None:
