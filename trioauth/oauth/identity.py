@@ -23,12 +23,13 @@ from trioauth._tokens import decode_object
 from .id_token import Expected, judge, parse, wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from trioauth._identity import Identity
     from trioauth._tokens import Tokens
 
     from .channel import Answer, BackChannel
+    from .form import Parameters
     from .id_token import IDToken
     from .metadata import AuthorizationServer
 
@@ -134,7 +135,7 @@ async def identify(
     endpoint: BackChannel,
     *,
     nonce: str | None = None,
-    parameters: Mapping[str, str] | None = None,
+    parameters: Parameters | None = None,
 ) -> Tokens:
     """Return the tokens of a log-in with the identity that came with them.
 
@@ -162,16 +163,16 @@ async def identify(
         endpoint,
         nonce=nonce,
         max_age=seconds_of(_number(said.get("max_age"))),
-        acr=said.get("acr_values", "").split(),
+        acr=str(said.get("acr_values", "")).split(),
     )
     return attrs.evolve(tokens, identity=identity)
 
 
-def _number(text: str | None) -> object:
+def _number(text: object) -> float | None:
     try:
-        return None if text is None else float(text)
+        return float(str(text))
     except ValueError:
-        # The server has taken it for something; we can't know for what.
+        # None was said. Or the server has taken it for something; we can't know for what.
         return None
 
 
