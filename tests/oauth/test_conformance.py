@@ -85,7 +85,7 @@ AT_REFRESH = {name: row for name, row in ROWS_BY_ID.items() if row.when == "refr
 
 
 @pytest.mark.parametrize("row", AT_LOG_IN.values(), ids=AT_LOG_IN)
-async def test_at_a_log_in_what_is_wrong_is_named_and_nothing_else_is_asked(row: Row) -> None:
+async def test_p28_at_a_log_in_what_is_wrong_is_named_and_nothing_else_is_asked(row: Row) -> None:
     server = server_of(row)
     server.lie(**row.lies)
     client = client_of(row, server)
@@ -108,7 +108,7 @@ async def test_at_a_log_in_what_is_wrong_is_named_and_nothing_else_is_asked(row:
 
 
 @pytest.mark.parametrize("row", AT_REFRESH.values(), ids=AT_REFRESH)
-async def test_after_a_refresh_what_is_wrong_is_named_and_the_new_tokens_are_not_used(
+async def test_p28_after_a_refresh_what_is_wrong_is_named_and_the_new_tokens_are_not_used(
     row: Row, autojump_clock: MockClock
 ) -> None:
     server = server_of(row)
