@@ -168,6 +168,7 @@ check-pages: .venv/.check
 	$(BIN)/python scripts/draw_readme.py --check
 	$(BIN)/python scripts/list_promises.py --check
 	$(BIN)/python scripts/write_reference.py --check
+	$(BIN)/python scripts/list_conformance.py --check
 	$(BUILD_DOCS)
 
 .PHONY: docs

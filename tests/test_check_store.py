@@ -188,6 +188,15 @@ class MakesUpALifetime(Forgets):
         return attrs.evolve(record, tokens=tokens)
 
 
+class ForgetsTheIdentity(Forgets):
+    # One that has a column for each field, and was made when there was none for this one.
+    def forget(self, record: Record) -> Record:
+        tokens = record.tokens
+        if tokens is not None:
+            tokens = attrs.evolve(tokens, identity=None)
+        return attrs.evolve(record, tokens=tokens)
+
+
 class CutsLongTokens(Forgets):
     def forget(self, record: Record) -> Record:
         tokens = record.tokens
@@ -588,6 +597,7 @@ BROKEN = {
     LocksWithoutCheckpoint: "^entering lock.. must be a checkpoint",
     RoundsTheExpiry: "with everything in it expires_at_unix did not come back",
     ForgetsTheScope: "with everything in it tokens.scope did not come back",
+    ForgetsTheIdentity: "with everything in it tokens.identity did not come back",
     MakesUpALifetime: "nothing but an access token tokens.expires_in did not come back",
     CutsLongTokens: "long tokens .* tokens.access_token did not come back",
     CannotQuote: "save.. must save a record of long tokens with quotes.*raised StoreError",

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioauth import LogoutReason
+from trioauth._identity import Identity
 from trioauth._tokens import Tokens
 from trioauth.stores._contract import Record
 
@@ -21,6 +22,11 @@ VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 SAFE = VISIBLE.replace('"', "").replace("\\", "")
 
 lifetimes = st.none() | st.floats(0, allow_nan=False, allow_infinity=False) | st.integers(0, 10**12)
+identities = st.builds(
+    lambda sub, more: Identity({**more, "iss": "https://id.example.com", "sub": sub}),
+    st.text(st.characters(), min_size=1),
+    st.dictionaries(st.text(), st.none() | st.booleans() | st.text() | st.lists(st.integers())),
+)
 token_values = st.builds(
     Tokens,
     access_token=st.text(SAFE, min_size=1),
@@ -28,6 +34,7 @@ token_values = st.builds(
     expires_in=lifetimes,
     scope=st.frozensets(st.text(SAFE, min_size=1)),
     token_type=st.sampled_from(["Bearer", "bearer", "BEARER"]),
+    identity=st.none() | identities,
 )
 times = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers()
 record_values = st.builds(
@@ -44,7 +51,7 @@ record_values = st.builds(
 )
 MEMBERS = [
     *("generation", "login", "expires_at_unix", "tokens", "format", "version"),
-    *("owner", "ended", "ended_at_unix", "unanswered", "quiet_until_unix"),
+    *("owner", "ended", "ended_at_unix", "unanswered", "quiet_until_unix", "identity"),
 ]
 json_values: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -297,9 +304,10 @@ def test_what_version_0_1_0_wrote_is_read() -> None:
 
 @given(record_values)
 def test_what_is_written_now_is_read_by_version_0_1_0(record: Record) -> None:
+    tokens = record.tokens
     assert read_as_0_1_0(record.to_text()) == Record(
         record.generation,
-        record.tokens,
+        None if tokens is None else attrs.evolve(tokens, identity=None),
         login=record.login,
         expires_at_unix=record.expires_at_unix,
     )

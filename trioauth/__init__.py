@@ -10,6 +10,7 @@ The base:
 ``_outcomes``   why a refresh began, why a login ended
 ``_errors``     what can go wrong, by what to do next; what may be said of an exception
 ``_codes``      what the error codes of servers mean: data, with its sources
+``_identity``   `Identity`: who has logged in
 ``_tokens``     `Tokens`; the answer of a token endpoint -> Tokens (pure)
 ``_origins``    where a token may go (pure)
 ``events``      what observers are told
@@ -72,6 +73,7 @@ from ._errors import (
     TokenResponseError,
 )
 from ._http.challenge import Challenge, challenge, challenges
+from ._identity import Identity
 from ._opening import open_session
 from ._outcomes import LogoutReason
 from ._session import Session
@@ -145,6 +147,7 @@ __all__ = [
     "GrantError",
     "GrantMisconfiguredError",
     "GrantRefusedError",
+    "Identity",
     "IdentityError",
     "Invitation",
     "LoggedIn",

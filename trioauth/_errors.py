@@ -353,7 +353,9 @@ class IdentityError(Error):
     """An ID token was refused (OpenID Connect Core 3.1.3.7), and the tokens beside it with it."""
 
     claim: str | None = None
-    """The claim, or the member of the header, that is wrong; None if it is something else."""
+    """The claim or member of the header that is wrong, or ``"signature"``; None if else."""
+
+    _names_another: bool = False  # than before a refresh, and is good in itself
 
     def __init__(self, message: str, *, claim: str | None = None) -> None:
         super().__init__(message)

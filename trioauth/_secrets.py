@@ -115,11 +115,11 @@ class Secrets(Unpicklable, tuple[str, ...]):
 
 @final
 class Hidden:
-    """A secret that an exception carries. A pickle of it does not hold the secret."""
+    """A secret that an exception or a value carries. A pickle of it does not hold the secret."""
 
     __slots__ = ("value",)
 
-    def __init__(self, value: str | None = None) -> None:
+    def __init__(self, value: object = None) -> None:
         self.value = value
 
     def __repr__(self) -> str:

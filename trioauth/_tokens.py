@@ -14,6 +14,7 @@ import attrs
 
 from ._codes import OAUTH_CODES
 from ._errors import Error, GrantMisconfiguredError, RefreshUnavailableError, TokenResponseError
+from ._identity import Identity
 from ._secrets import REFRESH_TOKEN, Secrets, printable
 
 # RFC 6749 A.12 lets an access token be any visible text, but it has to travel in
@@ -82,6 +83,11 @@ def _check_type(_: object, attribute: attrs.Attribute[Any], value: object) -> No
         raise ValueError(f"{attribute.name} must be 'Bearer': no other kind is understood")
 
 
+def _check_identity(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, Identity):
+        raise TypeError(f"{attribute.name} must be an Identity or None, not {type(value).__name__}")
+
+
 def _hidden(_: object) -> str:
     return "<hidden>"
 
@@ -119,6 +125,11 @@ class Tokens:
 
     token_type: str = attrs.field(default="Bearer", validator=_check_type)
     """Only ``"Bearer"`` (RFC 6750) is understood, in upper or lower case."""
+
+    identity: Identity | None = attrs.field(
+        default=None, repr=False, kw_only=True, validator=_check_identity
+    )
+    """Who has logged in, if an ID token said so and was validated; see `OAuthClient`."""
 
     @classmethod
     def from_response(
@@ -163,6 +174,7 @@ class Tokens:
             self,
             refresh_token=self.refresh_token or previous.refresh_token,
             scope=self.scope or previous.scope,
+            identity=self.identity or previous.identity,
         )
 
     def __copy__(self) -> Tokens:

@@ -176,7 +176,8 @@ async def the_rest(session: Session) -> None:
     async with session.open_nursery() as nursery:
         assert_type(nursery, trio.Nursery)
     match session.state:
-        case LoggedIn(generation, scope):
+        case LoggedIn(generation, scope, identity):
+            assert_type(identity, trioauth.Identity | None)
             assert_type(generation, int)
             assert_type(scope, frozenset[str])
         case LoggedOut(reason, cause):

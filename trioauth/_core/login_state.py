@@ -9,6 +9,7 @@ import attrs
 from trioauth._errors import careful_repr
 
 if TYPE_CHECKING:
+    from trioauth._identity import Identity
     from trioauth._outcomes import LogoutReason
 
 
@@ -22,6 +23,9 @@ class LoggedIn:
 
     scope: frozenset[str] = frozenset()
     """The scope that the server says it granted (RFC 6749 5.1); empty if it did not say."""
+
+    identity: Identity | None = attrs.field(default=None, repr=False)
+    """Who has logged in; None if no ID token was asked for, or none could be validated."""
 
 
 @final

@@ -48,6 +48,7 @@ import trio
 from trioauth import events
 from trioauth._errors import (
     GrantMisconfiguredError,
+    IdentityError,
     LoggedOutError,
     MetadataError,
     RefreshUnavailableError,
@@ -305,15 +306,10 @@ class Machine:
         match why:
             case Setback() if isinstance(self.state, Closed):
                 self.raise_failure(self.state)
-            case Setback(GrantMisconfiguredError() as cause):
+            case Setback(GrantMisconfiguredError() | IdentityError() as cause):
                 # A copy, because each task raises an exception of its own. It has the original's
                 # traceback; with the original as its cause, the message would be there twice.
-                copy = (
-                    MetadataError(cause.description or "", member=cause.member)
-                    if isinstance(cause, MetadataError)
-                    else GrantMisconfiguredError(cause.error, cause.description)
-                )
-                raise copy.with_traceback(cause.__traceback__) from cause.__cause__
+                raise _copy(cause).with_traceback(cause.__traceback__) from cause.__cause__
             case Setback(cause, retry_at):
                 lasts = "" if generation_of(self.state) is None else "still logged in, "
                 # The new exception is of the same class: don't repeat its name in the message.
@@ -363,3 +359,13 @@ class Machine:
         raise RuntimeError(
             "this session belongs to another run of trio; open one in each trio.run()"
         )
+
+
+def _copy(error: GrantMisconfiguredError | IdentityError) -> Exception:
+    match error:
+        case IdentityError():
+            return IdentityError(str(error), claim=error.claim)
+        case MetadataError():
+            return MetadataError(error.description or "", member=error.member)
+        case _:
+            return GrantMisconfiguredError(error.error, error.description)

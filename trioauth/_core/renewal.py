@@ -35,6 +35,7 @@ from trioauth._errors import (
     Error,
     GrantMisconfiguredError,
     GrantRefusedError,
+    IdentityError,
     RefreshUnavailableError,
     TokenResponseError,
 )
@@ -234,7 +235,8 @@ class Renewal:
             attempts.find()
         if isinstance(failure, GrantRefusedError):
             return failure
-        if isinstance(failure, GrantMisconfiguredError):
+        if isinstance(failure, GrantMisconfiguredError | IdentityError):
+            # Asked again, the server would say the same.
             return await self._give_up(flight, base, attempts, failure)
         pause = attempts.pause(
             failure,
@@ -270,17 +272,8 @@ class Renewal:
             return LoggedOut("asked")
         generation = self.records.next_generation(tokens, login, asked_at)
         if not flight.late:
-            flight.brought, last_word = generation, trio.current_time() + _LAST_WORD
-            try:
-                return await self.records.save_or_adopt(generation, generation)
-            except BaseException:
-                # Cancelled just after the answer came. Save once more, within a second of the
-                # answer: other processes would send the refresh token that is spent.
-                if trio.current_time() < last_word:
-                    with trio.CancelScope(deadline=last_word, shield=True):
-                        again = self.records.save_or_adopt(generation, generation)
-                        flight.brought = await again  # noqa: ASYNC102  # shielded, and bounded
-                raise
+            flight.brought = generation
+            return await self._save_fresh(generation, flight)
         # The flight was landed at its deadline, but the grant could not be cancelled and returned
         # tokens late. The server has rotated: save them, and put them into the state.
         landing: Landing = generation
@@ -301,8 +294,32 @@ class Renewal:
             return None
         generation = flight.base = self.records.rotated(base, refresh_token)
         self.machine.become(on_rotation(self.machine.state, generation))
-        await self.records.save_or_adopt(generation, generation)
+        await self._save_fresh(generation, None)
         return generation
+
+    async def _save_fresh(self, generation: Generation, flight: Flight[Landing] | None) -> Landing:
+        """Save a generation that just came; return what the flight lands with.
+
+        Args:
+          generation: The tokens that came, as a generation.
+          flight: The flight that obtained them; None if they are only a rotated refresh token.
+
+        Cancellation:
+          Delayed, by a second at most, if the flight is cancelled just after the answer came: other
+          processes would send the refresh token that is spent.
+        """
+        last_word = trio.current_time() + _LAST_WORD
+        try:
+            return await self.records.save_or_adopt(generation, generation)
+        except BaseException:
+            # Save once more, within a second of the answer.
+            if trio.current_time() < last_word:
+                with trio.CancelScope(deadline=last_word, shield=True):
+                    again = self.records.save_or_adopt(generation, generation)
+                    landing = await again  # noqa: ASYNC102  # shielded, and bounded
+                    if flight is not None:
+                        flight.brought = landing
+            raise
 
     # --- failing ---------------------------------------------------------------------------
 

@@ -333,7 +333,8 @@ def public_state(state: State) -> LoggedIn | LoggedOut:
     """Return what `Session.state` shows of a state."""
     match state:
         case Current(generation) | Rejected(generation) | Refreshing(generation):
-            return LoggedIn(generation.number, generation.tokens.scope)
+            tokens = generation.tokens
+            return LoggedIn(generation.number, tokens.scope, tokens.identity)
         case Vacant() | LoggingIn():
             return LoggedOut("never_logged_in")
         case LoggedOut():

@@ -12,6 +12,8 @@ In reading order:
 ``metadata``        `AuthorizationServer`; what a server says of itself -> that (pure)
 ``discovery``       from an issuer to its `AuthorizationServer`
 ``authentication``  how a client proves who it is; ``keys`` sign with joserfc, ``proving`` adds it
+``id_token``        what an ID token must say (pure); ``jwks`` has the keys of servers, and verifies
+``identity``        from an answer with an ID token to who has logged in
 ``client``          `OAuthClient`; ``options`` is how its options are checked
 ``logging_in``      the methods of it by which a person logs in
 ``grants``          how tokens are obtained without a human: one file a grant

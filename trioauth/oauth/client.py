@@ -23,6 +23,7 @@ from .grants.unattended import (
     TokenExchange,
     check_source,
 )
+from .identity import identify_again, prepare
 from .logging_in import LogsIn
 from .metadata import AuthorizationServer
 from .options import (
@@ -62,7 +63,9 @@ class OAuthClient(LogsIn, Unpicklable):
       server: What is known of the server. If that includes a ``token_endpoint``, nothing else is
           found out, unless ``issuer`` is passed, too: then what is missing here is.
       auth: How the client proves who it is. None for a public client (RFC 6749 2.1).
-      scope: Asked for when somebody logs in, in this order, with spaces in between.
+      scope: Asked for when somebody logs in, in this order, with spaces in between. With ``openid``
+          in it, and the extra ``jose``, ID tokens are validated, and ``session.state.identity`` is
+          who has logged in.
       resource: The APIs that the tokens are for (RFC 8707), one or several; sent with each request
           for tokens, refreshing included.
       parameters: More parameters of the server's own, sent with what begins a login, and not with
@@ -249,15 +252,19 @@ class OAuthClient(LogsIn, Unpicklable):
           Unsafe, for a server that rotates: the new tokens may be lost.
 
         Raises:
-          GrantRefusedError: The server said no, or there is no refresh token.
+          GrantRefusedError: The server said no, or there is no refresh token; or the new tokens are
+              another person's, by their ID token (OpenID Connect Core 12.2).
           GrantMisconfiguredError: The server does not accept this client, or its metadata can't be
               used.
+          IdentityError: The ID token that came with the new tokens was refused.
           RefreshUnavailableError: No usable answer.
         """
         # Before anything is asked.
         form = refresh_form(tokens, more=self.resources)
+        await prepare(self, endpoint, tokens)
         answer = await self.ask_for_tokens(endpoint, form)
-        return read_refreshed(answer, tokens, rules=self.rules)
+        renewed = read_refreshed(answer, tokens, rules=self.rules)
+        return await identify_again(renewed, answer, self, endpoint, tokens)
 
     async def revoke(self, tokens: Tokens, endpoint: BackChannel) -> bool:
         """Revoke the tokens (RFC 7009); return False if the server has nowhere to do it.

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from trioauth._errors import TokenResponseError
+from trioauth._identity import Identity
 from trioauth._outcomes import LogoutReason
 from trioauth._tokens import Tokens, read_json_object
 
@@ -65,7 +66,8 @@ class Record:
     """What a store keeps: one generation of tokens, or a tombstone that says "logged out".
 
     It can't be pickled, because a pickle would show the tokens. `to_text` is the form to keep.
-    `from_text` also reads records from before 0.1.0, which lack the fields from ``owner`` on.
+    `from_text` also reads records without an identity, and those from before 0.1.0, which lack the
+    fields from ``owner`` on.
     """
 
     generation: int = attrs.field(validator=_check_generation)
@@ -120,6 +122,8 @@ class Record:
                 "ended_at_unix": self.ended_at_unix,
                 "unanswered": self.unanswered,
                 "quiet_until_unix": self.quiet_until_unix,
+                # Not among the tokens: those who do not know it read them all the same.
+                "identity": _claims_of(tokens),
                 "tokens": None
                 if tokens is None
                 else {
@@ -156,7 +160,7 @@ class Record:
                 tokens = data["tokens"]
                 return cls(
                     data["generation"],
-                    None if tokens is None else Tokens(**tokens),
+                    _tokens_of(tokens, data.get("identity")),
                     login=data["login"],
                     expires_at_unix=data["expires_at_unix"],
                     # Records from before 0.1.0 lack these members.
@@ -168,11 +172,23 @@ class Record:
                 )
         except TokenResponseError as exc:
             reason = f"damaged, or written by something else ({exc})"
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
             reason = "damaged"
         # Raised outside `except`: the caught exception holds the text, and would be its
         # `__context__`.
         raise ValueError(f"not a token record: {reason}")
+
+
+def _claims_of(tokens: Tokens | None) -> dict[str, object] | None:
+    if tokens is None or tokens.identity is None:
+        return None
+    return dict(tokens.identity.claims)
+
+
+def _tokens_of(tokens: dict[str, Any] | None, claims: dict[str, object] | None) -> Tokens | None:
+    if tokens is None:
+        return None
+    return Tokens(**tokens, identity=None if claims is None else Identity(claims))
 
 
 class TokenStore(Protocol):

@@ -190,7 +190,7 @@ class Authorization:
         if scopes:
             body["scope"] = site.persona.scope_separator.join(scopes)
         if granted is not None and "openid" in granted.scopes and site.places.url("jwks"):
-            body["id_token"] = id_token(site, granted, now, time.time())
+            body["id_token"] = id_token(site, issued.login, granted, now, time.time())
         return site.say(request, 200, site.lies.about("token", body))
 
     def _too_much(self, form: dict[str, str]) -> str | None:

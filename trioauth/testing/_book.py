@@ -50,6 +50,8 @@ class Login:
     generation: int = 0
     """How many sets of tokens it has had."""
     over: bool = False
+    auth_time: int | None = None
+    """When the person was there, on the wall clock, as the first ID token said it."""
 
 
 @final

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from trioauth._errors import StoreConflictError
+from trioauth._identity import Identity
 from trioauth._tokens import Tokens
 from trioauth.stores._contract import Record, probe_store
 
@@ -31,7 +32,13 @@ _FIELDS = (
 _KINDS = {
     "with everything in it": Record(
         1,
-        Tokens(f"{_MARK}-access", f"{_MARK}-refresh", 3600.0, "read write"),
+        Tokens(
+            f"{_MARK}-access",
+            f"{_MARK}-refresh",
+            3600.0,
+            "read write",
+            identity=Identity({"iss": "https://id.test", "sub": "ü", "address": {"country": "CH"}}),
+        ),
         login="a login",
         expires_at_unix=1_900_000_000.25,
         owner="https://id.test/token as ü",
@@ -312,7 +319,7 @@ def _difference(saved: Record | None, loaded: Record | None) -> str | None:
             return name
     if saved.tokens is None or loaded.tokens is None:
         return None if saved.tokens is loaded.tokens else "tokens"
-    for name in ("access_token", "refresh_token", "expires_in", "scope", "token_type"):
+    for name in ("access_token", "refresh_token", "expires_in", "scope", "token_type", "identity"):
         if getattr(saved.tokens, name) != getattr(loaded.tokens, name):
             return f"tokens.{name}"
     return None

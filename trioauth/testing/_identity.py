@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ._messages import in_json
 
 if TYPE_CHECKING:
-    from ._book import Granted
+    from ._book import Granted, Login
     from ._messages import Answer, Request
     from ._site import Site
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 _LIFE = 300
 
 
-def id_token(site: Site, granted: Granted, now: float, unix: float) -> str:
+def id_token(site: Site, login: Login, granted: Granted, now: float, unix: float) -> str:
     """Return the ID token of a login (OpenID Connect Core 2), with the lies that were ordered.
 
     Args:
       site: Whose it is.
+      login: Which login it is about.
       granted: What was granted.
       now: On trio's clock, on which the person was there.
       unix: The same moment on the wall clock, which is an ID token's.
@@ -35,7 +36,10 @@ def id_token(site: Site, granted: Granted, now: float, unix: float) -> str:
     if granted.nonce is not None:
         claims["nonce"] = granted.nonce
     if granted.since is not None:
-        claims["auth_time"] = int(unix - (now - granted.since))
+        if login.auth_time is None:
+            # Said once: the two clocks may go at a different pace, and it must stay (12.2).
+            login.auth_time = int(unix - (now - granted.since))
+        claims["auth_time"] = login.auth_time
     if granted.acr is not None:
         claims["acr"] = granted.acr
     header = site.lies.about("id_token_header", site.keys.header())
