@@ -86,6 +86,8 @@ PROMISES = {
         "`iss`, once. Every other request to the port gets an answer or a timeout, and changes "
         "nothing.",
         27: "Each client assertion is used once: every attempt has a new `jti`.",
+        28: "An ID token is used only after validation: issuer, audience, `azp`, times, nonce, "
+        "algorithm and signature. On refresh it must name the same subject.",
     },
 }
 

@@ -22,6 +22,7 @@ from trioauth._tokens import decode_object
 from trioauth.oauth.answers import failure, read_retry_after
 from trioauth.oauth.fields import copied
 from trioauth.oauth.form import Form, Parameters
+from trioauth.oauth.identity import identify
 from trioauth.oauth.options import check_parameters
 
 from .obtained import read_first_tokens, tell_if_not_renewable
@@ -240,6 +241,7 @@ class DeviceLogin(Unpicklable):
           LoginDeclinedError: The person said no.
           LoginTimeoutError: The code was not entered in time.
           LoginError: The server refused.
+          IdentityError: The ID token was refused.
           GrantMisconfiguredError: The server does not accept this client, or its metadata can't be
               used.
           RefreshUnavailableError: No usable answer to the first request.
@@ -254,13 +256,16 @@ class DeviceLogin(Unpicklable):
         ask = partial(client.ask, endpoint, url, form)
         codes = read_codes(await bounded(ask, "asking for a code"))
         schedule = Schedule.begin(_now(), interval=codes.interval, expires_in=codes.expires_in)
-        tokens = await with_prompt(
+        came, answer = await with_prompt(
             self.prompt or default_prompt(),
             self._invitation(codes, schedule),
             partial(self._poll, endpoint, server, codes, schedule),
             pasted=lambda _: None,
             undecided=lambda: True,
         )
+        # After the last question: if the keys can't be had now, asking again is of no use.
+        check = partial(identify, came, answer, client, endpoint, parameters=told)
+        tokens = await bounded(check, "validating the ID token")
         tell_if_not_renewable(tokens, server, scope=client.scope, parameters=told)
         return tokens
 
@@ -277,7 +282,7 @@ class DeviceLogin(Unpicklable):
 
     async def _poll(
         self, endpoint: BackChannel, server: AuthorizationServer, codes: Codes, schedule: Schedule
-    ) -> Tokens:
+    ) -> tuple[Tokens, Answer]:
         """Ask until the person has decided (RFC 8628 3.4, 3.5)."""
         client, url = self.client, server.endpoint("token_endpoint")
         form = Form({"grant_type": _GRANT, "device_code": codes.device_code})
@@ -289,7 +294,7 @@ class DeviceLogin(Unpicklable):
                 answer = await bounded(ask, "asking whether the person has agreed")
                 found = read_poll(answer)
                 if found is None:
-                    return read_last(answer, client)
+                    return read_last(answer, client), answer
             except RefreshUnavailableError as exc:
                 # The person may have agreed already: no fault ends this.
                 schedule = schedule.fault(_now(), retry_after=exc.retry_after)

@@ -19,6 +19,7 @@ from trioauth._tokens import decode_object
 from trioauth.oauth.answers import failure
 from trioauth.oauth.fields import check_text, copied
 from trioauth.oauth.form import Form, pairs_of
+from trioauth.oauth.identity import identify
 from trioauth.oauth.options import check_parameters
 
 from .authorization import (
@@ -236,6 +237,7 @@ async def exchange(
 
     Raises:
       LoginError: The server did not take the code.
+      IdentityError: The ID token was refused.
       GrantMisconfiguredError: The server does not accept this client.
       RefreshUnavailableError: No usable answer.
     """
@@ -245,8 +247,16 @@ async def exchange(
     secrets = Secrets((code.value, begun.verifier))
     ask = partial(client.ask, endpoint, server.endpoint("token_endpoint"), form, secrets=secrets)
     answer = await bounded(ask, "exchanging the code for tokens")
-    tokens = read_first_tokens(answer, scope=client.scope, rules=client.rules)
+    came = read_first_tokens(answer, scope=client.scope, rules=client.rules)
     told = {**client.more, **parameters}
+    # Bounded, because it may have to fetch the keys of the server. No partial: its repr would show
+    # the nonce.
+    tokens = await bounded(
+        lambda: identify(
+            came, answer, client, endpoint, nonce=begun.attempt.nonce, parameters=told
+        ),
+        "validating the ID token",
+    )
     tell_if_not_renewable(tokens, server, scope=client.scope, parameters=told)
     return tokens
 
