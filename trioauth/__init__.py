@@ -20,7 +20,7 @@ Then, a folder each:
 ``watch``       what a session tells of itself: log, journal, timeline, OpenTelemetry
 ``_network``    TLS, pools and proxies
 ``oauth``       what is said to an authorization server: `OAuthClient`, its server, how it proves
-                itself; ``oauth/grants``: without a human
+                itself; ``oauth/grants``: without a human; ``oauth/logins``: with one
 ``_core``       what a session knows, decides and does about tokens
 ``_http``       how a request gets its token, and what a 401 means
 
@@ -99,6 +99,8 @@ if TYPE_CHECKING:
         PrivateKeyJWT,
     )
     from .oauth.client import OAuthClient
+    from .oauth.logins.halves import Begun
+    from .oauth.logins.prompt import Invitation, NotebookPrompt, Prompt, TerminalPrompt
     from .oauth.metadata import AuthorizationServer
     from .stores import FileStore, MemoryStore
 else:
@@ -114,6 +116,8 @@ else:
             "PrivateKeyJWT",
         ),
         "oauth.client": ("OAuthClient",),
+        "oauth.logins.halves": ("Begun",),
+        "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
         "oauth.metadata": ("AuthorizationServer",),
         "stores": ("FileStore", "MemoryStore"),
         "_profiles.errors": ("ProfileError",),
@@ -136,6 +140,7 @@ __all__ = [
     "AuthorizationServer",
     "BackChannel",
     "BearerRefreshGrant",
+    "Begun",
     "Challenge",
     "ClientAuthentication",
     "ClientCredentialsGrant",
@@ -149,6 +154,7 @@ __all__ = [
     "GrantMisconfiguredError",
     "GrantRefusedError",
     "IdentityError",
+    "Invitation",
     "LoggedIn",
     "LoggedOut",
     "LoggedOutError",
@@ -158,10 +164,12 @@ __all__ = [
     "LogoutReason",
     "MemoryStore",
     "MetadataError",
+    "NotebookPrompt",
     "OAuthClient",
     "OriginError",
     "PrivateKeyJWT",
     "ProfileError",
+    "Prompt",
     "Record",
     "RefreshPolicy",
     "RefreshTokenGrant",
@@ -170,6 +178,7 @@ __all__ = [
     "Statistics",
     "StoreConflictError",
     "StoreError",
+    "TerminalPrompt",
     "TokenEndpoint",
     "TokenRequest",
     "TokenResponseError",

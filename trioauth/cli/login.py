@@ -10,7 +10,7 @@ import trio
 from trioauth._profiles.client import client_of, store_of
 from trioauth._profiles.errors import ProfileError
 from trioauth.oauth.logins.prompt import TerminalPrompt
-from trioauth.stores import Record
+from trioauth.stores._contract import Record
 
 from .exits import DONE, UsageError
 from .opening import open_login

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+import trio
+
 from .exits import DONE, EPILOG
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ async def run(options: argparse.Namespace) -> int:
     from .logout import end_login
     from .speaking import hand_out, say
 
+    await trio.lowlevel.checkpoint()
     if options.show is not None:
         profile = load_profile(options.show)
         say(f"{profile_file(profile.name)}:\n\n{profile.to_toml().rstrip()}")

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 import attrs
+import trio
 
 from trioauth._errors import Error, LoggedOutError
 from trioauth._outcomes import REASONS
@@ -115,6 +116,7 @@ async def _look_at(name: str, *, is_all: bool, check: bool) -> Shown:
     from trioauth._profiles.client import client_of, store_of
     from trioauth._profiles.files import NoProfileError, load_profile
 
+    await trio.lowlevel.checkpoint()
     shown = Shown(name=name)
     try:
         profile = load_profile(name)
@@ -174,6 +176,7 @@ async def _ask(profile: Profile, *, renewable: bool) -> tuple[Check, str | None]
     """
     from .opening import open_login
 
+    await trio.lowlevel.checkpoint()
     if not renewable:
         return "not renewable", None
     try:

@@ -13,10 +13,12 @@ In reading order:
 ``discovery``       from an issuer to its `AuthorizationServer`
 ``authentication``  how a client proves who it is; ``keys`` sign with joserfc, ``proving`` adds it
 ``client``          `OAuthClient`; ``options`` is how its options are checked
+``logging_in``      the methods of it by which a person logs in
 ``grants``          how tokens are obtained without a human: one file a grant
 ``logins``          and with one: redirects, codes to type, and what a person is shown
 
-Imports from: the base, ``_network``, ``oauth/grants``.
+Imports from: the base, ``_network``, ``oauth/grants``,
+``oauth/logins``.
 """
 
 __all__: list[str] = []  # What is public is had from `trioauth` and `trioauth.grants`.

@@ -23,6 +23,7 @@ from .grants.unattended import (
     TokenExchange,
     check_source,
 )
+from .logging_in import LogsIn
 from .metadata import AuthorizationServer
 from .options import (
     check_auth,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 @final
 @attrs.frozen
-class OAuthClient(Unpicklable):
+class OAuthClient(LogsIn, Unpicklable):
     """An application that is registered at an authorization server.
 
     It is itself the grant that refreshes, and gives the others. It knows no session, and does no

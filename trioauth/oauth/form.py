@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias, final
 
 from trioauth._secrets import Unpicklable
@@ -20,3 +20,10 @@ class Form(Unpicklable, dict[str, str | Sequence[str]]):
 
     def __repr__(self) -> str:
         return "<hidden>"
+
+
+def pairs_of(form: Parameters) -> Iterator[tuple[str, str]]:
+    """Yield each parameter, those with several values once for each."""
+    for name, value in form.items():
+        for each in (value,) if isinstance(value, str) else value:
+            yield name, each

@@ -13,11 +13,22 @@ And fixtures for pytest, which it finds by itself: ``auth_server``, ``auth_sessi
 A map, in reading order:
 
 ``_messages``       requests and answers without a library; ``_httpx``, ``_httpx2`` are transports
+``_forms``          what stands in a request: parameters and credentials
 ``_ledger``         what the server notes, to be asked for in a test
 ``_book``           the tokens that it has given out
-``_orders``         the faults that were ordered
-``_authorization``  the token endpoint; ``_api`` is the API
+``_orders``         the faults that were ordered; ``_lies`` is what it says instead of the truth
+``_persona``        how a server differs; ``_personas``, ``_more_personas`` are those of providers
+``_places``         which endpoint is where; ``_metadata`` says so
+``_clients``        the clients that it knows; ``_authenticating`` is how they prove who they are
+``_human``          the person, and what they decide; ``_person`` is their browser
+``_keys``           signing and verifying; ``_identity`` is ID tokens and userinfo
+``_site``           what all endpoints share
+``_asking``         reading an authorization request; ``_codes`` is what comes of it
+``_devices``        log-ins on devices
+``_authorization``  the token endpoint; ``_further_grants`` is what it has besides; ``_api`` the API
 ``_exchange``       from a request to its answer; ``_serve`` does it over real sockets
+``_building``       how all of this fits together
+``_ordered``        what a test orders: faults, lies, and what the person decides
 ``_server``         `AuthServer`
 ``_scheduler``      trio's order of tasks, from a seed
 ``_checkpoints``    `every_checkpoint`

@@ -1,4 +1,4 @@
-"""Logging in with a human: the parts that need no `OAuthClient`.
+"""Logging in with a human.
 
 In reading order:
 
@@ -13,7 +13,14 @@ In reading order:
 ``lines``          reading the line that a person pastes, without holding on to the terminal
 ``qr``             QR codes, if segno is installed
 
-Imports from: the base.
+And what is made of these:
+
+``steps``        what all log-ins have in common: bounded requests, a prompt beside the waiting
+``obtained``     the tokens that a log-in has brought, and whether they can be renewed
+``halves``       the browser's way in two halves, with `Begun` in between
+``browser``      `BrowserLogin`; ``device``, ``interactive``: `DeviceLogin`, `InteractiveLogin`
+
+Imports from: the base, ``oauth``.
 """
 
 __all__: list[str] = []

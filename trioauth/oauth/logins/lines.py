@@ -37,7 +37,11 @@ def _is_in_foreground(fd: int) -> bool:
     # Asked for by name: these are not there on Windows, and type checkers know that.
     foreground: Callable[[int], int] = getattr(os, "tcgetpgrp")  # noqa: B009
     group: Callable[[], int] = getattr(os, "getpgrp")  # noqa: B009
-    return foreground(fd) == group()
+    try:
+        return foreground(fd) == group()
+    except OSError:
+        # Not the terminal that this process was started from: nothing stops it there.
+        return True
 
 
 async def read_line(stream: TextIO) -> str | None:

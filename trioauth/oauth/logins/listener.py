@@ -69,6 +69,11 @@ class Inbox:
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _near_miss: str | None = attrs.field(default=None, init=False, repr=False)
 
+    @property
+    def decided(self) -> bool:
+        """Whether the callback is here. Not a checkpoint."""
+        return self._taken is not None
+
     def offer(self, callback: Callback) -> None:
         """Take a callback, unless it is stray or another was first. Not a checkpoint."""
         if isinstance(callback, Stray):
@@ -95,14 +100,12 @@ class Inbox:
         """
         with trio.move_on_after(patience):
             await self._came.wait()
-        match self._taken:
-            case Code() as code:
-                return code
-            case Refusal() as refusal:
-                raise refusal_error(refusal)
-            case None:
-                seen = "" if self._near_miss is None else f"; one was refused: {self._near_miss}"
-                raise LoginTimeoutError("no_answer", f"none came in {patience:g} seconds{seen}")
+        if isinstance(self._taken, Code):
+            return self._taken
+        if self._taken is not None:
+            raise refusal_error(self._taken)
+        seen = "" if self._near_miss is None else f"; one was refused: {self._near_miss}"
+        raise LoginTimeoutError("no_answer", f"none came in {patience:g} seconds{seen}")
 
     def end(self, page: Page) -> None:
         """Say how the log-in has ended. Not a checkpoint."""
@@ -155,7 +158,7 @@ async def receive(
     with port:
         async with trio.open_nursery() as nursery:
             server = _Server(inbox, program)
-            for listener in port.listeners:
+            for listener in port.listeners():
                 nursery.start_soon(_accept, listener, server, nursery)
             try:
                 try:

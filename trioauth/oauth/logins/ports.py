@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING, Final, final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -39,6 +38,8 @@ _NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 # How many free ports are tried: one family's free port may be taken in the other.
 _TRIES: Final = 20
 _BACKLOG: Final = 128
+# A name of its own, so that tests can try both ways everywhere.
+_ON_WINDOWS = os.name == "nt"
 _RESERVED: Final = "netsh int ipv4 show excludedportrange protocol=tcp"
 
 
@@ -103,17 +104,21 @@ class Port:
 
     redirect: Redirect
     number: int
-    listeners: Sequence[trio.SocketListener] = attrs.field(repr=False)
+    sockets: Sequence[socket.socket] = attrs.field(repr=False)
 
     @property
     def redirect_uri(self) -> str:
         """What both requests of the log-in must say."""
         return self.redirect.at(self.number)
 
+    def listeners(self) -> list[trio.SocketListener]:
+        """Return what accepts connections. Closing the port closes it, too."""
+        return [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in self.sockets]
+
     def close(self) -> None:
         """Free the port. Idempotent; not a checkpoint."""
-        for listener in self.listeners:
-            listener.socket.close()
+        for each in self.sockets:
+            each.close()
 
     def __enter__(self) -> Port:
         return self
@@ -136,14 +141,13 @@ def bind(redirect: Redirect) -> Port:
     problems: dict[int, str] = {}
     for wanted in redirect.ports or (0,) * _TRIES:
         try:
-            listeners = _listen(redirect, wanted)
+            sockets = _listen(redirect, wanted)
         except OSError as exc:
             problems[wanted] = system_words(exc)
             if exc.errno not in _TAKEN:
                 break
             continue
-        number: int = listeners[0].socket.getsockname()[1]
-        return Port(redirect, number, listeners)
+        return Port(redirect, _number_of(sockets[0]), sockets)
     # Outside the block above: the error has all that matters of the exception.
     raise LoginError("no_port", _explain(redirect, problems))
 
@@ -151,12 +155,12 @@ def bind(redirect: Redirect) -> Port:
 def _explain(redirect: Redirect, problems: dict[int, str]) -> str:
     host = urlsplit(redirect.uri).hostname
     tried = ", ".join(f"{port} ({why})" if port else why for port, why in problems.items())
-    hint = "" if os.name != "nt" else f"; Windows reserves some: {_RESERVED}"
+    hint = f"; Windows reserves some: {_RESERVED}" if _ON_WINDOWS else ""
     which = "a free port" if 0 in problems else "any of the ports"
     return f"can't listen on {which} of {host}: {tried}{hint}"
 
 
-def _listen(redirect: Redirect, port: int) -> list[trio.SocketListener]:
+def _listen(redirect: Redirect, port: int) -> list[socket.socket]:
     """Listen on the same port of all addresses; 0 picks one."""
     found: list[socket.socket] = []
     try:
@@ -168,20 +172,27 @@ def _listen(redirect: Redirect, port: int) -> list[trio.SocketListener]:
                 if found and exc.errno in _NO_SUCH_FAMILY:
                     continue
                 raise
-            port = found[0].getsockname()[1]
-        return [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in found]
+            port = _number_of(found[0])
     except BaseException:
         for each in found:
             each.close()
         raise
+    return found
+
+
+def _number_of(listening: socket.socket) -> int:
+    number: int = listening.getsockname()[1]
+    return number
 
 
 def _listen_at(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if sys.platform == "win32":
-            # There another program could bind the same port, and get the code.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if _ON_WINDOWS:
+            # There another program could bind the same port, and get the code. By name, since
+            # type checkers elsewhere know of no such option.
+            exclusive: int = getattr(socket, "SO_EXCLUSIVEADDRUSE")  # noqa: B009
+            listening.setsockopt(socket.SOL_SOCKET, exclusive, 1)
         else:
             # A port of the list may still be waiting for the last log-in's connections to die.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

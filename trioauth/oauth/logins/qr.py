@@ -33,8 +33,8 @@ def terminal_lines(text: str, *, columns: int, rows: int) -> list[str]:
     if code is None:
         return []
     modules = [list(row) for row in code.matrix_iter(border=_BORDER)]
-    if len(modules) % 2:
-        modules.append([0] * len(modules[0]))
+    # A code is a square with an odd side.
+    modules.append([0] * len(modules[0]))
     if len(modules[0]) > columns or len(modules) // 2 > rows:
         return []
     return [

@@ -32,6 +32,8 @@ _MOST_DOUBLINGS: Final = 6
 _USUAL_LIFETIME: Final = 1800.0
 # How often longer than the pause we wait for a wall clock that does not move.
 _PATIENCE: Final = 2.0
+# On a slow wall clock each look finds a part of what the last one found: not without end.
+_SHORTEST_WAIT: Final = 0.1
 
 
 def read_seconds(value: object) -> float | None:
@@ -114,7 +116,7 @@ class Schedule:
     def wait(self, now: Now) -> float:
         """Return for how many seconds to sleep, on trio's clock, before looking again; 0: ask now.
 
-        Never longer than the codes are good.
+        Not longer than the codes are good, but for rounding up.
         """
         running, wall = now.running - self.last.running, now.wall - self.last.wall
         left = max(
@@ -123,7 +125,8 @@ class Schedule:
             min(self.pause - wall, self.pause * _PATIENCE - running),
             0.0,
         )
-        return min(left, self.left(now))
+        left = min(left, self.left(now))
+        return max(left, _SHORTEST_WAIT) if left else 0.0
 
     def left(self, now: Now) -> float:
         """Return the seconds until the codes expire; 0 if they have."""
