@@ -20,11 +20,13 @@ from .errors import ProfileError
 from .places import login_file, profile_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from trioauth.oauth.authentication import ClientAuthentication
 
     from .profile import Profile
 
-_BY_SECRET = {
+_BY_SECRET: Mapping[str, Callable[[str], ClientAuthentication]] = {
     "client_secret_basic": ClientSecretBasic,
     "client_secret_post": ClientSecretPost,
     "client_secret_jwt": ClientSecretJWT,
@@ -88,9 +90,7 @@ def _auth_of(profile: Profile, secret: str | None) -> ClientAuthentication | Non
     try:
         if profile.key_file is not None:
             return PrivateKeyJWT(secret, kid=profile.key_id)
-        # Hidden from the frames below: what crash reporters show.
-        make, secret = _BY_SECRET[profile.client_auth or "client_secret_basic"], secret.strip()
-        return make(secret)
+        return _BY_SECRET[profile.client_auth or "client_secret_basic"](secret.strip())
     except ModuleNotFoundError:
         problem = 'signing needs joserfc: pip install "trioauth[jose]"'
     except (TypeError, ValueError) as exc:

@@ -93,7 +93,8 @@ def _to_tuple(value: object) -> tuple[Any, ...]:
 
 def _to_dict(value: object) -> dict[Any, Any]:
     """Copy a table; what is none is left to the check, which refuses a key of None."""
-    return dict(cast("dict[Any, Any]", value)) if isinstance(value, dict) else {None: None}
+    table: dict[Any, Any] = value if isinstance(value, dict) else {None: None}
+    return dict(table)
 
 
 def _text() -> Any:

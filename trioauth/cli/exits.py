@@ -74,7 +74,7 @@ def judge(error: BaseException) -> tuple[int, str] | None:
         case RefreshUnavailableError() if isinstance(error.__cause__, StoreError):
             return FAILED, str(error.__cause__)
         case RefreshUnavailableError():
-            return TRY_LATER, f"{error}{_because(error)}; try later"
+            return TRY_LATER, f"{error}{_because(error)}"
         case trio.TooSlowError():
             return TRY_LATER, "the server took too long; try later"
         case Error() | FailedError():
@@ -84,5 +84,6 @@ def judge(error: BaseException) -> tuple[int, str] | None:
 
 
 def _because(error: Error) -> str:
-    cause = careful(error.__cause__)
-    return f" ({cause})" if cause and cause not in str(error) else ""
+    cause = error.__cause__
+    said = str(cause) if isinstance(cause, Error) else careful(cause)
+    return f" ({said})" if said not in str(error) else ""

@@ -18,6 +18,7 @@ from .exits import DONE, EPILOG, FAILED, NOT_LOGGED_IN, TRY_LATER, judge
 if TYPE_CHECKING:
     import argparse
 
+    from trioauth._outcomes import LogoutReason
     from trioauth._profiles.profile import Profile
     from trioauth.stores._contract import Record
 
@@ -61,8 +62,8 @@ class Shown:
     scope: tuple[str, ...] = ()
     expires_at: int | None = None
     renewable: bool = False
-    ended: str | None = None
-    """Why there is no login, if there was one: a `trioauth.LogoutReason`."""
+    ended: LogoutReason | None = None
+    """Why there is no login, if there was one."""
     ended_at: int | None = None
     stored_in: str | None = None
     check: Check | None = None
@@ -216,8 +217,7 @@ def _state_words(shown: Shown, now: float) -> str:
     if shown.ended is None:
         return "not logged in"
     when = "" if shown.ended_at is None else f", {_ago(now - shown.ended_at)}"
-    words: dict[str, str] = {**REASONS}
-    return f"not logged in: {words[shown.ended]}{when}"
+    return f"not logged in: {REASONS[shown.ended]}{when}"
 
 
 def _expiry_words(shown: Shown, now: float) -> str:
