@@ -25,8 +25,8 @@ FORMATS: Final = ("raw", "header", "json", "exec-credential")
 # A token that another program gets should not expire on the way there, nor at its first request.
 _MIN_VALIDITY: Final = 30.0
 
-_EXEC_API: Final = "client.authentication.k8s.io/v1"
-_EXEC_APIS: Final = frozenset({_EXEC_API, "client.authentication.k8s.io/v1beta1"})
+# The newest first, which is for one that does not say what it wants.
+_EXEC_APIS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
 
 def add_token(commands: Any) -> None:
@@ -154,8 +154,8 @@ def _exec_api() -> str:
     try:
         asked: Any = json.loads(os.environ.get("KUBERNETES_EXEC_INFO", ""))["apiVersion"]
     except (ValueError, KeyError, TypeError):
-        return _EXEC_API
-    return asked if asked in _EXEC_APIS else _EXEC_API
+        asked = None
+    return asked if asked in _EXEC_APIS else _EXEC_APIS[0]
 
 
 def _seconds(text: str) -> float:
