@@ -11,13 +11,12 @@ import attrs
 import httpx
 import pytest
 
-from trioauth import FileStore, Record
+from tests.canary import SECRET
+from trioauth import FileStore, Record, RefreshPolicy
 from trioauth._profiles import files, places
-from trioauth.cli import login, main
+from trioauth.cli import login, main, opening
 from trioauth.cli.exits import judge
 from trioauth.testing import AuthServer, Persona
-
-from ..canary import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,4 +139,6 @@ def shell(
 
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle)
     monkeypatch.setattr(login, "TerminalPrompt", prompt)
+    # No test waits for a server that is down.
+    monkeypatch.setattr(opening, "_POLICY", RefreshPolicy(early=0, backoff=0))
     return shell

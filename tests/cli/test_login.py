@@ -12,13 +12,12 @@ import httpx
 import pytest
 import trio
 
+from tests.canary import SECRET
 from trioauth._profiles import files, places
 from trioauth._profiles.profile import Profile
 from trioauth.cli import login
 from trioauth.cli.main import main
 from trioauth.testing import AuthServer
-
-from ..canary import SECRET
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -148,7 +148,7 @@ async def test_check_asks_the_server(
     ("shown", "words"),
     [
         (Shown(name="a"), "a: not logged in"),
-        (Shown(name="a", ended="refused", ended_at=880), "refused to renew the login, 2 minutes ago"),
+        (Shown(name="a", ended="refused", ended_at=880), "refused to renew the login, 2 min"),
         (Shown(name="a", ended="elsewhere"), "another process that shares the token store"),
         (Shown(name="a", expires_at=990), "it expired 10 seconds ago, and can't be renewed"),
         (Shown(name="a", logged_in=True), "good until a server refuses it, can't be renewed"),

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from tests.canary import SECRET
 from trioauth import Record, Tokens
 from trioauth._profiles import places
 from trioauth.cli.main import main
 from trioauth.cli.token import FORMATS, write
-
-from ..canary import SECRET
 
 if TYPE_CHECKING:
     from trioauth.testing import AuthServer

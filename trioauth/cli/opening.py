@@ -6,7 +6,7 @@ it the new refresh token. So there is none, and what is needed is waited for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from trioauth._core.policy import RefreshPolicy
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from trioauth._session import Session
     from trioauth.events import Observer
     from trioauth.oauth.client import OAuthClient
+
+_POLICY: Final = RefreshPolicy(early=0)
 
 
 def open_login(
@@ -53,7 +55,7 @@ def open_login(
         store=store_of(profile),
         # A session needs an origin; no request is made with this one.
         origins=[f"{parts.scheme}://{parts.netloc}"],
-        policy=RefreshPolicy(early=0),
+        policy=_POLICY,
         observers=[observe, *observers],
         **options,
     )

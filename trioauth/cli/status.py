@@ -93,9 +93,10 @@ async def run(options: argparse.Namespace) -> int:
     from .speaking import hand_out, say
 
     names = profile_names() if options.name is None else [options.name]
-    shown = [
-        await _look_at(name, is_all=options.name is None, check=options.check) for name in names
-    ]
+    await trio.lowlevel.checkpoint()
+    shown = list[Shown]()
+    for name in names:
+        shown.append(await _look_at(name, is_all=options.name is None, check=options.check))
     if options.json:
         hand_out(json.dumps({"profiles": [attrs.asdict(each) for each in shown]}, indent=1))
     elif shown:

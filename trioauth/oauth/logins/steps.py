@@ -119,8 +119,12 @@ async def with_prompt(
             text = await prompt(invitation)
         except trio.Cancelled:
             raise
-        except BaseException as exc:  # noqa: BLE001  # raised below; Control-C is one, too
-            if undecided():
+        except BaseException as exc:  # raised below; Control-C is one, too
+            if isinstance(exc, BaseExceptionGroup) and exc.split(trio.Cancelled)[1] is None:
+                # A prompt with several tasks was cancelled: not a failure of its own.
+                raise
+            # What ended the log-in before, Control-C perhaps, must not be lost.
+            if failure is None and undecided():
                 failure = exc
                 nursery.cancel_scope.cancel(reason="trioauth: the prompt of the log-in failed")
             return

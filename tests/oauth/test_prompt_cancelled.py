@@ -1,0 +1,58 @@
+"""What ended a log-in is raised, however its prompt takes being cancelled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from trioauth import Invitation, LoginDeclinedError
+from trioauth.oauth.logins.steps import with_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+INVITATION = Invitation(
+    kind="device", url="https://id.test", expires_at=0, client_id="c", where="id.test"
+)
+
+
+async def two_tasks(_: Invitation) -> str | None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        nursery.start_soon(trio.sleep_forever)
+    return None
+
+
+async def breaks_when_cancelled(_: Invitation) -> str | None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise ValueError("the prompt is broken")
+
+
+@pytest.mark.parametrize("prompt", [two_tasks, breaks_when_cancelled])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), LoginDeclinedError("access_denied")])
+async def test_what_ended_a_log_in_is_not_hidden_by_its_prompt(
+    prompt: Callable[[Invitation], Awaitable[str | None]],
+    error: BaseException,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def wait() -> None:
+        await trio.sleep(1)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await with_prompt(prompt, INVITATION, wait, pasted=lambda _: None, undecided=lambda: True)
+    assert caught.value is error
+
+
+async def test_a_cancelled_log_in_is_cancelled_whatever_its_prompt_is_made_of(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.move_on_after(1) as scope:
+        await with_prompt(
+            two_tasks, INVITATION, trio.sleep_forever, pasted=lambda _: None, undecided=lambda: True
+        )
+    assert scope.cancelled_caught
