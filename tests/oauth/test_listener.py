@@ -16,7 +16,7 @@ import trio.testing
 
 from trioauth._errors import LoginDeclinedError, LoginError, LoginTimeoutError
 from trioauth.oauth.logins import connection, listener
-from trioauth.oauth.logins.authorization import Code, Stray, read_pasted
+from trioauth.oauth.logins.authorization import Code, Refusal, Stray, read_pasted
 from trioauth.oauth.logins.listener import Inbox, receive
 from trioauth.oauth.logins.ports import Redirect, bind
 from trioauth.testing import Victim, every_checkpoint
@@ -436,3 +436,12 @@ async def test_nothing_that_finish_brought_is_lost_while_the_page_is_on_its_way(
         inbox.offer(Code(CODE))
         result = await receive(port, inbox, finish, program="notes")
     assert result == f"tokens for {CODE}"
+
+
+async def test_p25_of_two_callbacks_at_the_same_moment_the_first_is_used() -> None:
+    inbox = Inbox(EXPECTED)
+    inbox.offer(Stray("state", "another log-in"))
+    inbox.offer(Code(CODE))
+    inbox.offer(Code("at-canary-other"))
+    inbox.offer(Refusal("access_denied"))
+    assert await inbox.wait() == Code(CODE)

@@ -100,25 +100,28 @@ def read_codes(answer: Answer) -> Codes:
       GrantMisconfiguredError: The server does not accept the client, or what it asks for.
       RefreshUnavailableError: No usable answer.
     """
+    codes = _codes_in(answer) if answer.is_success else None
+    if codes is None:
+        # Not where the members of the answer are among the variables.
+        raise _no_codes(answer)
+    return codes
+
+
+def _codes_in(answer: Answer) -> Codes | None:
     body, _ = decode_object(answer.body)
 
     def text(*names: str) -> str | None:
         found = [value for name in names if isinstance(value := body.get(name), str) and value]
         return found[0] if found else None
 
-    # Google has a name of its own for the address.
+    # Google has names of its own for the addresses.
     url = text("verification_uri", "verification_url")
+    complete_url = text("verification_uri_complete", "verification_url_complete")
     device_code, user_code = text("device_code"), text("user_code")
-    if answer.is_success and device_code and user_code and url:
-        return Codes(
-            device_code,
-            user_code,
-            url,
-            text("verification_uri_complete", "verification_url_complete"),
-            body.get("interval"),
-            body.get("expires_in"),
-        )
-    raise _no_codes(answer)
+    if not (device_code and user_code and url):
+        return None
+    interval, expires_in = body.get("interval"), body.get("expires_in")
+    return Codes(device_code, user_code, url, complete_url, interval, expires_in)
 
 
 def _no_codes(answer: Answer) -> Exception:
@@ -158,21 +161,26 @@ def read_last(answer: Answer, client: LoginClient) -> Tokens:
       GrantMisconfiguredError: The server does not accept the client.
       RefreshUnavailableError: It is no answer: to be asked again.
     """
-    body, _ = decode_object(answer.body)
-    code, said = body.get("error"), body.get("error_description")
-    words = printable(said, secrets=answer._sent) if isinstance(said, str) else None
-    if code in _DECLINED:
-        raise LoginDeclinedError(str(code), words)
+    code, words = _said(answer, "error"), _said(answer, "error_description")
+    if code is not None and code in _DECLINED:
+        raise LoginDeclinedError(code, words)
     if code in _EXPIRED:
         raise expired(words)
     try:
         return read_first_tokens(answer, scope=client.scope, rules=client.rules)
     except RefreshUnavailableError as exc:
         problem = exc
-    if isinstance(code, str) and code not in _LATER and 400 <= answer.status < 500:
+    if code is not None and code not in _LATER and 400 <= answer.status < 500:
         # The server has read the question, and does not say "later".
-        raise LoginError(printable(code, secrets=answer._sent), words)
+        raise LoginError(code, words)
     raise problem
+
+
+def _said(answer: Answer, name: str) -> str | None:
+    """Return a member of an answer in words, fit to be shown."""
+    body, _ = decode_object(answer.body)
+    value = body.get(name)
+    return printable(value, secrets=answer._sent) if isinstance(value, str) and value else None
 
 
 def expired(words: str | None = None) -> LoginTimeoutError:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trioauth._tokens import Tokens
-    from trioauth.oauth.channel import BackChannel
+    from trioauth.oauth.channel import Answer, BackChannel
     from trioauth.oauth.metadata import AuthorizationServer
 
     from .steps import LoginClient
@@ -204,11 +204,17 @@ async def _push(
     answer = await bounded(ask, "pushing the request")
     if not answer.is_success:
         raise failure(answer, rules=client.rules)
-    body, _ = decode_object(answer.body)
-    request_uri = body.get("request_uri")
-    if not isinstance(request_uri, str) or not request_uri:
+    request_uri = _request_uri_in(answer)
+    if request_uri is None:
+        # Not where the members of the answer are among the variables.
         raise RefreshUnavailableError(f"{url} answered without a request_uri (RFC 9126 2.2)")
     return Form({"client_id": client.client_id, "request_uri": request_uri})
+
+
+def _request_uri_in(answer: Answer) -> str | None:
+    body, _ = decode_object(answer.body)
+    found = body.get("request_uri")
+    return found if isinstance(found, str) and found else None
 
 
 async def exchange(

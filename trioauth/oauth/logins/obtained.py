@@ -47,7 +47,7 @@ def read_first_tokens(answer: Answer, *, scope: str, rules: Rules) -> Tokens:
         tokens = read_answer(answer, rules=rules)
     except GrantRefusedError as exc:
         # It is about this attempt, and about no login that there may be.
-        refused = LoginError(exc.error, exc.description or "the server did not accept the log-in")
+        refused = LoginError(exc.error, exc.description)
     else:
         return attrs.evolve(tokens, scope=tokens.scope or scope)
     # Outside the block above: the error has all that matters of the exception.

@@ -1,0 +1,83 @@
+"""A session, a client and a person for the tests of log-ins."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+import trio
+
+from trioauth import Invitation, OAuthClient, Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from trioauth.testing import AuthServer, Person
+
+
+def client_of(server: AuthServer, **options: Any) -> OAuthClient:
+    filled_in: dict[str, Any] = {"issuer": server.issuer, "scope": "notes"}
+    return OAuthClient(server.client_id, **{**filled_in, **options})
+
+
+@asynccontextmanager
+async def logged_out(
+    server: AuthServer, client: OAuthClient, **options: Any
+) -> AsyncGenerator[Session, None]:
+    async with server.open_session(client, logged_in=False, **options) as session:
+        yield session
+
+
+@attrs.define(eq=False)
+class Watched:
+    """A prompt that keeps the invitation, and then does what a person does; by default nothing."""
+
+    person: Person | None = None
+    invitation: Invitation | None = None
+    shown: trio.Event = attrs.field(factory=trio.Event)
+    cancelled: bool = False
+
+    async def __call__(self, invitation: Invitation, /) -> str | None:
+        self.invitation = invitation
+        self.shown.set()
+        try:
+            if self.person is not None:
+                return await self.person(invitation)
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            self.cancelled = True
+            raise
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        assert self.invitation is not None
+        return parse_qs(urlsplit(self.invitation.url).query)
+
+    @property
+    def port(self) -> int:
+        """Where the listener is; only if the request was not pushed."""
+        port = urlsplit(self.query["redirect_uri"][0]).port
+        assert port is not None
+        return port
+
+
+@attrs.define(eq=False)
+class Elsewhere:
+    """A prompt for a person whose browser goes on when the log-in has ended."""
+
+    person: Person
+    nursery: trio.Nursery
+
+    async def __call__(self, invitation: Invitation, /) -> str | None:
+        self.nursery.start_soon(self.person, invitation)
+        await trio.lowlevel.checkpoint()
+        return None
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
