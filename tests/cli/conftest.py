@@ -109,7 +109,8 @@ class Shell:
 @pytest.fixture
 def auth_server() -> Iterator[AuthServer]:
     """A server without pushed requests: so the address that a person opens says what is asked."""
-    endpoints = {name: path for name, path in Persona().endpoints.items() if name != "par"}
+    endpoints = dict(Persona().endpoints)
+    del endpoints["par"]
     server = AuthServer(persona=Persona(endpoints=endpoints))
     yield server
     server.check()

@@ -129,7 +129,12 @@ def test_each_command_tells_its_exit_codes(
 
 def test_the_demo_reads_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
-    monkeypatch.setattr(_command, "main", lambda words: seen.append(words) or 7)
+
+    def demo(words: object) -> int:
+        seen.append(words)
+        return 7
+
+    monkeypatch.setattr(_command, "main", demo)
     assert main.main(["demo", "--tasks", "3"]) == 7
     assert seen == [["demo", "--tasks", "3"]]
 

@@ -219,9 +219,7 @@ async def test_kubectl_takes_the_token(machine: Machine, tmp_path: Path) -> None
         while b"\r\n\r\n" not in request:
             request += await stream.receive_some()
         seen.append(request)
-        await stream.send_all(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
-        )
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
     # kubectl sends no token over plain http.
     serve = partial(trio.serve_ssl_over_tcp, answer, 0, tls, host="127.0.0.1")

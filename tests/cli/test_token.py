@@ -16,6 +16,8 @@ from trioauth.cli.main import main
 from trioauth.cli.token import FORMATS, write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trioauth.testing import AuthServer
 
     from .conftest import Shell
@@ -257,11 +259,10 @@ async def test_a_token_of_which_the_store_has_a_newer_one_has_no_known_expiry(
     await shell.take()
     store = shell.store()
     record = await shell.record()
-    loads = [record, record, Record(9, Tokens("at-canary-newer")), Record(9, None), None]
-    for newest in loads[2:]:
+    for newest in (Record(9, Tokens("at-canary-newer")), Record(9, None), None):
         answers = iter([record, record, newest])
 
-        async def load(_: object, answers=answers) -> Record | None:  # type: ignore[no-untyped-def]  # bound early
+        async def load(_: object, answers: Iterator[Record | None] = answers) -> Record | None:
             return next(answers)
 
         monkeypatch.setattr(type(store), "load", load)

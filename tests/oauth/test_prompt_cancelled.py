@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 import trio
 
-from trioauth import Invitation, LoginDeclinedError
+from trioauth import Invitation, LoginDeclinedError, Prompt
 from trioauth.oauth.logins.steps import with_prompt
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 INVITATION = Invitation(
     kind="device", url="https://id.test", expires_at=0, client_id="c", where="id.test"
@@ -35,7 +30,7 @@ async def breaks_when_cancelled(_: Invitation) -> str | None:
 @pytest.mark.parametrize("prompt", [two_tasks, breaks_when_cancelled])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), LoginDeclinedError("access_denied")])
 async def test_what_ended_a_log_in_is_not_hidden_by_its_prompt(
-    prompt: Callable[[Invitation], Awaitable[str | None]],
+    prompt: Prompt,
     error: BaseException,
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -93,7 +93,7 @@ def _to_tuple(value: object) -> tuple[Any, ...]:
 
 def _to_dict(value: object) -> dict[Any, Any]:
     """Copy a table; what is none is left to the check, which refuses a key of None."""
-    table: dict[Any, Any] = value if isinstance(value, dict) else {None: None}
+    table: Any = value if isinstance(value, dict) else {None: None}
     return dict(table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -14,7 +14,7 @@ from trioauth.stores._contract import Record
 
 from .exits import DONE, UsageError
 from .opening import open_login
-from .settings import changed, earlier, read_input
+from .settings import add_options, changed, earlier, read_input
 from .speaking import say
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ _OTHER_WAYS: Final = (
 )
 # How long a server may take for an answer that no person is needed for.
 _PATIENCE: Final = 30.0
+
+
+def add_login(commands: Any) -> None:
+    """Add the command."""
+    add_options(commands, run)
 
 
 async def run(options: argparse.Namespace) -> int:

@@ -13,9 +13,9 @@ from trioauth._signals import cancel_on_sigterm
 from trioauth._version import __version__
 
 from .exits import DONE, EPILOG, FAILED, TERMINATED, judge
+from .login import add_login
 from .logout import add_logout
 from .profiles import add_profiles
-from .settings import add_login
 from .speaking import say
 from .status import add_status
 from .token import add_token

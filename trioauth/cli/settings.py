@@ -1,4 +1,4 @@
-"""What ``trioauth login`` takes, and how it becomes a profile. Loaded for ``--help``, too."""
+"""What ``trioauth login`` takes, and how it becomes a profile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trioauth._tokens import Tokens, decode_object
 from .exits import EPILOG, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 _DESCRIPTION: Final = """\
 Log in as a person, and keep the login under a name. The first time say which server and which
@@ -37,8 +37,8 @@ _SOURCES: Final = ("client_secret_env", "client_secret_file", "key_file")
 _LARGEST: Final = 100_000
 
 
-def add_login(commands: Any) -> None:
-    """Add the command."""
+def add_options(commands: Any, run: Callable[[argparse.Namespace], Awaitable[int]]) -> None:
+    """Add the command, and all that it takes."""
     parser = commands.add_parser(
         "login", help="log in, and keep the login", description=_DESCRIPTION, epilog=_SECRETS
     )
@@ -57,7 +57,7 @@ def add_login(commands: Any) -> None:
         "take from stdin what a server has answered (JSON), or a bare access token"
     ))  # fmt: skip
     group.add_argument("--no-open", action="store_true", help="print the address, open no browser")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run)
 
 
 def _add_server(add: Any) -> None:
@@ -93,17 +93,6 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _ports(text: str) -> tuple[int, ...]:
     return tuple(int(each) for each in text.split(","))
-
-
-async def _run(options: argparse.Namespace) -> int:
-    """Log in: loaded only now.
-
-    Cancellation:
-      As `login.run`.
-    """
-    from .login import run
-
-    return await run(options)
 
 
 @final

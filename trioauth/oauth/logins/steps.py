@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import trio
 
@@ -84,6 +84,12 @@ async def bounded(ask: Callable[[], Awaitable[ResultT]], what: str) -> ResultT:
     )
 
 
+def _is_cancellation(exc: BaseException) -> bool:
+    """Say whether there is nothing but cancellation in it: what a prompt with tasks raises then."""
+    group: Any = exc
+    return isinstance(exc, BaseExceptionGroup) and group.split(trio.Cancelled)[1] is None
+
+
 async def with_prompt(
     prompt: Prompt,
     invitation: Invitation,
@@ -120,8 +126,7 @@ async def with_prompt(
         except trio.Cancelled:
             raise
         except BaseException as exc:  # raised below; Control-C is one, too
-            if isinstance(exc, BaseExceptionGroup) and exc.split(trio.Cancelled)[1] is None:
-                # A prompt with several tasks was cancelled: not a failure of its own.
+            if _is_cancellation(exc):
                 raise
             # What ended the log-in before, Control-C perhaps, must not be lost.
             if failure is None and undecided():
