@@ -1,4 +1,4 @@
-"""The transcripts in docs/howto/command-line.md: each command is run, and says what stands there."""
+"""The transcripts in docs/howto/command-line.md: each command is run, and its words compared."""
 
 from __future__ import annotations
 

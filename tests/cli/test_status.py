@@ -89,6 +89,15 @@ async def test_status_says_why_and_when_a_login_ended(
     assert shown["ended_at"] == pytest.approx(time.time(), abs=20)
 
 
+async def test_a_profile_without_a_login_is_shown(shell: Shell) -> None:
+    await shell.take()
+    path = shell.store().path
+    path.unlink()
+    shown = await one(shell)
+    assert (shown["code"], shown["ended"], shown["stored_in"]) == (3, None, str(path))
+    assert "notes: not logged in\n" in (await shell("status")).err
+
+
 async def test_one_that_is_broken_does_not_hide_the_others(shell: Shell) -> None:
     await shell.take()
     await shell.take(name="broken")
