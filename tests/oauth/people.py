@@ -11,10 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 import trio
 
-from trioauth import Invitation, OAuthClient, Session
+from trioauth import Invitation, MemoryStore, OAuthClient, Record, Session, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
 
     from trioauth.testing import AuthServer, Person
 
@@ -63,6 +64,26 @@ class Watched:
         port = urlsplit(self.query["redirect_uri"][0]).port
         assert port is not None
         return port
+
+
+@attrs.define(eq=False)
+class FullStore:
+    """A store that can't be written, and says so when it is asked."""
+
+    inner: MemoryStore = attrs.field(factory=MemoryStore)
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        return self.inner.lock()
+
+    async def load(self) -> Record | None:
+        return await self.inner.load()
+
+    async def save(self, record: Record, *, expected: int) -> None:
+        await self.inner.save(record, expected=expected)
+
+    async def probe(self) -> None:
+        await trio.lowlevel.checkpoint()
+        raise StoreError("the disk is full")
 
 
 @attrs.define(eq=False)

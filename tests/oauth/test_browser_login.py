@@ -27,23 +27,22 @@ from trioauth import (
     LoginDeclinedError,
     LoginError,
     LoginTimeoutError,
-    MemoryStore,
     MetadataError,
     OAuthClient,
     RefreshUnavailableError,
     StoreError,
     open_session,
 )
-from trioauth.oauth.logins import authorization
 from trioauth.testing import AuthServer, Victim, every_checkpoint
 
-from .people import Elsewhere, Watched, client_of, is_free, logged_out
+from .people import Elsewhere, FullStore, Watched, client_of, is_free, logged_out
 from .world import GOOD, ISSUER, TOKEN_URL, World, form_of, frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio.testing import MockClock
+
+    from trioauth import Prompt
+    from trioauth.testing import Endpoint
 
 AUTHORIZE = f"{ISSUER}/authorize"
 PAR = f"{ISSUER}/par"
@@ -61,7 +60,7 @@ async def never(_: Invitation, /) -> str | None:
     raise AssertionError("the prompt appeared")
 
 
-def paste(**changes: str) -> Callable[[Invitation], Any]:
+def paste(**changes: str) -> Prompt:
     """A person who pastes an address with this in it, and the right state."""
 
     async def prompt(invitation: Invitation, /) -> str | None:
@@ -88,7 +87,7 @@ async def test_a_session_logs_in_with_a_client_and_a_person_who_pastes_the_addre
     server.check()
 
 
-async def test_a_browser_that_follows_the_redirect_ends_the_login_and_gets_the_page() -> None:
+async def test_a_browser_that_follows_the_redirect_ends_the_log_in_and_gets_the_page() -> None:
     server = AuthServer(scope="notes")
     server.approve("ann")
     client, person = client_of(server), server.person(follows=True)
@@ -202,13 +201,9 @@ async def test_a_second_login_replaces_the_first_one() -> None:
 
 
 async def test_p23_nothing_is_asked_of_a_person_whose_login_could_not_be_kept() -> None:
-    class Full(MemoryStore):
-        async def probe(self) -> None:
-            raise StoreError("the disk is full")
-
     server = AuthServer(scope="notes")
     client = client_of(server)
-    async with logged_out(server, client, store=Full()) as session:
+    async with logged_out(server, client, store=FullStore()) as session:
         with pytest.raises(StoreError, match="the disk is full"):
             await session.log_in(client.browser(prompt=never))
 
@@ -267,13 +262,14 @@ async def test_p23_nothing_is_asked_if_a_pushed_request_got_no_address(answer: o
         await client.browser(prompt=never)(World({PAR: answer}).open())
 
 
-async def test_p20_a_server_that_hangs_ends_the_login_after_half_a_minute(
+async def test_p20_a_server_that_hangs_ends_the_log_in_after_half_a_minute(
     autojump_clock: MockClock,
 ) -> None:
     server = AuthServer(scope="notes")
     client = client_of(server)
-    for place in ("metadata", "par"):
-        server.hang(at=place)  # type: ignore[arg-type]
+    places: tuple[Endpoint, ...] = ("metadata", "par")
+    for place in places:
+        server.hang(at=place)
         began = trio.current_time()
         with pytest.raises(RefreshUnavailableError, match="no answer within 30 seconds"):
             await client.browser(prompt=never)(channel_of(server))
@@ -299,7 +295,7 @@ def test_a_redirect_uri_elsewhere_and_parameters_of_the_protocol_are_refused_at_
 # --- it fails -------------------------------------------------------------------------------------
 
 
-async def test_a_person_who_says_no_ends_the_login_and_the_page_says_so() -> None:
+async def test_a_person_who_says_no_ends_the_log_in_and_the_page_says_so() -> None:
     server = AuthServer(scope="notes")
     server.deny()
     client, person = client_of(server), server.person(follows=True)
@@ -331,7 +327,7 @@ async def test_a_person_who_never_answers_is_waited_for_ten_minutes(
 @pytest.mark.parametrize(
     "lie", [{"state": "another"}, {"state": None}, {"iss": "https://evil.test"}, {"iss": None}]
 )
-async def test_p25_a_callback_that_is_not_this_logins_is_not_exchanged(
+async def test_p25_a_callback_that_is_not_this_log_ins_is_not_exchanged(
     lie: dict[str, Any], autojump_clock: MockClock
 ) -> None:
     server = AuthServer(scope="notes")
@@ -355,7 +351,7 @@ async def test_p25_an_iss_is_not_compared_where_one_address_stands_for_all_tenan
     assert (await client.browser(prompt=prompt)(World({TOKEN_URL: GOOD}).open())).access_token
 
 
-async def test_a_code_that_the_server_does_not_take_ends_the_login_and_nothing_else() -> None:
+async def test_a_code_that_the_server_does_not_take_ends_the_log_in_and_nothing_else() -> None:
     server = AuthServer(scope="notes")
     client = client_of(server)
     async with server.open_session(client) as session:
@@ -368,7 +364,7 @@ async def test_a_code_that_the_server_does_not_take_ends_the_login_and_nothing_e
     server.complaints.clear()
 
 
-def _with_another_code(server: AuthServer) -> Callable[[Invitation], Any]:
+def _with_another_code(server: AuthServer) -> Prompt:
     server.lie(metadata={**WITHOUT_PAR, "authorization_response_iss_parameter_supported": False})
     return paste(code="ac-canary-unknown")
 
@@ -390,7 +386,7 @@ async def test_a_refusal_without_a_description_says_at_least_what_was_refused() 
 # --- the prompt -----------------------------------------------------------------------------------
 
 
-async def test_a_prompt_that_fails_ends_the_login_with_its_own_error() -> None:
+async def test_a_prompt_that_fails_ends_the_log_in_with_its_own_error() -> None:
     ports: list[int] = []
 
     async def broken(invitation: Invitation, /) -> str | None:
@@ -423,7 +419,7 @@ async def test_a_prompt_that_fails_when_the_answer_is_here_spoils_nothing() -> N
         return httpx.Response(200, json=GOOD)
 
     async def deliver(invitation: Invitation, /) -> str | None:
-        address = await paste()(invitation)
+        address = str(await paste()(invitation))
         async with httpx.AsyncClient(trust_env=False) as browser, trio.open_nursery() as nursery:
             nursery.start_soon(partial(browser.get, address))
             await ready.wait()
@@ -458,9 +454,9 @@ async def test_a_person_who_pastes_something_else_is_told_what_is_wrong_with_it(
 
     async def prompt(invitation: Invitation, /) -> str | None:
         assert invitation.check is not None
-        right = await paste()(invitation)
+        right = str(await paste()(invitation))
         found.extend(map(invitation.check, ["http://127.0.0.1/callback?code=x", right]))
-        return str(right)
+        return right
 
     client = OAuthClient("notes", server=BY_HAND)
     await client.browser(prompt=prompt, paste=True)(World({TOKEN_URL: GOOD}).open())
@@ -472,7 +468,7 @@ async def test_an_invitation_says_who_asks_and_where() -> None:
 
     async def prompt(invitation: Invitation, /) -> str | None:
         seen.append(invitation)
-        return await paste()(invitation)  # type: ignore[no-any-return]
+        return await paste()(invitation)
 
     client = OAuthClient("notes", server=BY_HAND)
     world = World({TOKEN_URL: GOOD})
@@ -496,7 +492,7 @@ async def test_without_a_prompt_of_the_programs_the_terminal_is_used(
 # --- what is left ---------------------------------------------------------------------------------
 
 
-def test_p24_cancelled_anywhere_a_login_leaves_no_port_no_task_and_no_half_a_login() -> None:
+def test_p24_cancelled_anywhere_a_log_in_leaves_no_port_no_task_and_no_half_a_login() -> None:
     runs = itertools.count()
 
     async def scenario(victim: Victim) -> None:
@@ -524,12 +520,13 @@ def test_p24_cancelled_anywhere_a_login_leaves_no_port_no_task_and_no_half_a_log
     assert len(tried.points) > 20
 
 
-async def test_p17_no_secret_of_a_login_shows_in_its_errors_or_in_the_log(
+async def test_p17_no_secret_of_a_log_in_shows_in_its_errors_or_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     numbers = itertools.count()
     monkeypatch.setattr(
-        authorization.secrets, "token_urlsafe", lambda _: f"vf-canary-{next(numbers):033}"
+        "trioauth.oauth.logins.authorization.secrets.token_urlsafe",
+        lambda _: f"vf-canary-{next(numbers):033}",
     )
     caplog.set_level(logging.DEBUG, "trioauth")
     client = OAuthClient("notes", server=BY_HAND)

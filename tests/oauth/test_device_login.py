@@ -22,7 +22,6 @@ from trioauth import (
     LoginDeclinedError,
     LoginError,
     LoginTimeoutError,
-    MemoryStore,
     MetadataError,
     OAuthClient,
     RefreshUnavailableError,
@@ -30,7 +29,7 @@ from trioauth import (
 )
 from trioauth.testing import AuthServer, Victim, every_checkpoint
 
-from .people import Watched, client_of, logged_out
+from .people import FullStore, Watched, client_of, logged_out
 from .world import GOOD, ISSUER, TOKEN_URL, World, frames
 
 if TYPE_CHECKING:
@@ -191,7 +190,7 @@ async def test_slow_down_counts_for_good_and_with_it_the_servers_own_interval(
     assert asked == pytest.approx([6, 18, 30, 54])
 
 
-async def test_retry_after_is_heeded_and_faults_back_off_without_ending_the_login(
+async def test_retry_after_is_heeded_and_faults_back_off_without_ending_the_log_in(
     autojump_clock: MockClock,
 ) -> None:
     later = httpx.Response(400, headers={"Retry-After": "30"}, json=dict(PENDING.json()))
@@ -300,20 +299,17 @@ async def never(_: Invitation, /) -> str | None:
 
 
 async def test_p23_nothing_is_asked_of_a_person_whose_login_could_not_be_kept() -> None:
-    class Full(MemoryStore):
-        async def probe(self) -> None:
-            raise StoreError("the disk is full")
-
     server = AuthServer(scope="notes")
     client = client_of(server)
-    async with logged_out(server, client, store=Full()) as session:
+    async with logged_out(server, client, store=FullStore()) as session:
         with pytest.raises(StoreError, match="the disk is full"):
             await session.log_in(client.device(prompt=never))
 
 
 @pytest.mark.parametrize("missing", ["device_authorization_endpoint", "token_endpoint"])
 async def test_p23_nothing_is_asked_of_a_person_if_an_endpoint_is_missing(missing: str) -> None:
-    client = OAuthClient("notes", server=attrs.evolve(BY_HAND, **{missing: None}))
+    without: dict[str, Any] = {missing: None}
+    client = OAuthClient("notes", server=attrs.evolve(BY_HAND, **without))
     world = World({f"{ISSUER}/.well-known/oauth-authorization-server": {"issuer": ISSUER}})
     with pytest.raises(MetadataError, match=missing):
         await client.device(prompt=never)(world.open())
@@ -355,7 +351,7 @@ def test_parameters_of_the_protocol_are_refused_at_once() -> None:
 # --- what is left ---------------------------------------------------------------------------------
 
 
-def test_p24_cancelled_anywhere_a_login_by_device_leaves_no_task_and_no_half_a_login() -> None:
+def test_p24_cancelled_anywhere_a_log_in_by_device_leaves_no_task_and_no_half_a_login() -> None:
     async def scenario(victim: Victim) -> None:
         server = AuthServer(scope="notes")
         client, prompt = client_of(server), Watched(server.person())

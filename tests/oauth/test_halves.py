@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 import httpx
 import pytest
+import trio
+import trio.testing
 
 from tests.canary import SECRET
 from trioauth import (
@@ -24,7 +26,7 @@ from trioauth import (
     MetadataError,
     OAuthClient,
 )
-from trioauth.testing import AuthServer
+from trioauth.testing import AuthServer, Victim, every_checkpoint
 
 from .people import client_of, logged_out
 from .world import GOOD, ISSUER, TOKEN_URL, World, frames
@@ -216,3 +218,25 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
 def test_a_text_of_something_else_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(ValueError, match="^this is not the text of a log-in that was begun$"):
         Begun.from_text(text)
+
+
+def test_p24_cancelled_anywhere_the_second_half_leaves_the_session_logged_in_or_as_it_was() -> None:
+    async def scenario(victim: Victim) -> None:
+        server = AuthServer(scope="notes", redirect_uris=[CALLBACK])
+        server.approve("ann")
+        channel = BackChannel(lambda: httpx.AsyncClient(transport=server.transport()))
+        begun = await client_of(server).begin(channel, redirect_uri=CALLBACK)
+        await channel.aclose()
+        client = client_of(server)
+        finish = client.finish(begun, await brought_back(server, begun))
+        async with logged_out(server, client) as session:
+            await victim(session.log_in, finish)
+            await trio.testing.wait_all_tasks_blocked()
+            if session.logged_in:
+                assert (await session.get("/notes")).status_code == 200
+            else:
+                assert victim.cancelled
+
+    tried = every_checkpoint(scenario, seeds=[0])
+    assert tried.failures == ()
+    assert len(tried.points) > 10

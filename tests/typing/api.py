@@ -313,6 +313,29 @@ async def oauth_clients(
     assert_type(await proofs[0](request, "notes", "https://id.example.com"), TokenRequest)
 
 
+async def people(
+    client: trioauth.OAuthClient, session: trioauth.Session, channel: trioauth.BackChannel
+) -> None:
+    async def chat(invitation: trioauth.Invitation, /) -> str | None:
+        assert_type(invitation.url, str)
+        assert_type(invitation.user_code, str | None)
+        return None
+
+    prompts: list[trioauth.Prompt] = [
+        chat,
+        trioauth.TerminalPrompt(open_browser=False),
+        trioauth.NotebookPrompt(),
+    ]
+    await session.log_in(client.browser(prompt=prompts[0], parameters={"login_hint": "ann"}))
+    await session.log_in(client.device(prompt=chat, program="Notes"))
+    await session.log_in(client.interactive(way="paste", patience=60))
+    begun = await client.begin(channel, redirect_uri="https://app.example.com/callback")
+    assert_type(begun, trioauth.Begun)
+    assert_type(begun.url, str)
+    text: str = begun.to_text()
+    await session.log_in(client.finish(trioauth.Begun.from_text(text), "/callback?code=x"))
+
+
 def log_in_errors(error: trioauth.Error) -> None:
     if isinstance(error, trioauth.LoginDeclinedError | trioauth.LoginTimeoutError):
         known: trioauth.LoginError = error

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from .channel import Answer, BackChannel
     from .grants.unattended import Text
+    from .logins.ports import Redirect
 
 
 @final
@@ -145,11 +146,23 @@ class OAuthClient(LogsIn, Unpicklable):
     @property
     def more(self) -> Parameters:
         """What is sent with each request that begins a login."""
-        return {**self.parameters, **self._resources}
+        return {**self.parameters, **self.resources}
 
     @property
-    def _resources(self) -> Parameters:
+    def resources(self) -> Parameters:
+        """What is sent with each request for tokens: the APIs that they are for (RFC 8707 2)."""
         return {"resource": self.resource} if self.resource else {}
+
+    @property
+    def redirect(self) -> Redirect:
+        """Where on this machine a browser comes back to.
+
+        Raises:
+          ValueError: It does not come back to this machine.
+        """
+        from .logins.ports import Redirect
+
+        return Redirect.read(self.redirect_uri, self.ports)
 
     async def server_of(self, endpoint: BackChannel) -> AuthorizationServer:
         """Return what is known of the server; found out when first needed, once a session.
@@ -242,7 +255,7 @@ class OAuthClient(LogsIn, Unpicklable):
           RefreshUnavailableError: No usable answer.
         """
         # Before anything is asked.
-        form = refresh_form(tokens, more=self._resources)
+        form = refresh_form(tokens, more=self.resources)
         answer = await self.ask_for_tokens(endpoint, form)
         return read_refreshed(answer, tokens, rules=self.rules)
 

@@ -56,11 +56,10 @@ class LogsIn:
               protocol's own.
         """
         from .logins.browser import BrowserLogin
-        from .logins.ports import Redirect
 
         return BrowserLogin(
             client=self,
-            redirect=Redirect.read(self.redirect_uri, self.ports),
+            redirect=self.redirect,
             prompt=prompt,
             paste=paste,
             form_post=form_post,
@@ -119,12 +118,11 @@ class LogsIn:
         from .logins.browser import BrowserLogin
         from .logins.device import DeviceLogin
         from .logins.interactive import InteractiveLogin
-        from .logins.ports import Redirect
 
         more = parameters or {}
         browser = BrowserLogin(
             client=self,
-            redirect=Redirect.read(self.redirect_uri, self.ports),
+            redirect=self.redirect,
             prompt=prompt,
             parameters=more,
             program=program,

@@ -21,7 +21,7 @@ from trioauth._secrets import Secrets, Unpicklable, printable
 from trioauth._tokens import decode_object
 from trioauth.oauth.answers import failure, read_retry_after
 from trioauth.oauth.fields import copied
-from trioauth.oauth.form import Form
+from trioauth.oauth.form import Form, Parameters
 from trioauth.oauth.options import check_parameters
 
 from .obtained import read_first_tokens, tell_if_not_renewable
@@ -82,13 +82,11 @@ class Pending:
 Poll: TypeAlias = SlowDown | Pending | None
 
 
-def device_form(*, scope: str, resource: tuple[str, ...], parameters: Mapping[str, str]) -> Form:
+def device_form(*, scope: str, more: Parameters) -> Form:
     """Build the form that asks for codes (RFC 8628 3.1)."""
-    form = Form(parameters)
+    form = Form(more)
     if scope:
         form["scope"] = scope
-    if resource:
-        form["resource"] = resource
     return form
 
 
@@ -151,6 +149,17 @@ def read_poll(answer: Answer) -> Poll:
             return None
 
 
+def _now() -> Now:
+    return Now(trio.current_time(), time.time())
+
+
+def after(schedule: Schedule, poll: Pending | SlowDown) -> Schedule:
+    """Go on after an answer that was not the last one."""
+    if isinstance(poll, Pending):
+        return schedule.pending(_now(), retry_after=poll.retry_after)
+    return schedule.slow_down(_now(), interval=poll.interval, retry_after=poll.retry_after)
+
+
 def read_last(answer: Answer, client: LoginClient) -> Tokens:
     """Read the answer that ends a log-in by device.
 
@@ -186,10 +195,6 @@ def _said(answer: Answer, name: str) -> str | None:
 def expired(words: str | None = None) -> LoginTimeoutError:
     """Return the error of codes that nobody entered in time."""
     return LoginTimeoutError("expired_token", words or "the code was not entered in time")
-
-
-def _now() -> Now:
-    return Now(trio.current_time(), time.time())
 
 
 async def _wait_until_due(schedule: Schedule) -> None:
@@ -241,8 +246,8 @@ class DeviceLogin(Unpicklable):
         """
         client = self.client
         server = await find_server(client, endpoint)
-        told = {**client.parameters, **self.parameters}
-        form = device_form(scope=client.scope, resource=client.resource, parameters=told)
+        told = {**client.more, **self.parameters}
+        form = device_form(scope=client.scope, more=told)
         url = server.endpoint("device_authorization_endpoint")
         # There must be one, or the person would log in for nothing (P23).
         server.endpoint("token_endpoint")
@@ -282,15 +287,11 @@ class DeviceLogin(Unpicklable):
             await _wait_until_due(schedule)
             try:
                 answer = await bounded(ask, "asking whether the person has agreed")
-                match read_poll(answer):
-                    case Pending(retry_after):
-                        schedule = schedule.pending(_now(), retry_after=retry_after)
-                    case SlowDown(interval, retry_after):
-                        schedule = schedule.slow_down(
-                            _now(), interval=interval, retry_after=retry_after
-                        )
-                    case None:
-                        return read_last(answer, client)
+                found = read_poll(answer)
+                if found is None:
+                    return read_last(answer, client)
             except RefreshUnavailableError as exc:
                 # The person may have agreed already: no fault ends this.
                 schedule = schedule.fault(_now(), retry_after=exc.retry_after)
+            else:
+                schedule = after(schedule, found)

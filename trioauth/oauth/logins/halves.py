@@ -165,12 +165,10 @@ class FirstHalf(Unpicklable):
                 client_id=client.client_id,
                 redirect_uri=self.redirect_uri,
                 scope=client.scope or None,
-                parameters={**client.parameters, **self.parameters},
                 form_post=self.form_post,
             )
         )
-        if client.resource:
-            asked["resource"] = client.resource
+        asked.update({**client.more, **self.parameters})
         if _is_pushed(server):
             asked = await _push(client, endpoint, server, asked)
         issuer = server.issuer
@@ -243,13 +241,12 @@ async def exchange(
     """
     server = await find_server(client, endpoint)
     form = Form(exchange_form(code, begun.attempt, redirect_uri=begun.redirect_uri))
-    if client.resource:
-        form["resource"] = client.resource
+    form.update(client.resources)
     secrets = Secrets((code.value, begun.verifier))
     ask = partial(client.ask, endpoint, server.endpoint("token_endpoint"), form, secrets=secrets)
     answer = await bounded(ask, "exchanging the code for tokens")
     tokens = read_first_tokens(answer, scope=client.scope, rules=client.rules)
-    told = {**client.parameters, **parameters}
+    told = {**client.more, **parameters}
     tell_if_not_renewable(tokens, server, scope=client.scope, parameters=told)
     return tokens
 
@@ -261,7 +258,7 @@ class FinishedLogin(Unpicklable):
 
     client: LoginClient
     begun: Begun
-    code: Code | Refusal | Stray = attrs.field(repr=False)
+    callback: Code | Refusal | Stray = attrs.field(repr=False)
 
     @classmethod
     def read(cls, client: LoginClient, begun: Begun, callback_url: str) -> FinishedLogin:
@@ -287,10 +284,9 @@ class FinishedLogin(Unpicklable):
           RefreshUnavailableError: No usable answer.
         """
         await trio.lowlevel.checkpoint()
-        match self.code:
-            case Stray() as stray:
-                raise stray_error(stray)
-            case Refusal() as refusal:
-                raise refusal_error(refusal)
-            case Code() as code:
-                return await exchange(self.client, endpoint, self.begun, {}, code)
+        callback = self.callback
+        if isinstance(callback, Stray):
+            raise stray_error(callback)
+        if isinstance(callback, Refusal):
+            raise refusal_error(callback)
+        return await exchange(self.client, endpoint, self.begun, {}, callback)

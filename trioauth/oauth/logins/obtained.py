@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trioauth._tokens import Tokens
     from trioauth.oauth.answers import Rules
     from trioauth.oauth.channel import Answer
+    from trioauth.oauth.form import Parameters
     from trioauth.oauth.metadata import AuthorizationServer
 
 # What it takes to get a refresh token where a scope does not do it. From the providers'
@@ -55,7 +56,7 @@ def read_first_tokens(answer: Answer, *, scope: str, rules: Rules) -> Tokens:
 
 
 def tell_if_not_renewable(
-    tokens: Tokens, server: AuthorizationServer, *, scope: str, parameters: Mapping[str, str]
+    tokens: Tokens, server: AuthorizationServer, *, scope: str, parameters: Parameters
 ) -> None:
     """Say in the log if no refresh token came, and what to ask for to get one."""
     if tokens.refresh_token is None:
@@ -65,7 +66,7 @@ def tell_if_not_renewable(
         )
 
 
-def remedy(server: AuthorizationServer, *, scope: str, parameters: Mapping[str, str]) -> str:
+def remedy(server: AuthorizationServer, *, scope: str, parameters: Parameters) -> str:
     """Say what to ask for, so that the server gives a refresh token."""
     host = urlsplit(server.authorization_endpoint or server.issuer or "").hostname or ""
     wanted = _OFFLINE_PARAMETERS.get(host, {})

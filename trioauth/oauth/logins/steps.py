@@ -10,13 +10,14 @@ import trio
 from trioauth._errors import RefreshUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable
 
     from trioauth.oauth.answers import Rules
     from trioauth.oauth.channel import Answer, BackChannel
     from trioauth.oauth.form import Parameters
     from trioauth.oauth.metadata import AuthorizationServer
 
+    from .ports import Redirect
     from .prompt import Invitation, Prompt
 
 ResultT = TypeVar("ResultT")
@@ -35,13 +36,13 @@ class LoginClient(Protocol):
     @property
     def scope(self) -> str: ...  # noqa: D102
     @property
-    def resource(self) -> tuple[str, ...]: ...  # noqa: D102
+    def more(self) -> Parameters: ...  # noqa: D102
     @property
-    def parameters(self) -> Mapping[str, str]: ...  # noqa: D102
+    def resources(self) -> Parameters: ...  # noqa: D102
     @property
     def redirect_uri(self) -> str: ...  # noqa: D102
     @property
-    def ports(self) -> tuple[int, ...]: ...  # noqa: D102
+    def redirect(self) -> Redirect: ...  # noqa: D102
     @property
     def rules(self) -> Rules: ...  # noqa: D102
     async def server_of(self, endpoint: BackChannel) -> AuthorizationServer: ...  # noqa: D102
