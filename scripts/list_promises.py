@@ -87,6 +87,10 @@ PROMISES = {
         "nothing.",
         27: "Each client assertion is used once: every attempt has a new `jti`.",
     },
+    "The command line": {
+        29: "The command line writes a token to stdout, alone, and only when asked. Whatever is for "
+        "people goes to stderr.",
+    },
 }
 
 _TEST = re.compile(r"^(?:async )?def (test_p(\d\d)_\w+)", re.MULTILINE)

@@ -93,8 +93,8 @@ def _to_tuple(value: object) -> tuple[Any, ...]:
 
 def _to_dict(value: object) -> dict[Any, Any]:
     """Copy a table; what is none is left to the check, which refuses a key of None."""
-    table: Any = value if isinstance(value, dict) else {None: None}
-    return dict(table)
+    table: Any = value
+    return dict(table) if isinstance(value, dict) else {None: None}
 
 
 def _text() -> Any:
