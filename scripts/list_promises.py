@@ -88,7 +88,7 @@ PROMISES = {
         27: "Each client assertion is used once: every attempt has a new `jti`.",
     },
     "The command line": {
-        29: "The command line writes a token to stdout, alone, and only when asked. Whatever is for "
+        29: "The command line writes a token to stdout, alone, and only when asked. What is for "
         "people goes to stderr.",
     },
 }

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.canary import SECRET
-from trioauth import FileStore, Record, RefreshPolicy
+from trioauth import FileStore, Record
 from trioauth._profiles import files, places
 from trioauth.cli import login, main, opening
 from trioauth.cli.exits import judge
@@ -141,5 +141,5 @@ def shell(
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle)
     monkeypatch.setattr(login, "TerminalPrompt", prompt)
     # No test waits for a server that is down.
-    monkeypatch.setattr(opening, "_POLICY", RefreshPolicy(early=0, backoff=0))
+    monkeypatch.setattr(opening, "_POLICY", attrs.evolve(opening._POLICY, backoff=0))
     return shell

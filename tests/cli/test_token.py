@@ -259,7 +259,8 @@ async def test_a_token_of_which_the_store_has_a_newer_one_has_no_known_expiry(
     await shell.take()
     store = shell.store()
     record = await shell.record()
-    for newest in (Record(9, Tokens("at-canary-newer")), Record(9, None), None):
+    newer = Record(9, Tokens("at-canary-newer"), expires_at_unix=9e9)
+    for newest in (newer, Record(9, None), None):
         answers = iter([record, record, newest])
 
         async def load(_: object, answers: Iterator[Record | None] = answers) -> Record | None:

@@ -43,6 +43,20 @@ async def test_what_ended_a_log_in_is_not_hidden_by_its_prompt(
     assert caught.value is error
 
 
+@pytest.mark.parametrize("prompt", [two_tasks, breaks_when_cancelled])
+async def test_a_log_in_that_ended_well_is_not_spoilt_by_its_prompt(
+    prompt: Prompt, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def wait() -> str:
+        await trio.sleep(1)
+        return "tokens"
+
+    ended = await with_prompt(
+        prompt, INVITATION, wait, pasted=lambda _: None, undecided=lambda: True
+    )
+    assert ended == "tokens"
+
+
 async def test_a_cancelled_log_in_is_cancelled_whatever_its_prompt_is_made_of(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
 
@@ -85,12 +85,6 @@ async def bounded(ask: Callable[[], Awaitable[ResultT]], what: str) -> ResultT:
     )
 
 
-def _is_cancellation(exc: BaseException) -> bool:
-    """Say whether there is nothing but cancellation in it: what a prompt with tasks raises then."""
-    group: Any = exc
-    return isinstance(exc, BaseExceptionGroup) and group.split(trio.Cancelled)[1] is None
-
-
 async def with_prompt(
     prompt: Prompt,
     invitation: Invitation,
@@ -126,11 +120,10 @@ async def with_prompt(
             text = await prompt(invitation)
         except trio.Cancelled:
             raise
-        except BaseException as exc:  # raised below; Control-C is one, too
-            if _is_cancellation(exc):
-                raise
-            # What ended the log-in before, Control-C perhaps, must not be lost.
-            if failure is None and undecided():
+        except BaseException as exc:  # noqa: BLE001  # raised below; Control-C is one, too
+            # When the log-in has ended, its result or its error must not be lost: a prompt with
+            # tasks of its own raises a group when it is cancelled.
+            if not nursery.cancel_scope.cancel_called and undecided():
                 failure = exc
                 nursery.cancel_scope.cancel(reason="trioauth: the prompt of the log-in failed")
             return
@@ -144,7 +137,8 @@ async def with_prompt(
         except trio.Cancelled:
             raise
         except BaseException as exc:  # noqa: BLE001  # raised below
-            failure = exc
+            # If the prompt has failed, this is the cancellation of a nursery in `wait`.
+            failure = exc if failure is None else failure
         # From here on a cancellation must not lose what the log-in has brought.
         nursery.cancel_scope.shield = True
         nursery.cancel_scope.cancel(reason="trioauth: the log-in has ended")
