@@ -176,6 +176,22 @@ async def test_a_person_logs_in_with_a_browser(machine: Machine) -> None:
     assert answer.status_code == 200
 
 
+async def test_a_person_logs_in_with_a_code(machine: Machine) -> None:
+    machine.server.lie(device={"interval": 0.05})
+    machine.server.approve()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            login = await begin(machine, nursery, "login", "notes", *machine.who, "--device")
+            said = await login.wait_said(r"(http://\S+)\s+and enter the code (\S+)")
+            async with httpx.AsyncClient(trust_env=False) as browser:
+                page = await browser.get(said[1], params={"user_code": said[2]})
+            assert page.status_code == 200
+            await login.wait_said("notes: logged in at http://127.0.0.1")
+            await login.read_all()
+            assert await login.process.wait() == 0
+    assert (await machine.run("token", "notes")).returncode == 0
+
+
 async def test_p29_no_command_shows_a_token_but_token_however_much_it_tells(
     machine: Machine,
 ) -> None:

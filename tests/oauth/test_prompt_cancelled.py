@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
 
@@ -55,6 +57,21 @@ async def test_a_log_in_that_ended_well_is_not_spoilt_by_its_prompt(
         prompt, INVITATION, wait, pasted=lambda _: None, undecided=lambda: True
     )
     assert ended == "tokens"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError()])
+async def test_what_a_prompt_failed_with_is_not_hidden_by_the_end_of_the_waiting(
+    error: BaseException, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def fail(_: Invitation) -> str | None:
+        await trio.sleep(1)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await with_prompt(
+            fail, INVITATION, partial(two_tasks, INVITATION), pasted=print, undecided=lambda: True
+        )
+    assert caught.value is error
 
 
 async def test_a_cancelled_log_in_is_cancelled_whatever_its_prompt_is_made_of(
