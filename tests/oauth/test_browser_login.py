@@ -6,7 +6,6 @@ import itertools
 import logging
 import re
 import socket
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -276,7 +275,7 @@ async def test_p20_a_server_that_hangs_ends_the_log_in_after_half_a_minute(
         assert trio.current_time() - began == 30
     server.approve()
     server.hang(at="token")
-    with pytest.raises(RefreshUnavailableError, match="exchanging the code"):
+    with trio.fail_after(60), pytest.raises(RefreshUnavailableError, match="exchanging the code"):
         await client.browser(prompt=server.person())(channel_of(server))
 
 
@@ -340,7 +339,9 @@ async def test_p25_a_callback_that_is_not_this_log_ins_is_not_exchanged(
     assert all(seen.path != urlsplit(server.token_url).path for seen in server.ledger.requests_seen)
 
 
-async def test_p25_an_iss_is_not_compared_where_one_address_stands_for_all_tenants() -> None:
+async def test_p25_an_iss_is_not_compared_where_one_address_stands_for_all_tenants(
+    autojump_clock: MockClock,
+) -> None:
     server = attrs.evolve(
         BY_HAND,
         issuer="https://login.microsoftonline.com/{tenantid}/v2.0",
@@ -411,24 +412,26 @@ async def test_control_c_in_a_prompt_comes_out_as_itself() -> None:
 
 
 async def test_a_prompt_that_fails_when_the_answer_is_here_spoils_nothing() -> None:
-    ready = trio.Event()
+    ready, crashed = trio.Event(), trio.Event()
 
     async def exchange(_: httpx.Request) -> httpx.Response:
         ready.set()
+        await crashed.wait()
         await trio.testing.wait_all_tasks_blocked()
         return httpx.Response(200, json=GOOD)
 
     async def deliver(invitation: Invitation, /) -> str | None:
         address = str(await paste()(invitation))
-        async with httpx.AsyncClient(trust_env=False) as browser, trio.open_nursery() as nursery:
-            nursery.start_soon(partial(browser.get, address))
-            await ready.wait()
-            raise OSError("the browser crashed")
+        nursery.start_soon(browser.get, address)
+        await ready.wait()
+        crashed.set()
+        raise OSError("the browser crashed")
 
     channel = BackChannel(lambda: httpx.AsyncClient(transport=httpx.MockTransport(exchange)))
     client = OAuthClient("notes", server=BY_HAND)
-    with trio.fail_after(10):
-        tokens = await client.browser(prompt=deliver)(channel)
+    async with httpx.AsyncClient(trust_env=False) as browser, trio.open_nursery() as nursery:
+        with trio.fail_after(10):
+            tokens = await client.browser(prompt=deliver)(channel)
     assert tokens.access_token == "at2"
 
 

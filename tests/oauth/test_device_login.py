@@ -250,6 +250,12 @@ async def test_a_code_that_nobody_enters_expires(autojump_clock: MockClock) -> N
     server.check()
 
 
+async def test_an_expired_code_is_not_asked_about_any_more(autojump_clock: MockClock) -> None:
+    with pytest.raises(LoginTimeoutError, match="not entered in time"):
+        await polled(PENDING, PENDING, PENDING, codes={**CODES, "expires_in": 20})
+    assert trio.current_time() == pytest.approx(20)
+
+
 async def test_a_prompt_that_fails_ends_it_at_once_with_its_own_error(
     autojump_clock: MockClock,
 ) -> None:
