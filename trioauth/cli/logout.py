@@ -9,6 +9,7 @@ from .exits import DONE, EPILOG, FAILED
 if TYPE_CHECKING:
     import argparse
 
+    from trioauth._profiles.profile import Profile
     from trioauth.events import Event
 
 _DESCRIPTION: Final = """\
@@ -43,7 +44,7 @@ async def run(options: argparse.Namespace) -> int:
     return await end_login(load_profile(options.name), revoke=not options.no_revoke)
 
 
-async def end_login(profile: Any, *, revoke: bool) -> int:
+async def end_login(profile: Profile, *, revoke: bool) -> int:
     """End the login of a profile, and say how it went; return the exit code.
 
     Cancellation:

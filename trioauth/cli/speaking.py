@@ -21,7 +21,7 @@ def hand_out(text: str) -> None:
     """Write on stdout what another program asked for: nothing else ever goes there.
 
     Raises:
-      BrokenPipeError: Nobody reads it; then stdout is not touched any more.
+      BrokenPipeError: The reader has gone; then stdout is not touched any more.
     """
     try:
         # With "\n" on Windows, too: what reads it takes a "\r" for a part of the token.

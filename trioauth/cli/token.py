@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION: Final = """\
 Print the access token of a login, and nothing else, on stdout. If it is about to expire it is
-renewed first. However many such commands run at once, it is renewed once. Nobody is ever asked
-for anything."""
+renewed first. However many such commands run at once, it is renewed once. It never
+asks a person."""
 
 FORMATS: Final = ("raw", "header", "json", "exec-credential")
 
