@@ -89,6 +89,10 @@ PROMISES = {
         28: "An ID token is used only after validation: issuer, audience, `azp`, times, nonce, "
         "algorithm and signature. On refresh it must name the same subject.",
     },
+    "The command line": {
+        29: "The command line writes a token to stdout, alone, and only when asked. What is for "
+        "people goes to stderr.",
+    },
 }
 
 _TEST = re.compile(r"^(?:async )?def (test_p(\d\d)_\w+)", re.MULTILINE)

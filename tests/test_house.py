@@ -145,7 +145,9 @@ def test_the_map_of_a_folder_names_each_of_its_modules(folder: str) -> None:
     assert {name for name in modules if name not in named} == set()
 
 
-@pytest.mark.parametrize("folder", ["_core", "_http", "_network", "oauth", "watch", "cli"])
+@pytest.mark.parametrize(
+    "folder", ["_core", "_http", "_network", "_profiles", "oauth", "watch", "cli"]
+)
 def test_the_map_of_an_inner_folder_imports_nothing(folder: str) -> None:
     assert imports_of(f"trioauth.{folder}", tree_of(f"trioauth.{folder}")) == set()
 

@@ -29,7 +29,7 @@ def loaded_by(program: str) -> set[str]:
 
 
 HEAVY = {"filelock", "hypercorn", "rich", "httpx2", "h2", "keyring", "redis", "pytest", "IPython"}
-HEAVY |= {"opentelemetry", "joserfc", "cryptography"}
+HEAVY |= {"opentelemetry", "joserfc", "cryptography", "platformdirs", "segno"}
 
 
 def test_import_loads_no_battery_and_no_extra() -> None:
@@ -53,6 +53,7 @@ def test_import_loads_no_battery_and_no_extra() -> None:
         "watch._opentelemetry",
         "_core.explain",
         "_signals",
+        "_profiles",
         "oauth.client",
         "oauth.metadata",
         "oauth.discovery",

@@ -35,14 +35,18 @@ The doors, modules that only give public names to what is in a folder:
 
 ``grants``, ``timeline``, ``opentelemetry``
 
+Logins by name:
+
+``_profiles``   `open_profile`: the logins that the command line keeps
+
 And what uses a session as programs do:
 
 ``testing``     what we test with, for everybody
 ``notebook``    one trio run behind the cells of a notebook
-``cli``         the command line, which ``__main__`` calls; the demo
+``cli``         the command line, which ``__main__`` calls: ``login``, ``token``, ...; the demo
 
-Nothing of ``testing``, ``notebook``, ``cli``, ``timeline``, ``opentelemetry`` and ``_signals``, no
-client, no grant and no store is imported before it is used.
+Nothing of ``testing``, ``notebook``, ``cli``, ``timeline``, ``opentelemetry``, ``_profiles`` and
+``_signals``, no client, no grant and no store is imported before it is used.
 """
 
 from __future__ import annotations
@@ -85,6 +89,8 @@ from .stores._contract import Record, TokenStore
 
 if TYPE_CHECKING:
     from . import grants as grants
+    from ._profiles.errors import ProfileError
+    from ._profiles.opening import open_profile
     from ._signals import cancel_on_sigterm
     from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
     from .oauth.authentication import (
@@ -116,6 +122,8 @@ else:
         "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
         "oauth.metadata": ("AuthorizationServer",),
         "stores": ("FileStore", "MemoryStore"),
+        "_profiles.errors": ("ProfileError",),
+        "_profiles.opening": ("open_profile",),
         "_signals": ("cancel_on_sigterm",),
     }
 
@@ -163,6 +171,7 @@ __all__ = [
     "OAuthClient",
     "OriginError",
     "PrivateKeyJWT",
+    "ProfileError",
     "Prompt",
     "Record",
     "RefreshPolicy",
@@ -183,6 +192,7 @@ __all__ = [
     "challenge",
     "challenges",
     "events",
+    "open_profile",
     "open_session",
 ]
 

@@ -96,6 +96,8 @@ async def opening() -> None:
     assert_type(await anywhere.__aenter__(), Session)
     async with opened as session:
         assert_type(session, Session)
+    profile = trioauth.open_profile("notes", base_url="https://api.example.com", timeout=5)
+    assert_type(await profile.__aenter__(), Session)
     open_session(other_names)
     open_session(ClassGrant())
     open_session(trioauth.RefreshTokenGrant("https://id.example.com/t", client_id="me"))

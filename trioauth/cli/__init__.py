@@ -1,9 +1,20 @@
-"""The command line: ``python -m trioauth``.
+"""The command line: ``trioauth``, or ``python -m trioauth``.
 
-``_command``   reads the command line
-``_demo``      ``trioauth demo``: many tasks, one refresh, and what goes wrong
+``main``       reads the command line, runs a command, and turns errors into exit codes
+``exits``      which exit code says what (pure)
+``speaking``   stdout and stderr: who gets what (P29)
+``opening``    the session that a command opens
+``settings``   ``trioauth login``: its options, and the profile that they make
+``login``      ``trioauth login``: what it does
+``token``      ``trioauth token``: prints the access token
+``status``     ``trioauth status``: which logins there are
+``logout``     ``trioauth logout``: ends one
+``profiles``   ``trioauth profiles``: lists, shows and removes profiles
+``_command``   ``trioauth demo``: reads its command line
+``_demo``      many tasks, one refresh, and what goes wrong
 
-Imports from: the base, the session, the doors, ``_core``, ``stores``, ``testing``.
+Imports from: the base, the session, the doors, ``_core``, ``_profiles``, ``oauth``,
+``oauth/logins``, ``stores``, ``testing``.
 """
 
 __all__: list[str] = []  # It is called from the command line.

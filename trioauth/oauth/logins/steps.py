@@ -121,7 +121,9 @@ async def with_prompt(
         except trio.Cancelled:
             raise
         except BaseException as exc:  # noqa: BLE001  # raised below; Control-C is one, too
-            if undecided():
+            # When the log-in has ended, its result or its error must not be lost: a prompt with
+            # tasks of its own raises a group when it is cancelled.
+            if not nursery.cancel_scope.cancel_called and undecided():
                 failure = exc
                 nursery.cancel_scope.cancel(reason="trioauth: the prompt of the log-in failed")
             return
@@ -135,7 +137,8 @@ async def with_prompt(
         except trio.Cancelled:
             raise
         except BaseException as exc:  # noqa: BLE001  # raised below
-            failure = exc
+            # If the prompt has failed, this is the cancellation of a nursery in `wait`.
+            failure = exc if failure is None else failure
         # From here on a cancellation must not lose what the log-in has brought.
         nursery.cancel_scope.shield = True
         nursery.cancel_scope.cancel(reason="trioauth: the log-in has ended")

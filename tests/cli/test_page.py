@@ -1,0 +1,71 @@
+"""The transcripts in docs/howto/command-line.md: each command is run, and its words compared."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from trioauth.testing import AuthServer, Persona
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .conftest import Shell
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "command-line.md"
+# What differs each time.
+_VARIES = [
+    (re.compile(r"\b(at-canary[\w-]+|eyJ\w+)"), "TOKEN"),
+    (re.compile(r'"expires_at": \d+'), '"expires_at": TIME'),
+    (re.compile(r"/\S+-[0-9a-f]{32}\.json"), "FILE"),
+]
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Each command on the page, and what it says there."""
+    text = PAGE.read_text("utf-8")
+    for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield from re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+
+
+def alike(text: str) -> str:
+    for pattern, name in _VARIES:
+        text = pattern.sub(name, text)
+    return text.strip()
+
+
+@pytest.fixture
+def auth_server() -> AuthServer:
+    endpoints = {**Persona().endpoints}
+    persona = attrs.evolve(Persona(), issuer="https://id.example.com", endpoints=endpoints)
+    server = AuthServer(persona=persona, scope="notes offline_access")
+    server.approve()
+    server.lie(device={"interval": 0.05})
+    return server
+
+
+async def test_the_transcripts_of_the_page_are_what_the_commands_say(
+    shell: Shell, auth_server: AuthServer
+) -> None:
+    answer = json.dumps({"refresh_token": auth_server.log_in().refresh_token})
+    ran = 0
+    for command, said in commands():
+        words = shlex.split(command)
+        if words[0] != "trioauth":
+            assert words[:2] == ["pip", "install"]
+            continue
+        for sign in ("|", "<"):
+            words = words[: words.index(sign)] if sign in words else words
+        done = await shell(*words[1:], stdin=answer)
+        if "|" not in command:
+            expected = alike(said.replace("trioauth: ", "", 1) if done.code else said)
+            assert alike(done.out + done.err) == expected, command
+        assert done.code == (3 if said.startswith("trioauth: ") else 0)
+        ran += 1
+    assert ran > 10
