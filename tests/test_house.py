@@ -31,7 +31,7 @@ LONGEST_BODY = 40
 FLOORS = {
     "the base": "_version _secrets _outcomes _errors _codes _tokens _origins events".split(),
     "the session": "_session _opening _signals".split(),
-    "the doors": "grants timeline opentelemetry".split(),
+    "the doors": "grants providers timeline opentelemetry".split(),
 }
 
 

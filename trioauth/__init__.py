@@ -32,7 +32,7 @@ The session:
 
 The doors, modules that only give public names to what is in a folder:
 
-``grants``, ``timeline``, ``opentelemetry``
+``grants``, ``providers``, ``timeline``, ``opentelemetry``
 
 And what uses a session as programs do:
 
@@ -83,6 +83,7 @@ from .stores._contract import Record, TokenStore
 
 if TYPE_CHECKING:
     from . import grants as grants
+    from . import providers as providers
     from ._signals import cancel_on_sigterm
     from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
     from .oauth.authentication import (
@@ -118,8 +119,8 @@ else:
     }
 
     def __getattr__(name: str) -> object:
-        if name == "grants":
-            return import_module(".grants", __name__)
+        if name in {"grants", "providers"}:
+            return import_module(f".{name}", __name__)
         for module, names in _LATER.items():
             if name in names:
                 return getattr(import_module(f".{module}", __name__), name)

@@ -14,6 +14,9 @@ In reading order:
 ``authentication``  how a client proves who it is; ``keys`` sign with joserfc, ``proving`` adds it
 ``client``          `OAuthClient`; ``options`` is how its options are checked
 ``logging_in``      the methods of it by which a person logs in
+``offline``         what it takes to get a refresh token, by provider: data
+``provider``        `Provider`: what is known of a server before there is a client
+``providers``       those that are known: data, with its sources
 ``grants``          how tokens are obtained without a human: one file a grant
 ``logins``          and with one: redirects, codes to type, and what a person is shown
 
@@ -21,4 +24,6 @@ Imports from: the base, ``_network``, ``oauth/grants``,
 ``oauth/logins``.
 """
 
-__all__: list[str] = []  # What is public is had from `trioauth` and `trioauth.grants`.
+__all__: list[
+    str
+] = []  # What is public is had from `trioauth`, `trioauth.grants`, `trioauth.providers`.
