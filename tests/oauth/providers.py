@@ -39,7 +39,7 @@ WITH_DEVICES = ("google", "entra", "github", "gitlab", "okta", "auth0", "keycloa
 
 
 def free_ports(count: int = 3) -> tuple[int, ...]:
-    """Ports that are free now, instead of the one that a provider was told: tests run side by side."""
+    """Ports that are free now, in place of the one that is registered: tests run side by side."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

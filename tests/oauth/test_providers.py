@@ -1,4 +1,4 @@
-"""Providers: what each wants, what it answers, and logging in there, as far as a persona knows it."""
+"""Providers: what each wants, what it answers, and logging in there, as the personas play them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from trioauth import (
 from trioauth.oauth.logins.obtained import remedy
 from trioauth.oauth.metadata import AuthorizationServer
 from trioauth.oauth.offline import Offline
-from trioauth.testing import AuthServer, Persona
 from trioauth.testing._metadata import MEMBERS
 from trioauth.testing._personas import NAMES, find_persona
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trioauth import OAuthClient, Session
+    from trioauth.testing import AuthServer
 
 
 async def log_in_and_refresh(server: AuthServer, client: OAuthClient, how: Any) -> LoggedIn:
@@ -196,10 +196,10 @@ async def test_another_port_than_the_registered_ones_is_refused_where_each_lette
     client = client_of(name, provider, ports=known(name).ports)
     person = server.person()
     async with server.open_session(client, logged_in=False) as session:
-        with pytest.raises(LoginTimeoutError):
+        # Where the request is pushed the program hears of it, and else the person alone.
+        with pytest.raises((LoginTimeoutError, GrantMisconfiguredError)):
             await session.log_in(client.browser(prompt=person, patience=5))
-    assert person.page is not None
-    assert "redirect_uri" in person.page
+    assert any("redirect_uri" in complaint for complaint in server.complaints)
 
 
 async def test_google_gives_a_refresh_token_each_time_because_consent_is_asked_for() -> None:
@@ -431,7 +431,8 @@ async def test_a_word_of_the_providers_own_ends_a_log_in_by_device_whatever_the_
     server.answer(status, f'{{"error": "{code}"}}'.encode(), at="token")
     with pytest.raises(LoginError, match=f"^{code}$"):
         await by_device(server, client_of(name, provider))
-    assert trio.current_time() < 10
+    # After the first question.
+    assert trio.current_time() < 15
 
 
 async def test_a_device_that_is_asked_to_wait_by_a_status_asks_again(
@@ -542,7 +543,7 @@ def test_another_host_is_not_taken_for_a_provider(host: str) -> None:
     assert "most servers want" in remedy(server, scope="", parameters={})
 
 
-def test_a_persona_of_your_own_can_be_a_provider_too() -> None:
+def test_a_program_describes_a_provider_of_its_own() -> None:
     own = providers.Provider(
         name="own",
         issuer="https://id.example.com",
@@ -551,4 +552,3 @@ def test_a_persona_of_your_own_can_be_a_provider_too() -> None:
         date="2026-11-27",
     )
     assert own.client("notes", scope="read").scope == "read stay"
-    assert Persona(offline_scope=own.offline.scope).offline_scope == "stay"
