@@ -264,9 +264,7 @@ def _read_scope(value: object) -> frozenset[str]:
     # Nothing is at stake: a scope we can't read is one the server did not say.
     if not isinstance(value, str):
         return frozenset()
-    # GitHub and Slack put commas between scopes, and no blanks.
-    words = value.split() if " " in value else value.replace(",", " ").split()
-    return frozenset(scope for scope in words if _SCOPE_TOKEN.fullmatch(scope))
+    return frozenset(scope for scope in value.split() if _SCOPE_TOKEN.fullmatch(scope))
 
 
 class NotJSONError(TokenResponseError):

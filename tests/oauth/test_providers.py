@@ -24,6 +24,7 @@ from trioauth import (
     Tokens,
     providers,
 )
+from trioauth.oauth.answers import scopes_in
 from trioauth.oauth.logins.obtained import remedy
 from trioauth.oauth.metadata import AuthorizationServer
 from trioauth.oauth.offline import Offline
@@ -226,8 +227,33 @@ async def test_scopes_with_commas_in_between_are_several(name: str) -> None:
     server = server_like(name, provider)
     server.approve("ann")
     client = client_of(name, provider, scope="chat:write users:read")
-    state = await log_in_and_refresh(server, client, client.browser(prompt=server.person()))
-    assert state.scope == {"chat:write", "users:read"}
+    states: list[object] = []
+    async with server.open_session(client, logged_in=False) as session:
+        await session.log_in(client.browser(prompt=server.person()))
+        states.append(session.state)
+        server.expire()
+        await session.get("/notes")
+        states.append(session.state)
+    scopes = {"chat:write", "users:read"}
+    assert [state.scope for state in states if isinstance(state, LoggedIn)] == [scopes, scopes]
+
+
+@pytest.mark.parametrize(
+    ("said", "known", "scopes"),
+    [
+        ("repo,gist", "repo", {"repo", "gist"}),
+        ("repo,,gist,", "gist", {"repo", "gist"}),
+        ("a,b c", "a,b c", {"a,b", "c"}),
+        ("a,b", "other", {"a,b"}),
+        ("a,b", "", {"a,b"}),
+        ("a b", "a", {"a", "b"}),
+        ("", "a", set[str]()),
+    ],
+)
+def test_a_comma_separates_scopes_only_if_one_of_them_is_known(
+    said: str, known: str, scopes: set[str]
+) -> None:
+    assert scopes_in(frozenset(said.split()), known.split()) == scopes
 
 
 @pytest.mark.parametrize(

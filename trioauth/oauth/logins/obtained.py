@@ -11,7 +11,7 @@ import attrs
 from trioauth._errors import GrantRefusedError, LoginError, RefreshUnavailableError
 from trioauth._secrets import printable
 from trioauth._tokens import decode_object
-from trioauth.oauth.answers import read_answer
+from trioauth.oauth.answers import read_answer, scopes_in
 from trioauth.oauth.offline import BY_SCOPE, offline_at
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def read_first_tokens(answer: Answer, *, scope: str, rules: Rules) -> Tokens:
             raise
         refused = own
     else:
-        return attrs.evolve(tokens, scope=tokens.scope or scope)
+        return attrs.evolve(tokens, scope=scopes_in(tokens.scope, scope.split()) or scope)
     # Outside the block above: the error has all that matters of the exception.
     raise refused
 
