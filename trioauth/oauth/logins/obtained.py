@@ -93,7 +93,7 @@ def remedy(server: AuthorizationServer, *, scope: str, parameters: Mapping[str, 
     """Say what to ask for, so that the server gives a refresh token."""
     host = urlsplit(server.authorization_endpoint or server.issuer or "").hostname or ""
     offline = offline_at(host)
-    wanted = {} if offline is None else offline.parameters
+    wanted: Mapping[str, str] = {} if offline is None else offline.parameters
     missing = {name: value for name, value in wanted.items() if parameters.get(name) != value}
     if missing:
         return f"For one, this server wants parameters={missing!r}"
