@@ -33,7 +33,7 @@ FLOORS = {
         "_version _secrets _outcomes _errors _codes _identity _tokens _origins events".split()
     ),
     "the session": "_session _opening _signals".split(),
-    "the doors": "grants timeline opentelemetry".split(),
+    "the doors": "grants providers timeline opentelemetry".split(),
 }
 
 

@@ -54,7 +54,10 @@ def test_import_loads_no_battery_and_no_extra() -> None:
         "_core.explain",
         "_signals",
         "_profiles",
+        "providers",
         "oauth.client",
+        "oauth.provider",
+        "oauth.offline",
         "oauth.metadata",
         "oauth.discovery",
         "oauth.authentication",
@@ -86,6 +89,7 @@ def test_the_lazy_names_are_found_and_dir_lists_them() -> None:
         assert trioauth.MemoryStore.__name__ == "MemoryStore"
         assert trioauth.grants.RefreshTokenGrant is trioauth.RefreshTokenGrant
         assert trioauth.OAuthClient.__name__ == "OAuthClient"
+        assert trioauth.providers.google().name == "google"
         from trioauth import FileStore, MemoryStore
         for name in trioauth.__all__:
             assert getattr(trioauth, name) is not None, name

@@ -33,7 +33,7 @@ The session:
 
 The doors, modules that only give public names to what is in a folder:
 
-``grants``, ``timeline``, ``opentelemetry``
+``grants``, ``providers``, ``timeline``, ``opentelemetry``
 
 Logins by name:
 
@@ -89,6 +89,7 @@ from .stores._contract import Record, TokenStore
 
 if TYPE_CHECKING:
     from . import grants as grants
+    from . import providers as providers
     from ._profiles.errors import ProfileError
     from ._profiles.opening import open_profile
     from ._signals import cancel_on_sigterm
@@ -128,8 +129,8 @@ else:
     }
 
     def __getattr__(name: str) -> object:
-        if name == "grants":
-            return import_module(".grants", __name__)
+        if name in {"grants", "providers"}:
+            return import_module(f".{name}", __name__)
         for module, names in _LATER.items():
             if name in names:
                 return getattr(import_module(f".{module}", __name__), name)

@@ -8,7 +8,16 @@ import attrs
 import httpx
 import httpx2
 
-from trioauth import Answer, Record, Session, TokenRequest, Tokens, open_session
+from trioauth import (
+    Answer,
+    OAuthClient,
+    Record,
+    Session,
+    TokenRequest,
+    Tokens,
+    open_session,
+    providers,
+)
 from trioauth.grants import (
     BearerRefreshGrant,
     ClientAuth,
@@ -33,6 +42,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trioauth import TokenEndpoint, TokenStore
+
+
+def clients() -> None:
+    assert_type(providers.entra("contoso.com"), providers.Provider)
+    assert_type(providers.google().client("me", scope="openid", ports=(8000,)), OAuthClient)
 
 
 async def grants(answer: Answer, tokens: Tokens, endpoint: TokenEndpoint) -> None:

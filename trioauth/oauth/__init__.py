@@ -16,6 +16,9 @@ In reading order:
 ``identity``        from an answer with an ID token to who has logged in
 ``client``          `OAuthClient`; ``options`` is how its options are checked
 ``logging_in``      the methods of it by which a person logs in
+``offline``         what it takes to get a refresh token, by provider: data
+``provider``        `Provider`: what is known of a server before there is a client
+``providers``       those that are known: data, with its sources
 ``grants``          how tokens are obtained without a human: one file a grant
 ``logins``          and with one: redirects, codes to type, and what a person is shown
 
@@ -23,4 +26,5 @@ Imports from: the base, ``_network``, ``oauth/grants``,
 ``oauth/logins``.
 """
 
-__all__: list[str] = []  # What is public is had from `trioauth` and `trioauth.grants`.
+# What is public is had from `trioauth`, `trioauth.grants` and `trioauth.providers`.
+__all__: list[str] = []

@@ -278,6 +278,22 @@ def _hint(answer: Answer, said: _Said, rules: Rules, problem: Error | None) -> s
     return "without an error code"
 
 
+def scopes_in(scope: frozenset[str], known: Collection[str]) -> frozenset[str]:
+    """Return the scopes of an answer, also if there are commas in between (GitHub, Slack).
+
+    A comma may be a part of a scope (RFC 6749 3.3). So it counts only if what is between commas was
+    known before.
+
+    Args:
+      scope: As it was read, by blanks.
+      known: The scopes that were asked for, or granted before.
+    """
+    if scope <= set(known):
+        return scope
+    parts = frozenset(part for each in scope for part in each.split(",") if part)
+    return scope if parts.isdisjoint(known) else parts
+
+
 def read_retry_after(headers: httpx.Headers) -> float | None:
     """Return the seconds that ``Retry-After`` asks for (RFC 9110 10.2.3); None if there are none.
 

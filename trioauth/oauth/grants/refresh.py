@@ -8,7 +8,7 @@ import attrs
 
 from trioauth._errors import GrantRefusedError
 from trioauth._secrets import Secrets
-from trioauth.oauth.answers import OAUTH, Rules, read_answer
+from trioauth.oauth.answers import OAUTH, Rules, read_answer, scopes_in
 from trioauth.oauth.form import Form, Parameters
 
 if TYPE_CHECKING:
@@ -70,4 +70,5 @@ def read_refreshed(
       RefreshUnavailableError: No usable answer.
     """
     renewed = read_answer(answer, tokens, secrets=secrets, rules=rules)
-    return attrs.evolve(renewed, scope=renewed.scope or scope)
+    known = frozenset[str]() if tokens is None else tokens.scope
+    return attrs.evolve(renewed, scope=scopes_in(renewed.scope, known) or scope)

@@ -218,7 +218,8 @@ def read_callback(target: str, expected: Expected) -> Callback:
         except ValueError:
             return Stray("path", "an address that can't be read")
         # Not the host: behind it is our own port, whatever a browser calls it.
-        path, query = parts.path, parts.query
+        # A URL without a path means "/" (RFC 9110 4.2.3), and some servers send it like that.
+        path, query = parts.path or "/", parts.query
     if path != expected.path:
         return Stray("path", "another path than that of the redirect URI")
     return read_parameters(query, expected)

@@ -17,7 +17,7 @@ from trioauth._errors import (
     LoginTimeoutError,
     RefreshUnavailableError,
 )
-from trioauth._secrets import Secrets, Unpicklable, printable
+from trioauth._secrets import Secrets, Unpicklable
 from trioauth._tokens import decode_object
 from trioauth.oauth.answers import failure, read_retry_after
 from trioauth.oauth.fields import copied
@@ -25,7 +25,7 @@ from trioauth.oauth.form import Form, Parameters
 from trioauth.oauth.identity import identify
 from trioauth.oauth.options import check_parameters
 
-from .obtained import read_first_tokens, tell_if_not_renewable
+from .obtained import read_first_tokens, said, tell_if_not_renewable
 from .prompt import Invitation, default_prompt
 from .schedule import Now, Schedule
 from .steps import bounded, find_server, with_prompt
@@ -44,7 +44,6 @@ _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 # RFC 8628 3.5; the second names are Entra's.
 _DECLINED: Final = frozenset({"access_denied", "authorization_declined"})
 _EXPIRED: Final = frozenset({"expired_token", "code_expired"})
-_LATER: Final = frozenset({"temporarily_unavailable", "server_error"})
 _TRY_BROWSER: Final = (
     "an organisation may block log-ins by device, or a server may have none; try the browser"
 )
@@ -171,26 +170,12 @@ def read_last(answer: Answer, client: LoginClient) -> Tokens:
       GrantMisconfiguredError: The server does not accept the client.
       RefreshUnavailableError: It is no answer: to be asked again.
     """
-    code, words = _said(answer, "error"), _said(answer, "error_description")
+    code, words = said(answer, "error"), said(answer, "error_description")
     if code is not None and code in _DECLINED:
         raise LoginDeclinedError(code, words)
     if code in _EXPIRED:
         raise expired(words)
-    try:
-        return read_first_tokens(answer, scope=client.scope, rules=client.rules)
-    except RefreshUnavailableError as exc:
-        problem = exc
-    if code is not None and code not in _LATER and 400 <= answer.status < 500:
-        # The server has read the question, and does not say "later".
-        raise LoginError(code, words)
-    raise problem
-
-
-def _said(answer: Answer, name: str) -> str | None:
-    """Return a member of an answer in words, fit to be shown."""
-    body, _ = decode_object(answer.body)
-    value = body.get(name)
-    return printable(value, secrets=answer._sent) if isinstance(value, str) and value else None
+    return read_first_tokens(answer, scope=client.scope, rules=client.rules)
 
 
 def expired(words: str | None = None) -> LoginTimeoutError:
