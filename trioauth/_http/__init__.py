@@ -8,7 +8,6 @@ In reading order, as a request goes:
 ``auth_httpx``    the end of the auth flow for httpx; ``auth_httpx2`` is the one for httpx2
 ``auth``          the auth flow: sign, and on a 401 once more
 ``signing``       what the flow decides
-``challenge``     WWW-Authenticate: what a refresh can cure and what not (pure)
 ``evidence``      what 401s have shown about refreshing (pure)
 ``refusal``       reading a 401, but not without end
 ``limiter``       who waits for a connection

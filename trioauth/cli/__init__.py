@@ -3,7 +3,7 @@
 ``_command``   reads the command line
 ``_demo``      ``trioauth demo``: many tasks, one refresh, and what goes wrong
 
-Imports from: the base, the session, the doors, ``_core``, ``_http``, ``oauth``, ``stores``,
+Imports from: the base, the session, the doors, ``_core``, ``oauth``, ``stores``,
 ``testing``.
 """
 

@@ -14,11 +14,15 @@ In reading order:
 ``authentication``  how a client proves who it is; ``keys`` sign with joserfc, ``proving`` adds it
 ``client``          `OAuthClient`; ``options`` is how its options are checked
 ``logging_in``      the methods of it by which a person logs in
+``resource``        what an API says of itself (RFC 9728): which server it has
+``registration``    becoming a client there (RFC 7591), or by a document of one's own
+``kept``            what is remembered of that, in a small file
+``newcomer``        from an API's address to an `OAuthClient`: all of that in order
+``resource_client``  `ResourceClient`, which does so when a person logs in
 ``grants``          how tokens are obtained without a human: one file a grant
 ``logins``          and with one: redirects, codes to type, and what a person is shown
 
-Imports from: the base, ``_network``, ``oauth/grants``,
-``oauth/logins``.
+Imports from: the base, ``stores``, ``_network``, ``oauth/grants``, ``oauth/logins``.
 """
 
 __all__: list[str] = []  # What is public is had from `trioauth` and `trioauth.grants`.

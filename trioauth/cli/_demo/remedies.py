@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trioauth._challenge import challenge
 from trioauth._errors import (
     Error,
     GrantError,
@@ -14,7 +15,6 @@ from trioauth._errors import (
     printable,
     system_words,
 )
-from trioauth._http.challenge import challenge
 
 TOKEN_VARIABLE, SECRET_VARIABLE = "TRIOAUTH_REFRESH_TOKEN", "TRIOAUTH_CLIENT_SECRET"
 

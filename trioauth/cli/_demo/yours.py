@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import trio
 
-from trioauth import events
+from trioauth import _challenge, events
 from trioauth._core.policy import RefreshPolicy
 from trioauth._errors import GrantMisconfiguredError, RefreshUnavailableError, StoreError
-from trioauth._http import challenge as _challenge
 from trioauth._opening import open_session
 
 from . import mishaps
