@@ -29,7 +29,9 @@ LONGEST_BODY = 40
 
 # The modules beside the folders, by what they are called in "Imports from:".
 FLOORS = {
-    "the base": "_version _secrets _outcomes _errors _codes _tokens _origins _challenge events".split(),
+    "the base": (
+        "_version _secrets _outcomes _errors _codes _tokens _origins _challenge events"
+    ).split(),
     "the session": "_session _opening _signals".split(),
     "the doors": "grants timeline opentelemetry".split(),
 }

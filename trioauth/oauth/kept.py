@@ -83,9 +83,11 @@ class Kept(Unpicklable):
 def _binding(value: object) -> Binding | None:
     if value is None:
         return None
-    members = cast("Mapping[str, Any]", value)
-    more = {"ports": tuple(members["ports"]), "resource": tuple(members["resource"])}
-    return Binding(**{**members, **more, "client": Registration(**members["client"])})
+    members = dict(cast("Mapping[str, Any]", value))
+    members["ports"] = tuple(members["ports"])
+    members["resource"] = tuple(members["resource"])
+    members["client"] = Registration(**members["client"])
+    return Binding(**members)
 
 
 @final

@@ -137,10 +137,12 @@ class Newcomer(Unpicklable):
             ask = partial(self.template.server_of, endpoint)
             return found, await bounded(ask, "finding out about the server")
         for issuer in found.authorization_servers[:1]:
-            return found, await bounded(partial(discover, issuer, endpoint), "finding the server")
+            look = partial(_discover_named, issuer, endpoint)
+            return found, await bounded(look, "finding out about the server")
         root = "/".join(self.url.split("/", 3)[:3])
         try:
-            return found, await bounded(partial(discover, root, endpoint), "finding the server")
+            look = partial(discover, root, endpoint)
+            return found, await bounded(look, "finding out about the server")
         except MetadataError as exc:
             if exc.member is not None:
                 raise
@@ -268,3 +270,30 @@ class Newcomer(Unpicklable):
             and (not wanted.ports or old.ports == wanted.ports)
             and set(wanted.scope.split()) <= set(old.scope.split())
         )
+
+
+async def _discover_named(issuer: str, endpoint: BackChannel) -> AuthorizationServer:
+    """Find out about a server that an API names, maybe with a slash too many, or too few.
+
+    Only at the end of a bare host, where it is the same server in any case: URL types such as
+    pydantic's add one there, so all servers of the MCP SDK for Python name ``https://host/``.
+
+    Cancellation:
+      Safe.
+
+    Raises:
+      MetadataError: There are no metadata, or they can't be used.
+      RefreshUnavailableError: No usable answer.
+    """
+    other = issuer.removesuffix("/") if issuer.endswith("/") else f"{issuer}/"
+    try:
+        return await discover(issuer, endpoint)
+    except MetadataError as exc:
+        if exc.member != "issuer" or other.rstrip("/").count("/") != 2:
+            raise
+        problem = exc
+    try:
+        return await discover(other, endpoint)
+    except MetadataError:
+        pass  # the first one says what the API has named
+    raise problem

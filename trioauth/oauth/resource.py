@@ -31,6 +31,8 @@ from .discovery import find_document
 from .metadata import check_issuer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trioauth._challenge import Challenge
 
     from .channel import Answer, BackChannel
@@ -171,7 +173,7 @@ async def find_resource(
         return cast("ProtectedResource", endpoint.cache[key])
     if challenged is None:
         challenged = await _probe(url, endpoint)
-    said = {} if challenged is None else challenged.parameters
+    said: Mapping[str, str] = {} if challenged is None else challenged.parameters
     urls = resource_urls(url)
     if "resource_metadata" in said:
         _check_place(said["resource_metadata"], url)
