@@ -183,9 +183,11 @@ class OAuthClient(LogsIn, Unpicklable):
         # That of the template is not asked, unless it was given.
         # The template must have one, and is not used but with what is found out.
         given: dict[str, Any] = {**options, "issuer": issuer or (url if server is None else None)}
+        # Any: to pyright a field with a converter does not have the type that it is read as.
+        template: Any = OAuthClient(client_id or metadata_url or name, **given)
         newcomer = Newcomer(
             url=url,
-            template=OAuthClient(client_id or metadata_url or name, **given),
+            template=template,
             client_id=client_id,
             metadata_url=metadata_url,
             issuer=issuer,

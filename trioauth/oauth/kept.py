@@ -8,8 +8,9 @@ or each would register another.
 alone: whoever can change what an API says of itself must not get the refresh token of another
 server. **The client** is the one that the next log-in uses.
 
-Several processes: the file is locked while a client is chosen or registered, so that two that
-begin at once register one. It is replaced as a whole, and read without the lock.
+Several processes: the file is locked while a client is chosen or registered, and when a log-in has
+come back; it is replaced as a whole, and read without the lock. Two log-ins at once may register a
+client each: the login of the file is that of the last one that came back.
 """
 
 from __future__ import annotations

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast, final
 from urllib.parse import urlsplit
 
 import attrs
 
-from trioauth._errors import GrantMisconfiguredError, RefreshUnavailableError
+from trioauth._errors import GrantMisconfiguredError, RefreshUnavailableError, seconds_of
 from trioauth._origins import is_loopback
 from trioauth._secrets import Unpicklable
 from trioauth._tokens import decode_object
@@ -144,7 +144,10 @@ def read_registration(answer: Answer, asked: Mapping[str, Any], url: str) -> Reg
       RefreshUnavailableError: No usable answer.
     """
     if not answer.is_success:
-        raise failure(answer, rules=_RULES)
+        problem = failure(answer, rules=_RULES)
+        if isinstance(problem, RefreshUnavailableError):
+            raise problem
+        _refuse(f"{url} said {problem}", problem.error)
     body, _ = decode_object(answer.body)
     client_id, secret = body.get("client_id"), body.get("client_secret")
     if not isinstance(client_id, str) or not client_id or not client_id.isprintable():
@@ -154,23 +157,21 @@ def read_registration(answer: Answer, asked: Mapping[str, Any], url: str) -> Reg
     if method not in _METHODS or (method != "none" and not usable):
         _refuse(f"{url} wants the client to prove who it is in a way that it has no means for")
     uris = body.get("redirect_uris", asked["redirect_uris"])
-    if not isinstance(uris, list) or not set(asked["redirect_uris"]) <= set(map(str, uris)):
+    named = cast("list[object]", uris) if isinstance(uris, list) else []
+    if not set(asked["redirect_uris"]) <= set(map(str, named)):
         _refuse(f"{url} has registered other redirect URIs than those that it was asked for")
-    expires = body.get("client_secret_expires_at")
-    # 0: never.
-    timed = isinstance(expires, int | float) and expires > 0
+    expires = seconds_of(body.get("client_secret_expires_at"))
     return Registration(
         client_id=client_id,
         secret=str(secret) if usable else None,
         method=str(method),
-        expires_at=float(expires) if timed and isinstance(expires, int | float) else None,
+        # 0: never (RFC 7591 3.2.1).
+        expires_at=expires or None,
     )
 
 
-def _refuse(problem: str) -> None:
-    raise GrantMisconfiguredError(
-        "unusable_registration", f"{problem}; register it by hand, and pass client_id="
-    )
+def _refuse(problem: str, code: str = "unusable_registration") -> NoReturn:
+    raise GrantMisconfiguredError(code, f"{problem}; register it by hand, and pass client_id=")
 
 
 async def register(

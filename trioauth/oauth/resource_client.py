@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, final
 import attrs
 
 from trioauth._errors import (
-    Error,
     GrantMisconfiguredError,
     GrantRefusedError,
     LoginDeclinedError,
@@ -272,18 +271,11 @@ class ResourceLogin(Unpicklable):
             client = kept.client
             if client is not None and client.client == came_back.client:
                 client = came_back
-            new = Kept(client, login or kept.login)
-            if new != kept:
-                await keep.save(new)
+            await keep.save(Kept(client, login or kept.login))
 
 
-def _is_forgotten(error: Error) -> bool:
+def _is_forgotten(error: GrantMisconfiguredError | LoginError) -> bool:
     """Say whether a server has forgotten a client, or where its browser comes back to."""
-    if isinstance(error, LoginError):
-        code, text = error.code, error.description
-    elif isinstance(error, GrantMisconfiguredError):
-        code, text = error.error, error.description
-    else:
-        return False
-    about_uri = code == "invalid_request" and "redirect" in (text or "").lower()
+    code = error.code if isinstance(error, LoginError) else error.error
+    about_uri = code == "invalid_request" and "redirect" in (error.description or "").lower()
     return code in _FORGOTTEN or about_uri
