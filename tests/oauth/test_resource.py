@@ -45,7 +45,8 @@ def challenged(**parameters: str) -> httpx.Response:
 
 async def bound(world: World, url: str = URL, **options: Any) -> Any:
     """What a log-in would ask for: its `Binding`."""
-    client = OAuthClient.for_resource(url, **{"client_id": "notes", **options})
+    given: dict[str, Any] = {"client_id": "notes", **options}
+    client = OAuthClient.for_resource(url, **given)
     newcomer = client.newcomer
     found, server = await newcomer.find(world.open())
     return newcomer.bind(found, server, "notes")

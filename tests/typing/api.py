@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
 import httpx
@@ -309,6 +310,26 @@ async def oauth_clients(
     assert_type(await client.revoke(tokens, channel), bool)
     assert_type(await channel.fetch("https://id.example.com/jwks"), Answer)
     assert_type(await proofs[0](request, "notes", "https://id.example.com"), TokenRequest)
+
+
+async def resource_client(session: Session, tokens: Tokens, channel: trioauth.BackChannel) -> None:
+    client = trioauth.OAuthClient.for_resource(
+        "https://mcp.example.com/mcp",
+        keep=Path("client.json"),
+        name="Notes",
+        challenge=trioauth.Challenge("Bearer"),
+        issuer="https://id.example.com",
+        scope="notes",
+        ports=range(8000, 8003),
+    )
+    assert_type(client, trioauth.ResourceClient)
+    open_session(client, base_url="https://mcp.example.com")
+    await session.log_in(client.browser(paste=True))
+    await session.log_in(client.device())
+    await session.log_in(client.interactive(way="device"))
+    assert_type(client.document(), dict[str, object])
+    assert_type(await client(tokens, channel), Tokens)
+    assert_type(await client.revoke(tokens, channel), bool)
 
 
 def log_in_errors(error: trioauth.Error) -> None:

@@ -27,7 +27,7 @@ from trioauth._secrets import Unpicklable
 
 from .discovery import discover
 from .kept import Binding, Kept
-from .logins.steps import LoginClient, bounded
+from .logins.steps import bounded
 from .registration import (
     Registration,
     choose_method,
@@ -40,7 +40,7 @@ from .registration import (
 from .resource import find_resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trioauth._challenge import Challenge
     from trioauth._tokens import Tokens
@@ -60,11 +60,21 @@ class LogIn(Protocol):
     async def __call__(self, endpoint: BackChannel, /) -> Tokens: ...  # noqa: D102  # see there
 
 
-class Template(LoginClient, Protocol):
+class Template(Protocol):
     """What is used of an `OAuthClient`: so that this file need not know it."""
 
     @property
-    def auth(self) -> ClientAuthentication | None: ...  # noqa: D102  # see there, as for those below
+    def client_id(self) -> str: ...  # noqa: D102  # see there, as for those below
+    @property
+    def scope(self) -> str: ...  # noqa: D102
+    @property
+    def parameters(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def redirect_uri(self) -> str: ...  # noqa: D102
+    @property
+    def ports(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def auth(self) -> ClientAuthentication | None: ...  # noqa: D102
     @property
     def browser(self) -> Callable[..., LogIn]: ...  # noqa: D102
     @property
@@ -73,6 +83,7 @@ class Template(LoginClient, Protocol):
     def interactive(self) -> Callable[..., LogIn]: ...  # noqa: D102
     async def __call__(self, tokens: Tokens | None, endpoint: BackChannel, /) -> Tokens: ...  # noqa: D102
     async def revoke(self, tokens: Tokens, endpoint: BackChannel) -> bool: ...  # noqa: D102
+    async def server_of(self, endpoint: BackChannel) -> AuthorizationServer: ...  # noqa: D102
 
 
 @final

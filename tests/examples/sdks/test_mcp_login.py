@@ -65,7 +65,7 @@ async def notes_at(auth: AuthServer) -> AsyncGenerator[str, None]:
         count = 0
 
         @server.tool()
-        async def add_note(text: str) -> int:  # pyright: ignore[reportUnusedFunction]
+        async def add_note(text: str) -> int:
             nonlocal count
             count += 1
             if text == "milk":
