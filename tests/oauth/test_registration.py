@@ -6,7 +6,7 @@ import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import httpx
@@ -489,14 +489,42 @@ async def test_a_server_that_registers_nobody_is_told_with_what_to_do(stage: Sta
         await stage.log_in()
 
 
-async def test_consent_is_asked_for_where_offline_access_is(tmp_path: Path) -> None:
-    stage = stage_of(
-        tmp_path, attrs.evolve(EXACT, offline_scope="offline_access", offline_consent=True)
-    )
-    for parameters in ({}, {"prompt": "consent login"}):
-        await stage.log_in(stage.client(scope="notes", parameters=parameters))
-        async with stage.open(stage.client()) as session:
-            await session.refresh()
+@pytest.mark.parametrize(
+    ("scope", "parameters", "asked"),
+    [
+        ("offline_access", {}, "consent"),
+        ("notes", {}, None),
+        ("offline_access", {"prompt": "consent login"}, "consent login"),
+    ],
+)
+async def test_consent_is_asked_for_where_offline_access_is(
+    scope: str, parameters: dict[str, str], asked: str | None
+) -> None:
+    auth = AuthServer(persona=NO_PAR, scope=scope)
+    auth.approve()
+    client = OAuthClient.for_resource(API, name="Notes", parameters=parameters)
+    person = auth.person()
+    seen: list[str | None] = []
+
+    async def prompt(invitation: Invitation, /) -> str | None:
+        seen.append(parse_qs(urlsplit(invitation.url).query).get("prompt", [None])[0])
+        assert invitation.client_id == "Notes"
+        return await person(invitation)
+
+    async with auth.open_session(client, logged_in=False) as session:
+        await session.log_in(client.browser(prompt=prompt))
+    assert seen == [asked]
+    auth.check()
+
+
+async def test_a_client_that_was_registered_just_now_is_not_registered_again(
+    tmp_path: Path,
+) -> None:
+    stage = stage_of(tmp_path)
+    stage.auth.fail(401, error="invalid_client", times=None, at="par")
+    with pytest.raises(GrantMisconfiguredError, match="invalid_client"):
+        await stage.log_in()
+    assert stage.kept["client"]["client"]["client_id"] == "registered-1"
 
 
 async def test_a_device_logs_in_and_so_does_what_fits(tmp_path: Path) -> None:
