@@ -60,7 +60,7 @@ EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 # fmt: off
 FILES = [
     "_core/login_state", "_core/state", "_core/retry", "_core/flight", "_http/evidence",
-    "_tokens", "_origins", "_http/challenge", "_core/clock", "_secrets", "_codes",
+    "_tokens", "_origins", "_challenge", "_core/clock", "_secrets", "_codes",
     "stores/_contract", "_core/machine", "_core/vault", "_core/records", "_core/renewal",
     "_core/logins", "_core/flights", "_core/timers", "_core/source", "_core/asking", "_session",
     "_opening", "_http/signing", "_http/attach", "_http/auth", "_http/belonging", "_http/limiter",

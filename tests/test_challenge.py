@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioauth._http.challenge import Challenge, challenge, challenges, is_rejected
+from trioauth._challenge import Challenge, challenge, challenges, is_rejected
 
 
 @pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])

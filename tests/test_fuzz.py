@@ -34,6 +34,7 @@ from trioauth import (
     RefreshUnavailableError,
     StoreError,
     Tokens,
+    _challenge,
     challenges,
 )
 from trioauth._core.retry import (
@@ -44,7 +45,6 @@ from trioauth._core.retry import (
     retry_after,
 )
 from trioauth._errors import TokenResponseError
-from trioauth._http import challenge as _challenge
 from trioauth._origins import Origins
 from trioauth._tokens import read_json_object
 from trioauth.oauth.answers import read_retry_after

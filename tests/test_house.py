@@ -30,8 +30,8 @@ LONGEST_BODY = 40
 # The modules beside the folders, by what they are called in "Imports from:".
 FLOORS = {
     "the base": (
-        "_version _secrets _outcomes _errors _codes _identity _tokens _origins events".split()
-    ),
+        "_version _secrets _outcomes _errors _codes _identity _tokens _origins _challenge events"
+    ).split(),
     "the session": "_session _opening _signals".split(),
     "the doors": "grants providers timeline opentelemetry".split(),
 }

@@ -13,6 +13,7 @@ The base:
 ``_identity``   `Identity`: who has logged in
 ``_tokens``     `Tokens`; the answer of a token endpoint -> Tokens (pure)
 ``_origins``    where a token may go (pure)
+``_challenge``  what a server says with a 401, and what of it a refresh can cure (pure)
 ``events``      what observers are told
 
 Then, a folder each:
@@ -55,6 +56,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import events
+from ._challenge import Challenge, challenge, challenges
 from ._core.authentication import Authentication
 from ._core.login_state import LoggedIn, LoggedOut
 from ._core.policy import RefreshPolicy
@@ -76,7 +78,6 @@ from ._errors import (
     StoreError,
     TokenResponseError,
 )
-from ._http.challenge import Challenge, challenge, challenges
 from ._identity import Identity
 from ._opening import open_session
 from ._outcomes import LogoutReason
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from .oauth.logins.halves import Begun
     from .oauth.logins.prompt import Invitation, NotebookPrompt, Prompt, TerminalPrompt
     from .oauth.metadata import AuthorizationServer
+    from .oauth.resource_client import ResourceClient
     from .stores import FileStore, MemoryStore
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
@@ -122,6 +124,7 @@ else:
         "oauth.logins.halves": ("Begun",),
         "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
         "oauth.metadata": ("AuthorizationServer",),
+        "oauth.resource_client": ("ResourceClient",),
         "stores": ("FileStore", "MemoryStore"),
         "_profiles.errors": ("ProfileError",),
         "_profiles.opening": ("open_profile",),
@@ -178,6 +181,7 @@ __all__ = [
     "RefreshPolicy",
     "RefreshTokenGrant",
     "RefreshUnavailableError",
+    "ResourceClient",
     "Session",
     "Statistics",
     "StoreConflictError",

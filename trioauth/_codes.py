@@ -29,6 +29,9 @@ OAUTH_CODES: Final[Mapping[str, Verdict]] = {
     "server_error": None,
     # RFC 8707 2: the "resource" parameter.
     "invalid_target": GrantMisconfiguredError,
+    # RFC 7591 3.2.2, and what servers say of a pushed request.
+    "invalid_redirect_uri": GrantMisconfiguredError,
+    "invalid_client_metadata": GrantMisconfiguredError,
     # OpenID Connect Core 3.1.2.6: only the person can mend these. Entra says the first when
     # its rules ask for a second factor ("Handling error codes in your application").
     "interaction_required": GrantRefusedError,

@@ -19,6 +19,7 @@ import attrs
 import httpx
 import trio
 
+from . import _challenge
 from ._core.asking import Asking
 from ._core.flights import Flights
 from ._core.login_state import LoggedOut
@@ -32,7 +33,6 @@ from ._core.state import Vacant, on_log_in
 from ._core.timers import Timers
 from ._core.vault import Vault
 from ._errors import StoreError
-from ._http import challenge as _challenge
 from ._http.auth_httpx import SessionAuth
 from ._http.belonging import Belonging
 from ._http.client import SessionClient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
 import httpx
@@ -335,6 +336,26 @@ async def people(
     assert_type(begun.url, str)
     text: str = begun.to_text()
     await session.log_in(client.finish(trioauth.Begun.from_text(text), "/callback?code=x"))
+
+
+async def resource_client(session: Session, tokens: Tokens, channel: trioauth.BackChannel) -> None:
+    client = trioauth.OAuthClient.for_resource(
+        "https://mcp.example.com/mcp",
+        keep=Path("client.json"),
+        name="Notes",
+        challenge=trioauth.Challenge("Bearer"),
+        issuer="https://id.example.com",
+        scope="notes",
+        ports=range(8000, 8003),
+    )
+    assert_type(client, trioauth.ResourceClient)
+    open_session(client, base_url="https://mcp.example.com")
+    await session.log_in(client.browser(paste=True))
+    await session.log_in(client.device())
+    await session.log_in(client.interactive(way="device"))
+    assert_type(client.document(), dict[str, object])
+    assert_type(await client(tokens, channel), Tokens)
+    assert_type(await client.revoke(tokens, channel), bool)
 
 
 def log_in_errors(error: trioauth.Error) -> None:

@@ -8,7 +8,6 @@ In reading order, as a request goes:
 ``auth_httpx``    the auth class for httpx; ``auth_httpx2`` is the one for httpx2
 ``auth``          the auth flow: sign a request, and send it again after a 401
 ``signing``       what the flow decides
-``challenge``     WWW-Authenticate: what a refresh can cure and what not (pure)
 ``evidence``      which refreshes have helped against 401s (pure)
 ``refusal``       reads a 401, within bounds
 ``limiter``       requests queue here for a connection

@@ -27,12 +27,12 @@ import attrs
 import trio
 
 from trioauth import events
+from trioauth._challenge import asks_for_more
 from trioauth._core.authentication import Authentication
 from trioauth._core.login_state import LoggedOut
 from trioauth._core.state import Closed, Failure, generation_of, on_demand, on_rejection
 
 from .belonging import LOGIN
-from .challenge import asks_for_more
 from .evidence import Evidence, place_of
 
 if TYPE_CHECKING:

@@ -19,11 +19,15 @@ In reading order:
 ``offline``         what it takes to get a refresh token, by provider: data
 ``provider``        `Provider`: what is known of a server before there is a client
 ``providers``       those that are known: data, with its sources
+``resource``        what an API says of itself (RFC 9728): which server it has
+``registration``    becoming a client there (RFC 7591), or by a document of one's own
+``kept``            what is remembered of that, in a small file
+``newcomer``        from an API's address to an `OAuthClient`: all of that in order
+``resource_client``  `ResourceClient`, which does so when a person logs in
 ``grants``          how tokens are obtained without a human: one file a grant
 ``logins``          and with one: redirects, codes to type, and what a person is shown
 
-Imports from: the base, ``_network``, ``oauth/grants``,
-``oauth/logins``.
+Imports from: the base, ``stores``, ``_network``, ``oauth/grants``, ``oauth/logins``.
 """
 
 # What is public is had from `trioauth`, `trioauth.grants` and `trioauth.providers`.

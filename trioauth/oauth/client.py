@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, final
 
 import attrs
 import trio
@@ -40,12 +40,16 @@ from .revocation import revocation_form, send_revocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
 
+    from trioauth._challenge import Challenge
     from trioauth._tokens import Tokens
 
     from .channel import Answer, BackChannel
     from .grants.unattended import Text
     from .logins.ports import Redirect
+    from .options import ResourceOptions
+    from .resource_client import ResourceClient
 
 
 @final
@@ -130,6 +134,73 @@ class OAuthClient(LogsIn, Unpicklable):
             )
         if self.issuer is not None and named not in {None, self.issuer}:
             raise ValueError(f"issuer is {self.issuer!r}, and that of server {named!r}: pass one")
+
+    @staticmethod
+    def for_resource(
+        url: str,
+        *,
+        keep: str | PathLike[str] | None = None,
+        name: str = "trioauth",
+        challenge: Challenge | None = None,
+        metadata_url: str | None = None,
+        client_id: str | None = None,
+        **options: Unpack[ResourceOptions],
+    ) -> ResourceClient:
+        """Return a client for an API of which nothing is known but its address (RFC 9728).
+
+        A log-in asks the API which authorization server it has. There this program is who
+        ``client_id`` says; or who its own document says; or registers itself (RFC 7591)::
+
+            client = OAuthClient.for_resource("https://mcp.example.com/mcp", keep="client.json")
+            async with open_session(client, store=FileStore("tokens.json"), base_url=...) as s:
+                await s.log_in(client.interactive())
+
+        Args:
+          url: The API's, with the path that it is met at.
+          keep: A small private file beside that of the tokens, one for each: what was registered,
+              and at which server the login was made. Without it, both are forgotten when the
+              program ends, and the next run logs in anew.
+          name: What a person knows the program by.
+          challenge: That of the API's 401, if you have it (`trioauth.challenge`): its scope is
+              asked for besides ``scope``. Otherwise the API is asked.
+          metadata_url: The address of this program's client id metadata document, whose content
+              is `ResourceClient.document`. For a server that takes such.
+          client_id: What the server knows this program as, if it was registered by hand.
+          options: ``issuer``, ``server``, ``auth``, ``scope``, ``parameters``, ``redirect_uri``,
+              ``ports``, as above. ``issuer`` is for an API that names none, or the wrong one;
+              without ``scope``, what the API says is asked for.
+
+        Raises:
+          ValueError: As this class; names the parameter.
+          TypeError: As this class; names the parameter.
+        """
+        from .kept import Keep
+        from .newcomer import Newcomer
+        from .registration import check_metadata_url
+        from .resource import check_resource_url
+        from .resource_client import ResourceClient
+
+        check_resource_url(url, "url")
+        if metadata_url is not None:
+            check_metadata_url(metadata_url, "metadata_url")
+        issuer, server = options.get("issuer"), options.get("server")
+        # That of the template is not asked, unless it was given.
+        # The template must have one, and is not used but with what is found out.
+        given: dict[str, Any] = {**options, "issuer": issuer or (url if server is None else None)}
+        # Any: to pyright a field with a converter does not have the type that it is read as.
+        template: Any = OAuthClient(client_id or metadata_url or name, **given)
+        newcomer = Newcomer(
+            url=url,
+            template=template,
+            client_id=client_id,
+            metadata_url=metadata_url,
+            issuer=issuer,
+            server=server,
+            name=name,
+            challenge=challenge,
+            keep=Keep(keep),
+        )
+        return ResourceClient(newcomer)
 
     # --- who asks ------------------------------------------------------------------------------
 

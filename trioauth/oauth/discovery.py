@@ -13,6 +13,8 @@ from .answers import read_retry_after
 from .metadata import AuthorizationServer, check_issuer, read_metadata, well_known_urls
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .channel import Answer, BackChannel
 
 
@@ -43,25 +45,51 @@ async def discover(issuer: str, endpoint: BackChannel) -> AuthorizationServer:
     if key in endpoint.cache:
         await trio.lowlevel.checkpoint()
         return cast("AuthorizationServer", endpoint.cache[key])
+    found, tried = await find_document(well_known_urls(issuer), endpoint, "the endpoints")
+    if found is None:
+        raise MetadataError(
+            f"no metadata of {issuer} found: tried {tried}. Is the issuer right? For a server "
+            "without metadata pass server=AuthorizationServer(token_endpoint=..., ...)"
+        )
+    server = read_metadata(found, issuer)
+    endpoint.cache[key] = server
+    return server
+
+
+async def find_document(
+    urls: Iterable[str], endpoint: BackChannel, what: str
+) -> tuple[bytes | None, str]:
+    """Fetch the first JSON document of several addresses; see `discover`.
+
+    Args:
+      urls: Where it may lie, in the order to look.
+      endpoint: The session's way to the server.
+      what: What is in it, for the error.
+
+    Cancellation:
+      Safe. Nothing is remembered.
+
+    Returns:
+      The document, None if there is none; and what was tried in vain, in words.
+
+    Raises:
+      RefreshUnavailableError: No usable answer; ``safe_to_repeat``.
+    """
     tried: list[str] = []
-    for url in well_known_urls(issuer):
+    for url in urls:
         answer = await endpoint.fetch(url)
         if answer.status == 429 or answer.status >= 500:
             raise RefreshUnavailableError(
-                f"{url} answered with status {answer.status}, so the endpoints are not known",
+                f"{url} answered with status {answer.status}, so {what} are not known",
                 retry_after=read_retry_after(answer.headers),
                 safe_to_repeat=True,
             )
         problem = _problem(answer)
         if not problem:
-            server = read_metadata(answer.body, issuer)
-            endpoint.cache[key] = server
-            return server
+            return answer.body, ", ".join(tried)
         tried.append(f"{url} ({problem})")
-    raise MetadataError(
-        f"no metadata of {issuer} found: tried {', '.join(tried)}. Is the issuer right? For a "
-        "server without metadata pass server=AuthorizationServer(token_endpoint=..., ...)"
-    )
+    await trio.lowlevel.checkpoint()
+    return None, ", ".join(tried)
 
 
 def _problem(answer: Answer) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from .fields import check_strings, check_text
 from .metadata import check_issuer
@@ -11,6 +11,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import attrs
+
+    from .authentication import ClientAuthentication
+    from .metadata import AuthorizationServer
+
+
+class ResourceOptions(TypedDict, total=False):
+    """Those of `trioauth.OAuthClient` that are left to a program that names an API alone."""
+
+    issuer: str | None
+    server: AuthorizationServer | None
+    auth: ClientAuthentication | None
+    scope: str
+    parameters: Mapping[str, str]
+    redirect_uri: str
+    ports: Iterable[int]
+    bare_status_refuses: bool
+    refusals: Mapping[str, Iterable[str | int]]
+
 
 # What this package says itself: not to be said by ``parameters``, too.
 _OWN: Final = frozenset(
