@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._core.source import TokenSource
     from ._http.client import SessionClient
     from ._http.signing import Signer
-    from .oauth.channel import TokenEndpoint
+    from .oauth.channel import BackChannel
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
 _GOODBYE = 1.0
@@ -102,9 +102,6 @@ class Session(ClientMethods, metaclass=Opened):
         how that ended; whether the store has the newest; what happens next; and what happened
         lately. Works at any time, after the session was closed, too. There is no secret in it.
         The wording may change: programs ask `state` and `statistics`.
-
-        Returns:
-          Text for `print`, a log or a notebook, where it shows itself line by line.
         """
         from ._core.explain import explain, look
 
@@ -133,6 +130,11 @@ class Session(ClientMethods, metaclass=Opened):
         if self._http is None or self._http.is_closed:
             self._http = self._make_client()
         return self._http
+
+    @property
+    def back_channel(self) -> BackChannel:
+        """The session's way to the authorization server, for `OAuthClient.begin`."""
+        return self._asking.endpoint
 
     def attach(self, client: ClientT) -> ClientT:
         """Sign the requests of a client of your own, of httpx or httpx2, and return it.
@@ -325,7 +327,7 @@ class Session(ClientMethods, metaclass=Opened):
     # --- logging in and out ----------------------------------------------------------------
 
     async def log_in(
-        self, tokens: Tokens | Callable[[TokenEndpoint], Awaitable[Tokens]] | None = None
+        self, tokens: Tokens | Callable[[BackChannel], Awaitable[Tokens]] | None = None
     ) -> None:
         """Begin a new login. One that there was ends with the reason ``replaced``.
 
@@ -333,9 +335,9 @@ class Session(ClientMethods, metaclass=Opened):
         `log_out` first if it should be.
 
         Args:
-          tokens: The first tokens; or an async function that obtains them from a human, given the
-              session's `TokenEndpoint`; or None to ask the grant, if it needs no human. One task
-              asks at a time: others that call this with a function meanwhile wait for its login.
+          tokens: The first tokens; or an async function that obtains them, given `back_channel`; or
+              None to ask the grant, if it needs no human. One task asks at a time: others that
+              call this with a function wait for its login.
 
         Cancellation:
           All or nothing. While tokens are being obtained, nothing has happened yet. From then on

@@ -6,6 +6,7 @@
 `every_checkpoint`   runs a scenario once for each place where it can be cancelled
 `check_store`        tells whether a store of your own keeps the promises of one
 `check_grant`        the same for a grant, whose server `GrantAnswers` imitates
+`check_login`        the same for a log-in
 
 And fixtures for pytest, which it finds by itself: ``auth_server``, ``auth_session``,
 ``virtual_clock``.
@@ -36,6 +37,7 @@ A map, in reading order:
 ``_check_store``    `check_store`; ``_check_lock`` is what it says of locks
 ``_grant_answers``  `GrantAnswers`; ``_grant_call`` calls a grant with them
 ``_check_grant``    `check_grant`
+``_check_login``    `check_login`; ``_login_call`` calls a log-in, and counts what is left
 
 Imports from: the base, the session, the doors, ``stores``, ``oauth``.
 """
@@ -43,6 +45,7 @@ Imports from: the base, the session, the doors, ``stores``, ``oauth``.
 from __future__ import annotations
 
 from ._check_grant import check_grant
+from ._check_login import check_login
 from ._check_store import check_store
 from ._checkpoints import CancelPoint, Exploration, Victim, every_checkpoint
 from ._grant_answers import GrantAnswers
@@ -67,6 +70,7 @@ __all__ = [
     "Seen",
     "Victim",
     "check_grant",
+    "check_login",
     "check_store",
     "every_checkpoint",
 ]

@@ -55,9 +55,9 @@ async def admit(auth: AuthServer, authorization: str | None, path: str) -> httpx
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp) -> AsyncGenerator[str, None]:
+async def serve(app: ASGIApp, port: int = 0) -> AsyncGenerator[str, None]:
     """Serve an app as long as the block lasts, its lifespan included; gives the URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = hypercorn.config.Config()
     config.bind = [f"fd://{listener.detach()}"]
