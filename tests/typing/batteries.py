@@ -8,7 +8,7 @@ import attrs
 import httpx
 import httpx2
 
-from trioauth import Answer, Record, Session, TokenRequest, Tokens, open_session
+from trioauth import Answer, OAuthClient, Record, Session, TokenRequest, Tokens, open_session
 from trioauth.grants import (
     BearerRefreshGrant,
     ClientAuth,
@@ -24,6 +24,7 @@ from trioauth.testing import (
     Persona,
     Victim,
     check_grant,
+    check_login,
     check_store,
     every_checkpoint,
 )
@@ -103,6 +104,9 @@ async def checks() -> None:
     assert_type(answers.refused, tuple[Answer, ...])
     own = BearerRefreshGrant("https://id.test/auth/refresh")
     assert_type(await check_grant(own, answers=answers, server=AuthServer()), None)
+    client = OAuthClient("a", issuer="https://id.test")
+    login = check_login(client.device(), AuthServer().transport(), declines=AuthServer().deny)
+    assert_type(await login, None)
 
 
 async def checkout(victim: Victim) -> None:

@@ -114,7 +114,7 @@ _FAULTS: Final = (
     ("a page of HTML comes in place of an answer", _captive),
     ("an answer lacks what it should have", _empty),
 )
-# In seconds: what a log-in that was cancelled may take, and what an answer that does not come takes.
+# In seconds: what a cancelled log-in may take, and an answer that does not come takes.
 _AT_ONCE: Final = 1.0
 _LONG: Final = 1e6
 

@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 
 # What in a form no error may show (RFC 6749, 7523, 7636, 8628), and in an answer.
 _SECRET = (
-    "assertion client_assertion client_secret code code_verifier device_code password refresh_token"
-).split()
+    "assertion",
+    "client_assertion",
+    "client_secret",
+    "code",
+    "code_verifier",
+    "device_code",
+    "password",
+    "refresh_token",
+)
 _IN_JSON = re.compile(
-    r'"(?:access_?token|refresh_?token|device_code|id_token|password|client_secret)"\s*:\s*"([^"]+)"',
+    r'"(?:access_?token|refresh_?token|id_token|device_code|password|client_secret)"'
+    r'\s*:\s*"([^"]+)"',
     re.IGNORECASE,
 )
 
@@ -35,12 +43,11 @@ _IN_JSON = re.compile(
 def count_sockets() -> int:
     """Count the open sockets of this process; 0 where that can't be found out."""
     count = 0
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        with suppress(OSError):
-            for name in os.listdir(folder):
-                with suppress(OSError):
-                    count += stat.S_ISSOCK(os.fstat(int(name)).st_mode)
-            break
+    with suppress(OSError):
+        # Linux and macOS have it; one of these is that of the listing, and closed by now.
+        for name in os.listdir("/dev/fd"):  # noqa: PTH208  # numbers, no paths
+            with suppress(OSError):
+                count += stat.S_ISSOCK(os.fstat(int(name)).st_mode)
     return count
 
 
@@ -186,8 +193,8 @@ class LoginCaller:
         await channel.aclose()
         if scope.cancelled_caught:
             broken(
-                f"a log-in must come to an end {when}, and took more than {self.patience:g} seconds:"
-                " wait for a person within trio.fail_after(...), and on a clock that jumps"
+                f"a log-in must come to an end {when}, and took more than {self.patience:g}"
+                " seconds: wait for a person within trio.fail_after(...), and on a clock that jumps"
             )
         before.check(when)
         if error is not None and shows(error, (*self.line.secrets, *self.secrets)):
