@@ -98,6 +98,9 @@ PROMISES = {
 _TEST = re.compile(r"^(?:async )?def (test_p(\d\d)_\w+)", re.MULTILINE)
 
 
+# P26, and the proofs in P27, are about sender-constrained tokens, which are not there yet.
+
+
 def tests() -> dict[int, list[tuple[str, str]]]:
     """Return the tests of each promise: file and name."""
     found: dict[int, list[tuple[str, str]]] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 import trioauth
+from trioauth.oauth.logins import browser
 from trioauth.testing import AuthServer
 
 if TYPE_CHECKING:
@@ -31,23 +32,29 @@ def at(server: AuthServer, block: str) -> str:
     )
 
 
-async def test_the_first_program_stays_logged_in(
+async def test_the_first_program_logs_in_and_stays_logged_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    server = AuthServer(client_id="notes")
+    server = AuthServer(client_id="notes", scope="offline_access")
+    server.approve("ann")
+    asked: list[trioauth.Prompt] = []
+
+    def ask() -> trioauth.Prompt:
+        asked.append(server.person(follows=True))
+        return asked[-1]
+
+    monkeypatch.setattr(browser, "default_prompt", ask)
     async with server.serve():
-        # What the README's next sentence tells to do the first time.
-        grant = trioauth.RefreshTokenGrant(server.token_url, client_id="notes")
-        store = trioauth.FileStore("tokens.json")
-        async with trioauth.open_session(grant, store=store, base_url=server.url) as session:
-            await session.log_in(server.log_in())
-        server.expire()
         names: dict[str, Any] = {}
         exec(at(server, block_with("trio.run(main)")).replace("trio.run(main)", ""), names)
         await names["main"]()
-    assert "'path': '/me'" in capsys.readouterr().out
+        server.expire()
+        await names["main"]()
+    assert capsys.readouterr().out.count("'path': '/me'") == 2
+    assert len(asked) == 1
     assert server.ledger.refreshes == 1
+    server.check()
 
 
 async def test_the_blocks_about_nursery_and_httpx2_work() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._core.source import TokenSource
     from ._http.client import SessionClient
     from ._http.signing import Signer
-    from .oauth.channel import TokenEndpoint
+    from .oauth.channel import BackChannel
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
 _CLOSING = 1.0
@@ -44,15 +44,14 @@ class Opened(type):
 class Session(ClientMethods, metaclass=Opened):
     """An HTTP client session that stays logged in; opened by `trioauth.open_session`.
 
-    Its methods `get`, `post`, `put`, `patch`, `delete`, `head`, `options`,
-    `request`, `stream`, `send` and `build_request` are those of
-    `httpx.AsyncClient`, with the same signatures. Each request gets the access
-    token; if the API refuses it with a 401, the token is refreshed once for all
-    tasks, and the request is sent again.
+    Its methods `get`, `post`, `put`, `patch`, `delete`, `head`, `options`, `request`, `stream`,
+    `send` and `build_request` are those of `httpx.AsyncClient`, with the same signatures. Each
+    request gets the access token; if the API refuses it with a 401, the token is refreshed once for
+    all tasks, and the request is sent again.
 
     Besides httpx's exceptions they raise `LoggedOutError`, `RefreshUnavailableError`,
-    `GrantMisconfiguredError` and `OriginError`. A request that is cancelled while
-    it waits for a refresh leaves at once, and the refresh goes on.
+    `GrantMisconfiguredError` and `OriginError`. A request that is cancelled while it waits for a
+    refresh leaves at once, and the refresh goes on.
     """
 
     def __init__(
@@ -91,8 +90,7 @@ class Session(ClientMethods, metaclass=Opened):
     @property
     def generation(self) -> int:
         """The number of the tokens now in use; 0 when logged out."""
-        state = self.state
-        return state.generation if isinstance(state, LoggedIn) else 0
+        return state.generation if isinstance(state := self.state, LoggedIn) else 0
 
     def statistics(self) -> Statistics:
         """Return the figures of the session at this moment. Not a checkpoint."""
@@ -103,8 +101,7 @@ class Session(ClientMethods, metaclass=Opened):
 
         A few lines for `print`, a log or a notebook: whether the session is logged in, and why;
         the last refresh; the store; what happens next; the last events. It works at any time, also
-        after closing, and has no secrets. The wording may change: programs should use `state` and
-        `statistics`.
+        after closing, and has no secrets. The wording may change; `state` and `statistics` stay.
         """
         from ._core.explain import explain, look
 
@@ -133,6 +130,11 @@ class Session(ClientMethods, metaclass=Opened):
         if self._http is None or self._http.is_closed:
             self._http = self._make_client()
         return self._http
+
+    @property
+    def back_channel(self) -> BackChannel:
+        """The session's way to the authorization server, for `OAuthClient.begin`."""
+        return self._asking.endpoint
 
     def attach(self, client: ClientT) -> ClientT:
         """Sign the requests of a client of your own, of httpx or httpx2, and return it.
@@ -248,11 +250,11 @@ class Session(ClientMethods, metaclass=Opened):
         machine.check_here()
         await trio.lowlevel.checkpoint()
         machine.check_open()
-        login = None if (generation := generation_of(machine.state)) is None else generation.login
-        if login is None:
+        if (generation := generation_of(machine.state)) is None:
             state = self.state
             assert isinstance(state, LoggedOut)  # noqa: S101  # an open session without a login
             return state
+        login = generation.login
         await login.ended.wait()
         if login.outcome is None:
             machine.raise_ended(login)
@@ -276,8 +278,7 @@ class Session(ClientMethods, metaclass=Opened):
         pause = 1.0 if source.vault.shared else math.inf
         while True:
             machine.check_open()
-            state = self.state
-            if isinstance(state, LoggedIn):
+            if isinstance(state := self.state, LoggedIn):
                 return state
             changed = machine.changed
             if not await source.look():
@@ -326,7 +327,7 @@ class Session(ClientMethods, metaclass=Opened):
     # --- logging in and out ----------------------------------------------------------------
 
     async def log_in(
-        self, tokens: Tokens | Callable[[TokenEndpoint], Awaitable[Tokens]] | None = None
+        self, tokens: Tokens | Callable[[BackChannel], Awaitable[Tokens]] | None = None
     ) -> None:
         """Begin a new login. The login before, if there is one, ends with the reason ``replaced``.
 
@@ -334,10 +335,10 @@ class Session(ClientMethods, metaclass=Opened):
         revoke it, call `log_out` first.
 
         Args:
-          tokens: One of three. The first tokens. Or an async function that takes the session's
-              `TokenEndpoint` and returns tokens, by asking a person. Or None, the default, to ask
-              the grant, if it needs no human. Only one task asks at a time: other tasks that call
-              this with a function or None wait for its login.
+          tokens: One of three. The first tokens. Or an async function that takes `back_channel` and
+              returns tokens, by asking a person, such as ``client.browser()``. Or None, the
+              default, to ask the grant, if it needs no human. Only one task asks at a time: other
+              tasks that call this with a function or None wait for its login.
 
         Cancellation:
           All or nothing. While tokens are being obtained, nothing has happened yet. From then on

@@ -33,6 +33,7 @@ from trioauth.testing import (
     Persona,
     Victim,
     check_grant,
+    check_login,
     check_store,
     every_checkpoint,
 )
@@ -117,6 +118,9 @@ async def checks() -> None:
     assert_type(answers.refused, tuple[Answer, ...])
     own = BearerRefreshGrant("https://id.test/auth/refresh")
     assert_type(await check_grant(own, answers=answers, server=AuthServer()), None)
+    client = OAuthClient("a", issuer="https://id.test")
+    login = check_login(client.device(), AuthServer().transport(), declines=AuthServer().deny)
+    assert_type(await login, None)
 
 
 async def checkout(victim: Victim) -> None:

@@ -6,6 +6,7 @@
 `every_checkpoint`   runs a scenario once for each place where it can be cancelled
 `check_store`        checks that a store of your own keeps the promises of `TokenStore`
 `check_grant`        checks a grant of your own; `GrantAnswers` says how its server answers
+`check_login`        checks an async function of your own that logs in
 
 pytest finds three fixtures by itself: ``auth_server``, ``auth_session``, ``virtual_clock``.
 
@@ -31,10 +32,11 @@ A map, in reading order:
 ``_server``         `AuthServer`
 ``_scheduler``      trio's order of tasks, from a seed
 ``_checkpoints``    `every_checkpoint`
-``_conformance``    what `check_store` and `check_grant` have in common
+``_conformance``    what the three checks have in common
 ``_check_store``    `check_store`; ``_check_lock`` is its part about locks
 ``_grant_answers``  `GrantAnswers`; ``_grant_call`` calls a grant with them
 ``_check_grant``    `check_grant`
+``_check_login``    `check_login`; ``_login_call`` calls a log-in, and counts what is left
 
 Imports from: the base, the session, the doors, ``stores``, ``oauth``.
 """
@@ -42,6 +44,7 @@ Imports from: the base, the session, the doors, ``stores``, ``oauth``.
 from __future__ import annotations
 
 from ._check_grant import check_grant
+from ._check_login import check_login
 from ._check_store import check_store
 from ._checkpoints import CancelPoint, Exploration, Victim, every_checkpoint
 from ._grant_answers import GrantAnswers
@@ -66,6 +69,7 @@ __all__ = [
     "Seen",
     "Victim",
     "check_grant",
+    "check_login",
     "check_store",
     "every_checkpoint",
 ]
