@@ -103,6 +103,7 @@ help: ## List the targets
 interop: .venv/.made
 	@scripts/setup_interop.sh
 	@scripts/setup_faketime.sh
+	@scripts/setup_chromium.sh
 
 # --- what to do with them ---------------------------------------------------------------------
 
