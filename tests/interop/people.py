@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import attrs
 import httpx2
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 SCOPE, RENEWABLE = "openid offline_access", {"prompt": "consent"}
 PATIENCE = 90
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+class Api(Protocol):
+    """The API of a server."""
+
+    @property
+    def api_url(self) -> str: ...
 
 
 @final
@@ -103,12 +110,10 @@ async def go_through(page: Page, invitation: Invitation) -> None:
 
 
 @asynccontextmanager
-async def open_session(
-    client: OAuthClient, provider: Provider, **options: Any
-) -> AsyncGenerator[Session]:
+async def open_session(grant: Any, api: Api, **options: Any) -> AsyncGenerator[Session]:
     with trio.fail_after(PATIENCE):
         async with trioauth.open_session(
-            client, base_url=provider.api_url, trust_env=False, **options
+            grant, base_url=api.api_url, trust_env=False, **options
         ) as session:
             yield session
 
@@ -130,12 +135,12 @@ async def invited(asked: Asked, person: Callable[[Invitation], Awaitable[None]])
     await person(await asked.invitation())
 
 
-async def both_see(session: Session, provider: Provider, generation: int) -> None:
+async def both_see(session: Session, api: Api, generation: int) -> None:
     """Ask for something with both libraries, and look at which access token came."""
     response = await session.get("me")
     assert response.status_code == 200, response.text
     assert response.json()["generation"] == generation
     async with session.attach(httpx2.AsyncClient(trust_env=False)) as http:
-        answer = await http.get(f"{provider.api_url}me")
+        answer = await http.get(f"{api.api_url}me")
     assert answer.status_code == 200, answer.text
     assert answer.json()["generation"] == generation
