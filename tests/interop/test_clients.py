@@ -52,7 +52,7 @@ Way: TypeAlias = tuple[dict[str, object], Any]
 def by_secret(
     method: str, make: type[trioauth.ClientSecretBasic | trioauth.ClientSecretPost]
 ) -> Way:
-    metadata = {"token_endpoint_auth_method": method, "client_secret": SECRET}
+    metadata: dict[str, object] = {"token_endpoint_auth_method": method, "client_secret": SECRET}
     return metadata, make(SECRET)
 
 
