@@ -74,7 +74,7 @@ help: ## List the targets
 	touch $@
 
 %/.test: %/.made $(PROJECT)
-	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group examples
+	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group examples --group interop
 	touch $@
 
 %/.bench: %/.made $(PROJECT)
@@ -86,7 +86,8 @@ help: ## List the targets
 	touch $@
 
 %/.check: %/.made $(PROJECT)
-	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group examples --group check --group docs
+	$*/bin/python -m pip install -qq --editable '.[testing]' --group test --group examples \
+		--group interop --group check --group docs
 	touch $@
 
 # With the oldest version of all that programs need: where it is found, on the oldest Python, too.
@@ -103,6 +104,7 @@ help: ## List the targets
 interop: .venv/.made
 	@scripts/setup_interop.sh
 	@scripts/setup_faketime.sh
+	@scripts/setup_chromium.sh
 
 # --- what to do with them ---------------------------------------------------------------------
 

@@ -346,9 +346,8 @@ class Session(ClientMethods, metaclass=Opened):
 
         Raises:
           TypeError: ``tokens``, or what the function returned, is not `Tokens`.
-          StoreError: The store can't save the login. With a function: raised before it is called,
-              so that no person is asked in vain. Otherwise raised afterwards: the login has begun,
-              and lasts as long as the session.
+          StoreError: The store can't save the login. With a function: before a person is asked.
+              Otherwise afterwards: the login has begun, and lasts as long as the session.
           trio.TooSlowError: The grant took longer than `RefreshPolicy.timeout`.
           LoggedOutError: `log_out` was called before it was complete.
           trio.ClosedResourceError: The session is closed.

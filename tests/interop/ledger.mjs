@@ -26,6 +26,7 @@ export class Ledger {
     this.tokenRequests = {};
     this.errors = {};
     this.events = {};
+    this.routes = {};
     this.unknownPresented = 0;
     this.revocationRequests = 0;
     this.api = { accepted: 0, refused: 0 };
@@ -39,6 +40,11 @@ export class Ledger {
 
   event(name) {
     increment(this.events, name);
+  }
+
+  /** A request to one of the endpoints, by the name that oidc-provider has for it. */
+  routed(name) {
+    increment(this.routes, name);
   }
 
   refreshTokenIssued(token, loginKey) {
@@ -83,6 +89,7 @@ export class Ledger {
       token_requests: this.tokenRequests,
       errors: this.errors,
       events: this.events,
+      routes: this.routes,
       refresh_tokens: refreshTokens,
       // Presentations beyond the first, whatever was answered.
       reuse: refreshTokens.reduce((sum, one) => sum + Math.max(0, one.presented - 1), 0),

@@ -1,4 +1,5 @@
-// oidc-provider, set up to rotate refresh tokens always, with a login that needs no browser.
+// oidc-provider, set up to rotate refresh tokens always, with its own pages for people, and with a
+// login that needs none.
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -41,11 +42,28 @@ const COUNTED = [
   'server_error',
 ];
 
-export function makeProvider(issuer, { settings, store, ledger }) {
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+/** A new key to sign with. */
+export function makeKey() {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return { ...privateKey.export({ format: 'jwk' }), use: 'sig' };
+}
+
+/**
+ * A server that signs with the first of the keys, and publishes all of them.
+ *
+ * With `pushed` it insists on pushed authorization requests (RFC 9126), or else it has none.
+ */
+export function makeProvider(issuer, { settings, store, ledger, keys, pushed = false }) {
   const provider = new Provider(issuer, {
     adapter: store.adapter,
     clients: Object.values(clients),
+    clientAuthMethods: [
+      'none',
+      'client_secret_basic',
+      'client_secret_post',
+      'client_secret_jwt',
+      'private_key_jwt',
+    ],
     clientDefaults: {
       grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'],
@@ -56,13 +74,15 @@ export function makeProvider(issuer, { settings, store, ledger }) {
     cookies: { keys: [randomBytes(32).toString('base64url')] },
     features: {
       clientCredentials: { enabled: true },
-      devInteractions: { enabled: false },
+      // Its pages take any name and password.
+      devInteractions: { enabled: true },
+      deviceFlow: { enabled: true },
       introspection: { enabled: true, allowedPolicy: isOwner },
+      pushedAuthorizationRequests: { enabled: pushed, requirePushedAuthorizationRequests: pushed },
       revocation: { enabled: true, allowedPolicy: isOwner },
     },
     findAccount: async (_, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
-    interactions: { url: () => '/no-browser-here' },
-    jwks: { keys: [{ ...key.export({ format: 'jwk' }), use: 'sig' }] },
+    jwks: { keys },
     rotateRefreshToken: true,
     scopes: ['openid', 'offline_access', 'read', 'write'],
     ttl: {
@@ -71,6 +91,9 @@ export function makeProvider(issuer, { settings, store, ledger }) {
       Grant: 86_400,
       IdToken: 3600,
       RefreshToken: 86_400,
+      DeviceCode: 600,
+      Interaction: 600,
+      Session: 600,
     },
   });
   provider.on('refresh_token.saved', ({ jti, grantId }) => ledger.refreshTokenIssued(jti, grantId));
@@ -90,6 +113,7 @@ export function makeProvider(issuer, { settings, store, ledger }) {
 const isOwner = async (_, client, token) => client.clientId === token.clientId;
 
 async function observe({ oidc, body, status }, { settings, ledger }) {
+  if (oidc?.route) ledger.routed(oidc.route);
   if (oidc?.route === 'revocation') ledger.revocationRequests += 1;
   if (oidc?.route !== 'token') return;
   const { grant_type: grantType, refresh_token: refreshToken } = oidc.params ?? {};

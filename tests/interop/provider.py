@@ -50,6 +50,11 @@ class Provider:
         return f"{self.issuer}/token"
 
     @property
+    def tenant(self) -> str:
+        """Another issuer, with a path; insists on pushed authorization requests."""
+        return f"{self.issuer}/tenant"
+
+    @property
     def revocation_url(self) -> str:
         return f"{self.issuer}/token/revocation"
 
@@ -76,8 +81,11 @@ class Provider:
         """Return a token response for a user's login, as after an authorization code flow.
 
         It says the number of the ``login``, too.
+
+        Args:
+          client: One of the `clients`, or the ``client_id`` of one that was registered.
         """
-        client_id = self.clients[client].client_id
+        client_id = self.clients[client].client_id if client in self.clients else client
         return await self._post("login", {"client_id": client_id})
 
     async def log_in_own(self) -> dict[str, Any]:
@@ -92,13 +100,22 @@ class Provider:
         """End one login at the server, or all of them."""
         await self._post("revoke", {} if login is None else {"login": login})
 
-    async def configure(self, **settings: float) -> None:
+    async def register(self, client_id: str, **metadata: object) -> None:
+        """Make a client known until the test ends, with metadata as in RFC 7591."""
+        await self._post("client", {"client_id": client_id, **metadata})
+
+    async def rotate_keys(self) -> None:
+        """Sign ID tokens with a new key from now on; the old ones are still published."""
+        await self._post("rotate-keys")
+
+    async def configure(self, **settings: float | str) -> None:
         """Change settings until the test ends.
 
         Args:
           **settings: ``access_token_ttl`` (whole seconds, for tokens issued from now on),
               ``storage_delay`` (seconds for looking up a refresh token), ``answer_delay`` (seconds
-              between the rotation and the answer).
+              between the rotation and the answer), ``metadata`` (``"openid"`` or ``"oauth"``: only
+              that form of well-known address is served).
         """
         await self._post("settings", settings)
 

@@ -5,6 +5,7 @@
 // Listens on a free loopback port, says so with one line of JSON, and ends when its stdin closes.
 //
 //   /token, /token/revocation, ...   oidc-provider
+//   /tenant/token, ...               another, whose issuer has a path; insists on pushed requests
 //   /api/...                         answers 200 for a live access token of it, else 401
 //   POST /auth/refresh               the server of its own kind (own.mjs)
 //   /own/...                         answers 200 for a live access token of that, else 401
@@ -15,12 +16,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Store } from './adapter.mjs';
 import { Ledger } from './ledger.mjs';
 import { OwnServer } from './own.mjs';
-import { clientOf, clients, logIn, makeProvider } from './provider.mjs';
+import { clientOf, clients, logIn, makeKey, makeProvider } from './provider.mjs';
 
 const defaults = {
   access_token_ttl: Number(process.argv[2] ?? 3), // seconds, a whole number
   storage_delay: 0, // seconds: how long looking up a refresh token takes
   answer_delay: 0, // seconds: how long the new tokens are held back after the rotation
+  metadata: 'all', // or the one form of well-known address that is served: 'openid', 'oauth'
 };
 const settings = { ...defaults };
 const store = new Store(settings);
@@ -33,8 +35,20 @@ const server = http.createServer();
 server.keepAliveTimeout = 300_000;
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
-const provider = makeProvider(issuer, { settings, store, ledger });
-const oidc = provider.callback();
+const TENANT = '/tenant';
+const keys = [makeKey()];
+let provider;
+let oidc;
+let tenant;
+
+/** Make both anew, as they can't be told of new keys. What they know is in the store. */
+function makeProviders() {
+  const parts = { settings, store, ledger, keys };
+  provider = makeProvider(issuer, parts);
+  oidc = provider.callback();
+  tenant = makeProvider(`${issuer}${TENANT}`, { ...parts, pushed: true }).callback();
+}
+makeProviders();
 
 async function readBody(request) {
   const chunks = [];
@@ -78,6 +92,14 @@ const administration = {
     grants.set(login, grantId);
     return { login, ...tokens };
   },
+  'POST /test/client': async (metadata) => {
+    await store.adapter('Client').upsert(metadata.client_id, metadata);
+  },
+  'POST /test/rotate-keys': () => {
+    keys.unshift(makeKey());
+    makeProviders();
+    return { keys: keys.length };
+  },
   'POST /test/own-login': () => own.logIn(),
   'POST /test/expire': () => {
     store.expire();
@@ -117,6 +139,33 @@ async function administer(request, response) {
   }
 }
 
+const WELL_KNOWN = {
+  openid: /^(\/tenant)?(\/\.well-known\/openid-configuration)$/,
+  // RFC 8414 3.1 puts the path of the issuer behind, OpenID Connect before.
+  oauth: /^(\/\.well-known\/oauth-authorization-server)(\/tenant)?$/,
+};
+
+/** Serve the metadata; say whether this was a request for it. */
+async function metadata(request, response) {
+  const form = Object.keys(WELL_KNOWN).find((name) => WELL_KNOWN[name].test(request.url));
+  if (form === undefined) return false;
+  if (settings.metadata !== 'all' && settings.metadata !== form) {
+    answer(response, 404, { error: 'not found' });
+    return true;
+  }
+  const [, ...parts] = WELL_KNOWN[form].exec(request.url);
+  const inner = parts.find((part) => part?.startsWith('/.well-known'));
+  if (parts.includes(TENANT)) await atTenant(request, response, inner);
+  else await oidc(request, response);
+  return true;
+}
+
+/** Mounted below a path, as its documentation says. */
+async function atTenant(request, response, url) {
+  Object.assign(request, { originalUrl: `${TENANT}${url}`, url });
+  await tenant(request, response);
+}
+
 async function route(request, response) {
   const { method, url } = request;
   if (url.startsWith('/test/')) await administer(request, response);
@@ -125,7 +174,10 @@ async function route(request, response) {
   } else if (url.startsWith('/own/')) {
     await protectedApi(request, response, (token) => own.isLive(token));
   } else if (method === 'POST' && url === '/auth/refresh') await ownRefresh(request, response);
-  else await oidc(request, response);
+  else if (await metadata(request, response)) return;
+  else if (url.startsWith(`${TENANT}/`)) {
+    await atTenant(request, response, url.slice(TENANT.length));
+  } else await oidc(request, response);
 }
 
 server.on('request', (request, response) => {
