@@ -12,7 +12,7 @@ In reading order:
 ``client``    from a profile to an `OAuthClient`, with the secret from where it is
 ``opening``   `open_profile`
 
-Imports from: the base, the session, ``_core``, ``_http``, ``_network``, ``oauth``, ``stores``.
+Imports from: the base, the session, ``_core``, ``_network``, ``oauth``, ``stores``.
 """
 
 __all__: list[str] = []

@@ -6,8 +6,8 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from trioauth import _challenge
 from trioauth._core.policy import RefreshPolicy
-from trioauth._http import challenge as _challenge
 from trioauth._opening import open_session
 
 from .client import client_of, store_of
