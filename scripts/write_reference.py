@@ -38,10 +38,12 @@ _SECTION = re.compile(r"(Args|Returns|Yields|Cancellation|Checkpoints|Raises):$"
 # Names that other libraries describe.
 _FOREIGN = re.compile(r"(trio|httpx2?|contextlib|pathlib|opentelemetry|IPython|pytest|attrs)\b")
 # open_session() makes the first two; programs write the others.
-_NOT_CALLED = {"Session", "TokenEndpoint", "Grant", "TokenStore"}
+_NOT_CALLED = {"Session", "BackChannel", "Grant", "TokenStore", "Prompt", "ClientAuthentication"}
 _WIDTH = 88
 # Described once for all events, by the page.
 _SAID_ONCE = {"_Event"}
+# Described by hand, because its methods are those of httpx.
+_BY_HAND_ONLY = {"ClientMethods"}
 
 
 @attrs.frozen
@@ -92,7 +94,7 @@ def data_description(name: str) -> tuple[str, str]:
             if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
                 value = ast.unparse(node.value)
                 if len(value) > _WIDTH - len(name):
-                    parts = re.split(r"(?<=,) | (?=\| )", value.removesuffix("]"))
+                    parts = parts_of(value.removesuffix("]"))
                     value = parts[0].replace("[", "[\n    ", 1) + "".join(
                         f"\n    {each}" for each in parts[1:]
                     )
@@ -101,23 +103,44 @@ def data_description(name: str) -> tuple[str, str]:
     raise SystemExit(f"{name} is not assigned anywhere")
 
 
+def parts_of(value: str) -> list[str]:
+    """Split a type after commas and before bars, but not within the brackets of its parts."""
+    parts, start, depth = [], 0, 0
+    for at, letter in enumerate(value):
+        depth += (letter in "[(") - (letter in "])")
+        if letter == " " and depth <= 1 and (value[at - 1] == "," or value[at + 1] == "|"):
+            parts.append(value[start:at])
+            start = at + 1
+    return [*parts, value[start:]]
+
+
 def class_body(cls: type) -> list[ast.stmt]:
     """Return the statements of a class."""
     file = inspect.getsourcefile(cls) or ""
     # The errors say that they are from `trioauth`, for tracebacks: their source is elsewhere.
-    for each in [file, str(ROOT / "trioauth" / "_errors.py")]:
+    package = ROOT / "trioauth"
+    for each in [file, str(package / "_errors.py"), str(package / "_profiles" / "errors.py")]:
         for node in ast.walk(tree_of(each)):
             if isinstance(node, ast.ClassDef) and node.name == cls.__name__:
                 return node.body
     raise SystemExit(f"{cls.__name__} is not in {file}")
 
 
+@cache
+def described_classes() -> frozenset[type]:
+    """Return the classes that the pages describe."""
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    things = [found_at(found[2]) for text in texts for found in _MARK.finditer(text)]
+    return frozenset(thing for thing in things if inspect.isclass(thing))
+
+
 def members_of(cls: type) -> Iterator[Member]:
-    """Return what a class, and the private classes it is made from, have: in source order."""
+    """Return what a class has, and what it has from classes that no page describes."""
     explained = "Args:\n" in (cls.__doc__ or "")
     for base in reversed(cls.__mro__):
-        private = base.__name__.startswith("_") and base.__module__.startswith("trioauth")
-        if base is not cls and (not private or base.__name__ in _SAID_ONCE):
+        ours = base.__module__.startswith("trioauth")
+        apart = base in described_classes() or base.__name__ in _SAID_ONCE | _BY_HAND_ONLY
+        if base is not cls and (apart or not ours):
             continue
         body = class_body(base)
         fields = documented_names(body)

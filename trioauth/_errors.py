@@ -354,7 +354,6 @@ class IdentityError(Error):
 
     claim: str | None = None
     """The claim or member of the header that is wrong, or ``"signature"``; None if else."""
-
     _names_another: bool = False  # than before a refresh, and is good in itself
 
     def __init__(self, message: str, *, claim: str | None = None) -> None:

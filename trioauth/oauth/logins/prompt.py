@@ -85,7 +85,7 @@ class TerminalPrompt:
     """
 
     open_browser: bool | None = None
-    """Whether to open a browser; None: if `look_around` finds one."""
+    """Whether to open a browser; None: if there seems to be one."""
     other_ways: str | None = None
     """What else a person can do; said after a while. Such as which option to use."""
     output: TextIO | None = attrs.field(default=None, repr=False)
@@ -93,7 +93,7 @@ class TerminalPrompt:
     keyboard: TextIO | None = attrs.field(default=None, repr=False)
     """What to read a pasted line from, if it is a terminal; by default `sys.stdin`."""
     surroundings: Surroundings | None = None
-    """Where this program runs; by default what `look_around` finds."""
+    """Where this program runs; by default what can be seen from here."""
 
     async def __call__(self, invitation: Invitation, /) -> str | None:
         """Write what to do, open a browser if there is one, and read what is pasted.
