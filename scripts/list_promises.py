@@ -78,20 +78,20 @@ PROMISES = {
         "open sessions, or a session used from another thread or another run of trio.",
     },
     "Logging in": {
-        23: "Nothing is asked of a person before everything else is ready. Before the prompt appears, "
-        "the store has been proven writable, the server's endpoints are known, and the redirect port "
-        "is bound.",
+        23: "Nothing is asked of a person before everything else is ready. Before the prompt "
+        "appears, the store has been proven writable, the server's endpoints are known, and the "
+        "redirect port is bound.",
         24: "A log-in cleans up after itself. Whether it succeeds, fails or is cancelled at any "
         "checkpoint: no open port, no task, no temporary file and no partial login is left.",
-        25: "Exactly one callback completes a log-in: the exact path, the right `state` (compared in "
-        "constant time), the right `iss`, once. Every other request to the port gets an answer or a "
-        "timeout, and changes nothing.",
-        27: "Each client assertion is used once: every attempt, transport retries included, has a new "
-        "`jti`.",
+        25: "Exactly one callback completes a log-in: the exact path, the right `state` (compared "
+        "in constant time), the right `iss`, once. Every other request to the port gets an answer "
+        "or a timeout, and changes nothing.",
+        27: "Each client assertion is used once: every attempt, transport retries included, has a "
+        "new `jti`.",
         28: "An ID token is used only after validation: issuer, audience, `azp`, times, nonce, "
         "algorithm, signature. On refresh it must name the same subject.",
-        29: "The command line writes a token to stdout, alone, and only when asked. Everything else "
-        "goes to stderr.",
+        29: "The command line writes a token to stdout, alone, and only when asked. Everything "
+        "else goes to stderr.",
     },
 }
 
