@@ -77,6 +77,7 @@ PROMISES = {
         22: "Misuse across sessions, threads and runs is one clear error: a client signed by two "
         "open sessions, or a session used from another thread or another run of trio.",
     },
+    # P26, and the proofs in P27, are about sender-constrained tokens, which are not there yet.
     "Logging in": {
         23: "Nothing is asked of a person before everything else is ready: the store has been "
         "proven writable, the server's endpoints are known, and the redirect port is bound.",
@@ -96,9 +97,6 @@ PROMISES = {
 }
 
 _TEST = re.compile(r"^(?:async )?def (test_p(\d\d)_\w+)", re.MULTILINE)
-
-
-# P26, and the proofs in P27, are about sender-constrained tokens, which are not there yet.
 
 
 def tests() -> dict[int, list[tuple[str, str]]]:

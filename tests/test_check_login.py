@@ -211,7 +211,7 @@ async def sleeps_and_makes_an_error_of_cancellation(channel: BackChannel) -> Tok
 async def stays(channel: BackChannel) -> Tokens:
     with trio.CancelScope(shield=True):
         tokens = await good(channel)
-    return tokens  # noqa: RET504  # to mypy the block may end without a return
+    return tokens  # noqa: RET504  # to mypy a scope may swallow
 
 
 class IsBusy:

@@ -68,7 +68,7 @@ def test_notebooks_are_saved_and_checked(tmp_path: Path) -> None:
 
 def test_the_notebooks_of_the_project_have_their_outputs_and_no_errors() -> None:
     notebooks = sorted((SCRIPT.parent.parent / "notebooks").glob("*.ipynb"))
-    assert len(notebooks) >= 5
+    assert len(notebooks) >= 6
     for path in notebooks:
         found = [output for cell_outputs in outputs_of_code(path) for output in cell_outputs]
         assert found, path

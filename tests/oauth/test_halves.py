@@ -79,6 +79,17 @@ async def test_a_web_application_logs_in_with_a_text_between_the_halves() -> Non
     server.check()
 
 
+async def test_a_session_gives_its_back_channel_for_the_first_half() -> None:
+    server = AuthServer(scope="notes", redirect_uris=[CALLBACK])
+    server.approve("ann")
+    client = client_of(server, redirect_uri=CALLBACK)
+    async with logged_out(server, client) as session:
+        begun = await client.begin(session.back_channel)
+        await session.log_in(client.finish(begun, await brought_back(server, begun)))
+        assert session.logged_in
+    server.check()
+
+
 async def test_the_path_and_the_query_of_the_callback_are_enough() -> None:
     begun = await CLIENT.begin(World().open(), parameters={"login_hint": "ann"})
     query = parse_qs(urlsplit(begun.url).query)
