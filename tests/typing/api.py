@@ -97,6 +97,7 @@ async def opening() -> None:
     assert_type(await anywhere.__aenter__(), Session)
     async with opened as session:
         assert_type(session, Session)
+        assert_type(session.back_channel, trioauth.BackChannel)
     profile = trioauth.open_profile("notes", base_url="https://api.example.com", timeout=5)
     assert_type(await profile.__aenter__(), Session)
     open_session(other_names)
@@ -365,6 +366,8 @@ def log_in_errors(error: trioauth.Error) -> None:
         assert_type(known.description, str | None)
     elif isinstance(error, trioauth.IdentityError):
         assert_type(error.claim, str | None)
+    elif isinstance(error, trioauth.ProfileError):
+        assert_type(error.path, str | None)
     elif isinstance(error, trioauth.MetadataError):
         misconfigured: trioauth.GrantMisconfiguredError = error
         assert_type(misconfigured.error, str)
