@@ -88,10 +88,8 @@ VARIANTS: Final = (
         (
             Edit(
                 "renewal",
-                "            flight.brought, last_word = generation, "
-                "trio.current_time() + _LAST_WORD\n",
-                "            flight.brought, last_word = generation, "
-                "trio.current_time() + _LAST_WORD\n"
+                "            flight.brought = generation\n",
+                "            flight.brought = generation\n"
                 "            after = on_landing(self.machine.state, flight, generation)\n"
                 "            self.machine.become(after, landing=generation)\n",
             ),

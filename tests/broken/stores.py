@@ -44,9 +44,8 @@ VARIANTS: Final = (
             ),
             Edit(
                 "renewal",
-                "            flight.brought, last_word = generation, "
-                "trio.current_time() + _LAST_WORD\n",
-                "            last_word = trio.current_time()\n",
+                "            flight.brought = generation\n",
+                "",
             ),
         ),
         STORE + "test_a_store_that_fails_after_the_rotation_leaves_it_in_memory_and_is_tried_again",

@@ -129,7 +129,7 @@ async def test_the_terminal_says_what_to_do_on_stderr_and_the_program_keeps_stdo
     await load("logins/device").main()
     out, err = capsys.readouterr()
     assert out.startswith("{'generation': 1")
-    assert "To log in notes at id.example.com, open this address:" in err
+    assert "To log in notes at server.test, open this address:" in err
     assert "and enter the code " in err
 
 
