@@ -296,9 +296,9 @@ async def oauth_clients(
         issuer="https://id.example.com",
         server=server,
         auth=proofs[0],
-        resource="https://api.example.com",
+        resource="https://api.example.com",  # ty: ignore[invalid-argument-type]  # a converter
         parameters={"audience": "notes"},
-        ports=range(8000, 8003),
+        ports=range(8000, 8003),  # ty: ignore[invalid-argument-type]  # a converter
     )
     several: list[Grant] = [
         client,
