@@ -6,7 +6,7 @@ A function each, whose result has a ``client``::
 
     client = providers.entra("contoso.com").client("...", scope="User.Read")
 
-Nobody here has run these against the real ones; each says where its data is from, and when it was
+None of these has been run against the real ones; each says where its data is from, and when it was
 read.
 """
 

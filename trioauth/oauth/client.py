@@ -67,7 +67,7 @@ class OAuthClient(LogsIn, Unpicklable):
       server: What is known of the server. If that includes a ``token_endpoint``, nothing else is
           found out, unless ``issuer`` is passed, too: then what is missing here is.
       auth: How the client proves who it is. None for a public client (RFC 6749 2.1).
-      scope: Asked for when somebody logs in, in this order, with spaces in between. With ``openid``
+      scope: Asked for when a person logs in, in this order, with spaces in between. With ``openid``
           in it, and the extra ``jose``, ID tokens are validated, and ``session.state.identity`` is
           who has logged in.
       resource: The APIs that the tokens are for (RFC 8707), one or several; sent with each request

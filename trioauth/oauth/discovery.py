@@ -23,7 +23,7 @@ async def discover(issuer: str, endpoint: BackChannel) -> AuthorizationServer:
 
     Each of `well_known_urls` is asked in turn. What comes of an answer:
 
-    1. 2xx with JSON: these are the metadata. If they can't be used, nobody else is asked.
+    1. 2xx with JSON: these are the metadata. If they can't be used, no other address is asked.
     2. 2xx with anything else, 3xx, 4xx: the server does not know this address: the next one. Many
        answer with a page, or lead to one.
     3. 429, 5xx, no answer: it may know it, and can't say so now.

@@ -4,12 +4,12 @@
 known to be good. The first that is wrong is named:
 
 1. Three parts, the first two JSON objects without a member that occurs twice. Encrypted ones have
-   five; nobody asked for those.
+   five; no client here asks for those.
 2. ``crit``: there is none, because we know no extension (RFC 7515 4.1.11).
 3. ``alg``: one of `ALGORITHMS`, and one that the server advertises, if it says which.
    Never ``none``, and no ``HS256``: what a client can check it could also forge.
 4. ``iss``: the server's, to the letter. (Entra's for all tenants has a place for ``tid``.)
-5. ``aud`` has us in it, and nobody else unless ``azp`` is us. ``azp``, if there is one, is us.
+5. ``aud`` has us in it, and no one else unless ``azp`` is us. ``azp``, if there is one, is us.
 6. ``exp`` is to come, ``iat`` is past and not older than a day, ``nbf`` is past: clocks may differ
    by a minute.
 7. ``nonce``: the one that we sent.
@@ -182,7 +182,7 @@ def judge(token: IDToken, expected: Expected, *, now: float) -> Identity | Ident
 
 
 def _check_another(claims: Mapping[str, object], previous: Identity | None) -> IdentityError | None:
-    """See whether it is about somebody else, or of another server: not if it doesn't say."""
+    """See whether it is about another person, or of another server: not if it doesn't say."""
     if previous is None:
         return None
     named = [(claims.get(name), previous.claims[name]) for name in ("iss", "sub")]
@@ -221,7 +221,7 @@ def _check_audience(claims: Mapping[str, object], client_id: str) -> IdentityErr
 
 
 def _audience(aud: object) -> set[object]:
-    """Return whom an ID token is for; nobody if that can't be read."""
+    """Return whom an ID token is for; no one if that can't be read."""
     found = cast("list[object]", aud) if isinstance(aud, list) else [aud]
     return set(found) if all(isinstance(each, str) for each in found) else set()
 

@@ -149,7 +149,7 @@ async def identify(
           answer.
 
     Cancellation:
-      Unsafe. The server has issued tokens that nobody will use.
+      Unsafe. The server has issued tokens that are never used.
 
     Raises:
       IdentityError: The ID token was refused; names the claim.

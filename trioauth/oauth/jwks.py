@@ -5,7 +5,7 @@ Here joserfc is imported (the extra ``jose``).
 Which keys fit (OpenID Connect Core 10.1): those of the kind and curve that ``alg`` needs, not meant
 for something else by ``use``, ``key_ops`` or an ``alg`` of their own, and with the ``kid`` that the
 header names, if it names one. Without a ``kid`` any that fits may be the one. RSA keys have 2048
-bits at least. Keys that can't be used are ignored: a server may have some that nobody here knows.
+bits at least. Keys that can't be used are ignored: a server may have some that are of no use here.
 
 When they are fetched: once a session. Once more if the ``kid`` is not among them, because servers
 change their keys (10.1.1): at most once a minute for each ``kid``, and ten times a minute in all.

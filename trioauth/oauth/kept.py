@@ -5,7 +5,7 @@ client must outlive a log-out, and one that was registered must outlive a log-in
 or each would register another.
 
 **The login** says which server has issued the tokens, and to which client. A refresh goes by that
-alone: whoever can change what an API says of itself must not get the refresh token of another
+alone: an API that changes what it says of itself must not get the refresh token of another
 server. **The client** is the one that the next log-in uses.
 
 Several processes: the file is locked while a client is chosen or registered, and when a log-in has

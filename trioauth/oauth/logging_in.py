@@ -154,7 +154,7 @@ class LogsIn:
           parameters: More, for this log-in.
 
         Cancellation:
-          Safe. The server may remember a request that nobody will use.
+          Safe. The server may remember a request that is never used.
 
         Raises:
           ValueError: Of the parameters.

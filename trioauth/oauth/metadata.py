@@ -144,7 +144,7 @@ class AuthorizationServer:
             raise ValueError("a server needs an issuer or a token_endpoint; pass one of the two")
 
     def __repr__(self) -> str:
-        # Of twenty members most servers have some, and nobody reads the rest.
+        # Of twenty members most servers have some, and a reader needs no more.
         said = {name: value for name, value in attrs.asdict(self, recurse=False).items() if value}
         return f"AuthorizationServer({', '.join(f'{k}={v!r}' for k, v in said.items())})"
 

@@ -236,7 +236,7 @@ class Newcomer(Unpicklable):
         """Choose who we are, and say whether that is new.
 
         Cancellation:
-          Unsafe. A client may have been registered that nobody will use.
+          Unsafe. A client may have been registered that is never used.
 
         Raises:
           GrantMisconfiguredError: There is no way to become a client.

@@ -41,7 +41,7 @@ class Provider:
     parameters: Mapping[str, str] = attrs.field(
         factory=dict[str, str], converter=copied, hash=False
     )
-    """What it must be told besides when somebody logs in, such as Auth0's ``audience``."""
+    """What it must be told besides when a person logs in, such as Auth0's ``audience``."""
     redirect_uri: str = "http://127.0.0.1/callback"
     """Where it lets a browser come back to, on this machine."""
     ports: tuple[int, ...] = ()

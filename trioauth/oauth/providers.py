@@ -1,8 +1,8 @@
 """The providers that are known here: data, each with where it is from and when it was read.
 
 "Docs" is the provider's own documentation, "report" an issue or a patch of one of its users, and
-"common" what is generally known and was not looked up. Nobody here has run any of this against the
-real ones: `trioauth.testing.AuthServer` plays each of them (``persona="google"``), as far as it is
+"common" what is generally known and was not looked up. None of this has been run against the real
+ones: `trioauth.testing.AuthServer` plays each of them (``persona="google"``), as far as it is
 known, and the tests log in there.
 """
 

@@ -185,7 +185,7 @@ async def register(
       document: What `client_document` returned.
 
     Cancellation:
-      Unsafe. There may be a client that nobody will use.
+      Unsafe. There may be a client that is never used.
 
     Raises:
       GrantMisconfiguredError: The server refused.

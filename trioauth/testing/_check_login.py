@@ -1,4 +1,4 @@
-"""check_login: put a log-in of somebody's own through its paces."""
+"""check_login: put a log-in of a program's own through its paces."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class ClientCredentialsGrant(Unpicklable):
         """Obtain new tokens, whatever the previous ones.
 
         Cancellation:
-          Safe. The server may have issued a token that nobody will use.
+          Safe. The server may have issued a token that is never used.
 
         Raises:
           GrantRefusedError: The server said no.

@@ -61,7 +61,7 @@ class _Unattended(ABC, Unpicklable):
         """Obtain new tokens, whatever the previous ones.
 
         Cancellation:
-          Safe. The server may have issued a token that nobody will use.
+          Safe. The server may have issued a token that is never used.
 
         Raises:
           GrantRefusedError: The server said no.

@@ -66,7 +66,7 @@ class BrowserLogin(Unpicklable):
 
         Cancellation:
           Safe until the person's answer is here; then the server may have issued tokens that
-          nobody will use. In any case the port is closed and no task is left (P24).
+          are never used. In any case the port is closed and no task is left (P24).
 
         Raises:
           LoginDeclinedError: The person said no.

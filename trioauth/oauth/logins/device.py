@@ -179,7 +179,7 @@ def read_last(answer: Answer, client: LoginClient) -> Tokens:
 
 
 def expired(words: str | None = None) -> LoginTimeoutError:
-    """Return the error of codes that nobody entered in time."""
+    """Return the error of codes that were not entered in time."""
     return LoginTimeoutError("expired_token", words or "the code was not entered in time")
 
 
@@ -219,8 +219,8 @@ class DeviceLogin(Unpicklable):
         """Show the person a code, and return the tokens when they have entered it.
 
         Cancellation:
-          Safe until the person has agreed; then the server may have issued tokens that nobody will
-          use. No task is left (P24).
+          Safe until the person has agreed; then the server may have issued tokens that are never
+          used. No task is left (P24).
 
         Raises:
           LoginDeclinedError: The person said no.

@@ -57,8 +57,8 @@ _ANY_TENANT: Final = "{tenantid}"
 class Begun(Unpicklable):
     """A log-in that was begun: what must be remembered until the browser comes back.
 
-    Whoever has the text of `to_text` and the callback can log in, so keep it where only this
-    person's requests find it: in the session of your web framework, on the server, or encrypted.
+    The text of `to_text` and the callback are enough to log in, so keep it where only this person's
+    requests find it: in the session of your web framework, on the server, or encrypted.
     Use it once.
     """
 
@@ -146,7 +146,7 @@ class FirstHalf(Unpicklable):
         """Begin: pushed to the server where that asks for it, or offers it (RFC 9126).
 
         Cancellation:
-          Safe. The server may remember a request that nobody will use.
+          Safe. The server may remember a request that is never used.
 
         Raises:
           GrantMisconfiguredError: The server does not accept this client, or what it asks for; or
@@ -233,7 +233,7 @@ async def exchange(
       code: From the callback.
 
     Cancellation:
-      Unsafe. The server may have issued tokens that nobody will use.
+      Unsafe. The server may have issued tokens that are never used.
 
     Raises:
       LoginError: The server did not take the code.
@@ -285,7 +285,7 @@ class FinishedLogin(Unpicklable):
         """Turn the code of the callback into tokens.
 
         Cancellation:
-          Unsafe. The server may have issued tokens that nobody will use.
+          Unsafe. The server may have issued tokens that are never used.
 
         Raises:
           LoginDeclinedError: The person said no.
