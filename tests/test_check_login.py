@@ -26,7 +26,7 @@ from trioauth.testing._login_call import count_sockets
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trio.testing import MockClock
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 URL = "https://id.test/auth/login"
 # Some log-ins below show it, so it is none that the tests look for (tests/canary.py).
@@ -85,13 +85,13 @@ async def confirm(channel: BackChannel) -> None:
 # --- those that pass --------------------------------------------------------------------------
 
 
-async def test_a_log_in_that_keeps_its_promises_passes(autojump_clock: MockClock) -> None:
+async def test_a_log_in_that_keeps_its_promises_passes() -> None:
     server = Server()
     await check_login(good, server.transport(), declines=server.decline, secrets=[PASSWORD])
     assert server.logins > 10
 
 
-async def test_what_comes_after_the_tokens_may_fail(autojump_clock: MockClock) -> None:
+async def test_what_comes_after_the_tokens_may_fail() -> None:
     async def ours(channel: BackChannel) -> Tokens:
         tokens = await ask(channel)
         try:
@@ -104,7 +104,7 @@ async def test_what_comes_after_the_tokens_may_fail(autojump_clock: MockClock) -
 
 
 @pytest.mark.parametrize("way", ["browser", "device"])
-async def test_the_log_ins_of_a_client_pass(way: str, autojump_clock: MockClock) -> None:
+async def test_the_log_ins_of_a_client_pass(way: str) -> None:
     server = AuthServer(scope="notes")
     server.approve("ann")
     client = OAuthClient(server.client_id, issuer=server.issuer, scope="notes")
@@ -277,9 +277,7 @@ BROKEN: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("broken", "says"), BROKEN, ids=lambda each: getattr(each, "__name__", ""))
-async def test_a_broken_log_in_is_told_how(
-    broken: Any, says: str, autojump_clock: MockClock
-) -> None:
+async def test_a_broken_log_in_is_told_how(broken: Any, says: str) -> None:
     server = Server()
     ours = broken() if isinstance(broken, type) else broken
     with pytest.raises(AssertionError, match=says):
@@ -295,14 +293,12 @@ def leaky() -> Iterator[LeavesAPort]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sockets are not counted there")
-async def test_a_log_in_that_leaves_a_port_open_is_told_so(
-    leaky: LeavesAPort, autojump_clock: MockClock
-) -> None:
+async def test_a_log_in_that_leaves_a_port_open_is_told_so(leaky: LeavesAPort) -> None:
     with pytest.raises(AssertionError, match="leave no port and no connection open, and did when"):
         await check_login(leaky, Server().transport())
 
 
-async def test_a_secret_by_another_name_is_told_to_the_check(autojump_clock: MockClock) -> None:
+async def test_a_secret_by_another_name_is_told_to_the_check() -> None:
     async def ours(channel: BackChannel) -> Tokens:
         answer = await channel.send(
             TokenRequest("https://id.test/auth/confirm", json={"pin": 4711})

@@ -17,8 +17,7 @@ from . import load
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from trio.testing import MockClock
-
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 # The programs name this issuer; in memory the server answers at every host.
 ISSUER = Persona(issuer="https://id.example.com")
@@ -77,7 +76,6 @@ async def test_a_program_asks_a_person_in_its_first_run_only(
     server: AuthServer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    autojump_clock: MockClock,
 ) -> None:
     prompts = ask(server, monkeypatch)
     server.approve("ann")
@@ -98,7 +96,6 @@ async def test_a_person_who_says_no_is_asked_again_in_the_next_run(
     kind: str,
     server: AuthServer,
     monkeypatch: pytest.MonkeyPatch,
-    autojump_clock: MockClock,
 ) -> None:
     prompts = ask(server, monkeypatch)
     server.deny()
@@ -114,7 +111,6 @@ async def test_the_terminal_says_what_to_do_on_stderr_and_the_program_keeps_stdo
     server: AuthServer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    autojump_clock: MockClock,
 ) -> None:
     person = server.person()
     terminal = trioauth.TerminalPrompt(open_browser=False)
@@ -134,7 +130,7 @@ async def test_the_terminal_says_what_to_do_on_stderr_and_the_program_keeps_stdo
 
 
 async def test_a_machine_logs_in_by_itself_when_it_is_first_asked(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], autojump_clock: MockClock
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = "cs-canary-secret"
     server = AuthServer(persona=ISSUER, client_id="reports", client_secret=secret, scope="notes")

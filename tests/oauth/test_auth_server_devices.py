@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trio
@@ -11,8 +11,7 @@ from trioauth.testing import AuthServer, Persona
 
 from .program import Program, open_program
 
-if TYPE_CHECKING:
-    from trio.testing import MockClock
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 async def start(program: Program, **more: str) -> dict[str, Any]:
@@ -29,7 +28,7 @@ async def poll_after(program: Program, seconds: float, device: dict[str, Any]) -
     return answer
 
 
-async def test_a_device_polls_until_the_person_has_decided(autojump_clock: MockClock) -> None:
+async def test_a_device_polls_until_the_person_has_decided() -> None:
     server = AuthServer()
     program = open_program(server)
     device = await start(program)
@@ -49,7 +48,7 @@ async def test_a_device_polls_until_the_person_has_decided(autojump_clock: MockC
     assert server.complaints == ["token: device_code is unknown, another client's, or was answered"]
 
 
-async def test_a_person_may_say_no_to_a_device(autojump_clock: MockClock) -> None:
+async def test_a_person_may_say_no_to_a_device() -> None:
     server = AuthServer()
     server.deny()
     program = open_program(server)
@@ -57,9 +56,7 @@ async def test_a_person_may_say_no_to_a_device(autojump_clock: MockClock) -> Non
     server.check()
 
 
-async def test_a_device_that_polls_too_early_is_slowed_down_for_good(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_device_that_polls_too_early_is_slowed_down_for_good() -> None:
     server = AuthServer()
     program = open_program(server)
     device = await start(program)
@@ -71,7 +68,7 @@ async def test_a_device_that_polls_too_early_is_slowed_down_for_good(
     assert (await poll_after(program, 1, device))["status"] == 200
 
 
-async def test_a_device_without_an_interval_waits_five_seconds(autojump_clock: MockClock) -> None:
+async def test_a_device_without_an_interval_waits_five_seconds() -> None:
     server = AuthServer(persona=Persona(interval=None))
     program = open_program(server)
     device = await start(program)
@@ -79,7 +76,7 @@ async def test_a_device_without_an_interval_waits_five_seconds(autojump_clock: M
     assert (await poll_after(program, 4.9, device))["error"] == "slow_down"
 
 
-async def test_the_codes_of_a_device_expire(autojump_clock: MockClock) -> None:
+async def test_the_codes_of_a_device_expire() -> None:
     server = AuthServer(persona=Persona(device_lifetime=60))
     server.approve()
     program = open_program(server)
@@ -89,7 +86,7 @@ async def test_the_codes_of_a_device_expire(autojump_clock: MockClock) -> None:
     assert (await poll_after(program, 60, device))["error"] == "invalid_grant"
 
 
-async def test_a_device_is_refused_what_any_client_is(autojump_clock: MockClock) -> None:
+async def test_a_device_is_refused_what_any_client_is() -> None:
     server = AuthServer(scope="notes")
     program = open_program(server)
     assert (await start(program, client_id="another"))["error"] == "invalid_client"
@@ -101,7 +98,7 @@ async def test_a_device_is_refused_what_any_client_is(autojump_clock: MockClock)
     assert unknown.json()["error"] == "invalid_grant"
 
 
-async def test_the_device_code_of_another_client_is_unknown(autojump_clock: MockClock) -> None:
+async def test_the_device_code_of_another_client_is_unknown() -> None:
     server = AuthServer()
     server.approve()
     server.publish_client({"client_id": "https://app.example/client", "redirect_uris": []})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import httpx
@@ -32,8 +32,7 @@ from trioauth.testing import AuthServer, Victim, every_checkpoint
 from .people import FullStore, Watched, client_of, logged_out
 from .world import GOOD, ISSUER, TOKEN_URL, World, frames
 
-if TYPE_CHECKING:
-    from trio.testing import MockClock
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 DEVICE = f"{ISSUER}/device"
 BY_HAND = AuthorizationServer(
@@ -80,9 +79,7 @@ async def polled(*answers: Any, codes: dict[str, Any] = CODES, **options: Any) -
     return asked
 
 
-async def test_a_session_logs_in_by_device_and_never_asks_too_early(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_session_logs_in_by_device_and_never_asks_too_early() -> None:
     server = AuthServer(scope="notes")
     client, prompt = client_of(server), Watched(server.person())
     async with logged_out(server, client) as session, trio.open_nursery() as nursery:
@@ -106,7 +103,7 @@ async def test_a_session_logs_in_by_device_and_never_asks_too_early(
 
 
 @pytest.mark.parametrize("persona", ["google", "github", "entra"])
-async def test_quirks_of_providers_do_not_matter(persona: str, autojump_clock: MockClock) -> None:
+async def test_quirks_of_providers_do_not_matter(persona: str) -> None:
     server = AuthServer(persona=persona, scope="notes", client_secret="cs-canary")
     place = server.endpoint
     client = OAuthClient(
@@ -131,7 +128,7 @@ async def test_quirks_of_providers_do_not_matter(persona: str, autojump_clock: M
             await session.log_in(client.device(prompt=server.person()))
 
 
-async def test_p27_each_question_has_an_assertion_of_its_own(autojump_clock: MockClock) -> None:
+async def test_p27_each_question_has_an_assertion_of_its_own() -> None:
     secret = "cs-canary" * 4
     server = AuthServer(scope="notes", client_secret=secret)
     client, prompt = client_of(server, auth=ClientSecretJWT(secret)), Watched(server.person())
@@ -143,9 +140,7 @@ async def test_p27_each_question_has_an_assertion_of_its_own(autojump_clock: Moc
     server.check()
 
 
-async def test_what_is_asked_for_is_said_when_the_codes_are_asked_for(
-    autojump_clock: MockClock,
-) -> None:
+async def test_what_is_asked_for_is_said_when_the_codes_are_asked_for() -> None:
     world = World({DEVICE: CODES, TOKEN_URL: GOOD})
     client = OAuthClient(
         "notes",
@@ -175,31 +170,25 @@ async def test_what_is_asked_for_is_said_when_the_codes_are_asked_for(
 # --- when it asks ---------------------------------------------------------------------------------
 
 
-async def test_it_waits_before_the_first_question_and_a_fifth_longer_than_it_must(
-    autojump_clock: MockClock,
-) -> None:
+async def test_it_waits_before_the_first_question_and_a_fifth_longer_than_it_must() -> None:
     assert await polled(PENDING, PENDING, GOOD) == pytest.approx([6, 12, 18])
     assert await polled(PENDING, GOOD, codes={**CODES, "interval": "10"}) == pytest.approx([12, 24])
 
 
-async def test_slow_down_counts_for_good_and_with_it_the_servers_own_interval(
-    autojump_clock: MockClock,
-) -> None:
+async def test_slow_down_counts_for_good_and_with_it_the_servers_own_interval() -> None:
     slow, slower = refusal("slow_down"), refusal("slow_down", interval=20)
     asked = await polled(slow, PENDING, slower, GOOD)
     assert asked == pytest.approx([6, 18, 30, 54])
 
 
-async def test_retry_after_is_heeded_and_faults_back_off_without_ending_the_log_in(
-    autojump_clock: MockClock,
-) -> None:
+async def test_retry_after_is_heeded_and_faults_back_off_without_ending_the_log_in() -> None:
     later = httpx.Response(400, headers={"Retry-After": "30"}, json=dict(PENDING.json()))
     broken = [httpx.ConnectError("x"), httpx.Response(502, html="<p>Bad gateway")]
     asked = await polled(later, *broken, refusal("temporarily_unavailable"), GOOD)
     assert asked == pytest.approx([6, 36, 48, 72, 120])
 
 
-async def test_a_server_that_hangs_is_asked_again(autojump_clock: MockClock) -> None:
+async def test_a_server_that_hangs_is_asked_again() -> None:
     server = AuthServer(scope="notes")
     server.approve("ann")
     server.hang(at="token")
@@ -230,7 +219,7 @@ async def test_a_server_that_hangs_is_asked_again(autojump_clock: MockClock) -> 
     ],
 )
 async def test_the_servers_no_ends_it(
-    answer: httpx.Response, error: type[Exception], says: str, autojump_clock: MockClock
+    answer: httpx.Response, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says) as caught:
         await polled(answer)
@@ -239,7 +228,7 @@ async def test_the_servers_no_ends_it(
     assert [frame for frame in frames(caught.value) if SECRET.search(frame)] == []
 
 
-async def test_a_code_that_nobody_enters_expires(autojump_clock: MockClock) -> None:
+async def test_a_code_that_nobody_enters_expires() -> None:
     server = AuthServer(scope="notes")
     client, prompt = client_of(server), Watched()
     async with logged_out(server, client) as session:
@@ -250,15 +239,13 @@ async def test_a_code_that_nobody_enters_expires(autojump_clock: MockClock) -> N
     server.check()
 
 
-async def test_an_expired_code_is_not_asked_about_any_more(autojump_clock: MockClock) -> None:
+async def test_an_expired_code_is_not_asked_about_any_more() -> None:
     with pytest.raises(LoginTimeoutError, match="not entered in time"):
         await polled(PENDING, PENDING, PENDING, codes={**CODES, "expires_in": 20})
     assert trio.current_time() == pytest.approx(20)
 
 
-async def test_a_prompt_that_fails_ends_it_at_once_with_its_own_error(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_prompt_that_fails_ends_it_at_once_with_its_own_error() -> None:
     async def broken(_: Invitation, /) -> str | None:
         raise OSError("no window")
 
@@ -269,7 +256,7 @@ async def test_a_prompt_that_fails_ends_it_at_once_with_its_own_error(
     assert trio.current_time() < 5
 
 
-async def test_what_a_person_pastes_changes_nothing(autojump_clock: MockClock) -> None:
+async def test_what_a_person_pastes_changes_nothing() -> None:
     async def pastes(_: Invitation, /) -> str | None:
         return "WDJB-MJHT"
 
@@ -279,7 +266,7 @@ async def test_what_a_person_pastes_changes_nothing(autojump_clock: MockClock) -
 
 
 async def test_without_a_prompt_of_the_programs_the_terminal_is_used(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("trioauth.oauth.logins.device.default_prompt", Watched)
     world = World({DEVICE: CODES, TOKEN_URL: GOOD})
@@ -287,9 +274,7 @@ async def test_without_a_prompt_of_the_programs_the_terminal_is_used(
     assert (await client.device()(world.open())).access_token == "at2"
 
 
-async def test_a_login_without_a_refresh_token_says_so(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_login_without_a_refresh_token_says_so(caplog: pytest.LogCaptureFixture) -> None:
     await polled({"access_token": "at2", "token_type": "Bearer"})
     assert "no refresh token came" in caplog.text
     assert [record.levelno for record in caplog.records if record.name == "trioauth"] == [
@@ -383,7 +368,7 @@ def test_p24_cancelled_anywhere_a_log_in_by_device_leaves_no_task_and_no_half_a_
     assert len(tried.points) > 15
 
 
-async def test_p17_the_codes_do_not_show(autojump_clock: MockClock) -> None:
+async def test_p17_the_codes_do_not_show() -> None:
     seen: list[str] = []
 
     async def prompt(invitation: Invitation, /) -> str | None:

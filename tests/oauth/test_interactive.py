@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import pytest
@@ -15,8 +15,7 @@ from trioauth.oauth.logins.opening import Surroundings
 
 from .world import GOOD, ISSUER, TOKEN_URL, World
 
-if TYPE_CHECKING:
-    from trio.testing import MockClock
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 BROWSER = Surroundings(commands=(("xdg-open",),))
 CONTAINER = Surroundings(commands=(("xdg-open",),), container=True)
@@ -70,9 +69,7 @@ async def kind_of(
     return invitation.kind
 
 
-async def test_the_chosen_way_is_taken(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
-) -> None:
+async def test_the_chosen_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await kind_of(SERVER, BROWSER) == "browser"
     assert await kind_of(SERVER, SSH) == "device"
     monkeypatch.setattr(interactive, "can_read", lambda _: True)
@@ -81,7 +78,7 @@ async def test_the_chosen_way_is_taken(
     assert await kind_of(NO_DEVICE, SSH) == "browser"
 
 
-async def test_the_program_may_know_better(autojump_clock: MockClock) -> None:
+async def test_the_program_may_know_better() -> None:
     for way in ("browser", "device", "paste"):
         assert await kind_of(SERVER, BROWSER, way=way) == way
 

@@ -11,6 +11,8 @@ from trioauth.testing import AuthServer, Persona
 
 pytest.importorskip("joserfc")
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 def opened(**options: Any) -> tuple[AuthServer, OAuthClient]:
     server = AuthServer(persona=Persona(signing_alg="ES256", interval=0), **options)
@@ -19,7 +21,7 @@ def opened(**options: Any) -> tuple[AuthServer, OAuthClient]:
 
 
 @pytest.mark.parametrize("way", ["browser", "device"])
-async def test_a_log_in_says_who_it_is(way: str, autojump_clock: Any) -> None:
+async def test_a_log_in_says_who_it_is(way: str) -> None:
     server, client = opened()
     async with server.open_session(client, logged_in=False) as session:
         if way == "browser":
@@ -35,9 +37,7 @@ async def test_a_log_in_says_who_it_is(way: str, autojump_clock: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["browser", "device"])
-async def test_a_log_in_refuses_an_id_token_that_does_not_hold(
-    way: str, autojump_clock: Any
-) -> None:
+async def test_a_log_in_refuses_an_id_token_that_does_not_hold(way: str) -> None:
     server, client = opened()
     server.lie(id_token={"nonce": "another"} if way == "browser" else {"aud": "another"})
     async with server.open_session(client, logged_in=False) as session:
