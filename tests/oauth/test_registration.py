@@ -528,7 +528,7 @@ async def test_a_client_that_was_registered_just_now_is_not_registered_again(
 
 
 async def test_a_device_logs_in_and_so_does_what_fits(tmp_path: Path) -> None:
-    stage = stage_of(tmp_path)
+    stage = stage_of(tmp_path, attrs.evolve(EXACT, interval=0))
     client = stage.client()
     logins = [client.device(prompt=stage.auth.person())]
     logins.append(client.interactive(way="paste", prompt=stage.auth.person()))
