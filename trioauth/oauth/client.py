@@ -184,8 +184,8 @@ class OAuthClient(LogsIn, Unpicklable):
         if metadata_url is not None:
             check_metadata_url(metadata_url, "metadata_url")
         issuer, server = options.get("issuer"), options.get("server")
-        # A client has an issuer or a server. The API's address stands in for it until both are found
-        # out, and is not asked as an issuer.
+        # A client has an issuer or a server. The API's address stands in for it until both are
+        # found out, and is not asked as an issuer.
         given: dict[str, Any] = {**options, "issuer": issuer or (url if server is None else None)}
         # Any: to pyright a field with a converter does not have the type that it is read as.
         template: Any = OAuthClient(client_id or metadata_url or name, **given)
