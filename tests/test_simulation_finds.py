@@ -244,3 +244,24 @@ async def test_late_tokens_of_an_ended_login_do_not_keep_the_next_one_out_of_the
         assert grant.completed == 1
         assert store.tokens == new
         assert session.statistics().saved
+
+
+async def test_a_mark_that_could_not_be_saved_replaces_no_tokens_that_others_have_got_since() -> (
+    None
+):
+    lost = RefreshUnavailableError("no whole answer")
+    store = FakeStore()
+    policy = RefreshPolicy(attempts=1, when_unavailable="log_out")
+    grant = FakeGrant(script=[lost])
+    async with opened(grant, store=store, tokens=first_tokens(0), policy=policy) as session:
+        store.fail_save = OSError("disk full")
+        with pytest.raises(LoggedOutError):
+            await session.token()
+        store.fail_save = None
+        # The login goes on elsewhere.
+        assert store.record is not None
+        number = store.record.generation + 1
+        theirs = Tokens("theirs", "theirs-too", 3600)
+        store.record = attrs.evolve(store.record, generation=number, tokens=theirs)
+        await trio.sleep(120)
+        assert store.tokens == theirs

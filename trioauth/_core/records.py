@@ -308,12 +308,17 @@ class Records:
         if pending.tokens is None and login is not None and pending.login == login.id:
             await self.tell_ended(login)
             return None
-        before = self.vault.synced
+        before, was = self.vault.synced, self.vault.stored
         news = await self.news(has_login=generation_of(self.machine.state) is not None)
         if isinstance(self.machine.state, Closed) and self.vault.synced != before:
             self._missed_news = self.vault.stored
-        pending = self.vault.pending
+        pending, stored = self.vault.pending, self.vault.stored
         if pending is not None:
+            marks = was is not None and pending.tokens == was.tokens is not None
+            if marks and stored is not None and stored.tokens != pending.tokens:
+                # It only marks tokens that another process has replaced since.
+                self.vault.pending = None
+                return news if isinstance(news, LoggedOut) else None
             if pending.generation <= self.vault.synced:
                 # The store has passed this number: renumber.
                 pending = attrs.evolve(pending, generation=self._next_number())
@@ -387,13 +392,7 @@ class Records:
 
     def tell_lost(self) -> None:
         """Tell the observers that the pending record is lost: the session is closed."""
-        unsaved = self.machine.journal.unsaved
-        if self.vault.pending is not None and unsaved is not None:
-            self.machine.tell(
-                attrs.evolve(
-                    unsaved,
-                    time=trio.current_time(),
-                    generation=self.vault.pending.generation,
-                    lost=True,
-                )
-            )
+        unsaved, pending = self.machine.journal.unsaved, self.vault.pending
+        if unsaved is not None and pending is not None:
+            now, number = trio.current_time(), pending.generation
+            self.machine.tell(attrs.evolve(unsaved, time=now, generation=number, lost=True))
