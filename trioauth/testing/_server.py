@@ -160,8 +160,8 @@ class AuthServer:
           port: Where to listen; 0 picks a free one.
 
         Cancellation:
-          Safe. Like leaving the block, it stops the server at once, and whoever waits for an
-          answer gets none.
+          Safe. Like leaving the block, it stops the server at once, and requests that
+          wait for an answer get none.
 
         Raises:
           ImportError: hypercorn is not installed.
@@ -247,7 +247,7 @@ class AuthServer:
     # --- orders about tokens ---------------------------------------------------------------
 
     def expire(self) -> None:
-        """Expire every access token, for a test of the 401 that nobody's clock foresaw."""
+        """Expire every access token, for a test of a 401 before the token's time is up."""
         self._exchange.api.book.expire_all()
 
     def revoke(self) -> None:
@@ -265,7 +265,7 @@ class AuthServer:
     def api_answer(self, path: str, json: object, status: int = 200) -> None:
         """Let the API answer with this JSON at a path, for a program that reads what it gets.
 
-        To any method, and to whoever has a good token, from now on.
+        The answer to every method from now on, if the request has a good token.
 
         Args:
           path: Without a query, such as ``"/orders"``.
@@ -281,7 +281,7 @@ class AuthServer:
     def delay(self, seconds: float) -> None:
         """Let each answer take so long, for a test of what happens during a refresh.
 
-        The request is processed when it arrives: whoever gives up waiting has lost the answer.
+        The request is processed when it arrives: a client that gives up has lost the answer.
         """
         self._exchange.orders.delay = _seconds(seconds)
 
@@ -323,7 +323,7 @@ class AuthServer:
         self._exchange.orders.add(whole(status, body, headers), times)
 
     def drop_answer(self, times: int | None = 1) -> None:
-        """Process the request and lose the answer: the refresh token is spent, nobody knows."""
+        """Process the request and lose the answer: the client can't know the token is spent."""
         self._exchange.orders.add(Mishap.DROP, times)
 
     def hang(self, times: int | None = 1) -> None:

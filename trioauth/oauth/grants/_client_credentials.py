@@ -36,7 +36,7 @@ def _read_tokens(body: Mapping[str, object]) -> Tokens:
 @final
 @attrs.frozen
 class ClientCredentialsGrant(Unpicklable):
-    """Tokens for the program itself, on behalf of nobody else (RFC 6749 4.4).
+    """Tokens for the program itself, without a person (RFC 6749 4.4).
 
     It needs no human, not even once: the session logs in when first asked. It can't be pickled,
     because of the secret.
@@ -94,7 +94,7 @@ class ClientCredentialsGrant(Unpicklable):
         """Obtain new tokens, whatever the previous ones.
 
         Cancellation:
-          Safe. The server may have issued a token that nobody will use.
+          Safe. The server may have issued a token, which stays unused.
 
         Raises:
           GrantRefusedError: The server said no.
