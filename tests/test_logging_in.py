@@ -249,7 +249,7 @@ async def test_p23_no_store_and_no_lock_is_no_reason_to_ask_a_person() -> None:
         with pytest.raises(StoreError, match="Read-only file system"):
             await session.log_in(person)
         assert person.asked == 0
-        # Somebody mounts a volume, and logs in there: the store is looked into again.
+        # Another process mounts a volume, and logs in there: the session looks again.
         store.fail_lock = None
         store.record = Record(1, first_tokens(), login="elsewhere")
         await trio.sleep(1)

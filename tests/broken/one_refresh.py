@@ -106,7 +106,7 @@ VARIANTS: Final = (
         "tests/test_evidence.py::test_a_place_is_an_origin_and_a_path_whatever_the_query",
     ),
     Variant(
-        "a lost answer is asked for as often as any other",
+        "after a lost answer the token is presented as often as after any failure",
         (
             Edit(
                 "retry",

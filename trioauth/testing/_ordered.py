@@ -78,7 +78,7 @@ class Ordered:
     # --- orders about tokens ---------------------------------------------------------------
 
     def expire(self) -> None:
-        """Expire every access token, for a test of the 401 that nobody's clock foresaw."""
+        """Expire every access token, for a test of a 401 before the token's time is up."""
         self._exchange.site.book.expire_all()
 
     def revoke(self) -> None:
@@ -96,7 +96,7 @@ class Ordered:
     def api_answer(self, path: str, json: object, status: int = 200) -> None:
         """Let the API answer with this JSON at a path, for a program that reads what it gets.
 
-        To any method, and to whoever has a good token, from now on.
+        The answer to every method from now on, if the request has a good token.
 
         Args:
           path: Without a query, such as ``"/orders"``.
@@ -112,7 +112,7 @@ class Ordered:
     def delay(self, seconds: float, *, at: Endpoint = "token") -> None:
         """Let each answer take so long, for a test of what happens during a refresh.
 
-        The request is processed when it arrives: whoever gives up waiting has lost the answer.
+        The request is processed when it arrives: a client that gives up has lost the answer.
         """
         self._exchange.orders[at].delay = _seconds(seconds)
 
@@ -157,7 +157,7 @@ class Ordered:
         self._exchange.orders[at].add(whole(status, body, headers), times)
 
     def drop_answer(self, times: int | None = 1, *, at: Endpoint = "token") -> None:
-        """Process the request and lose the answer: the refresh token is spent, nobody knows."""
+        """Process the request and lose the answer: the client can't know the token is spent."""
         self._exchange.orders[at].add(Mishap.DROP, times)
 
     def hang(self, times: int | None = 1, *, at: Endpoint = "token") -> None:

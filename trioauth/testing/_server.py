@@ -225,8 +225,8 @@ class AuthServer(Ordered):
           port: Where to listen; 0 picks a free one.
 
         Cancellation:
-          Safe. Like leaving the block, it stops the server at once, and whoever waits for an
-          answer gets none.
+          Safe. Like leaving the block, it stops the server at once, and requests that
+          wait for an answer get none.
 
         Raises:
           ImportError: hypercorn is not installed.

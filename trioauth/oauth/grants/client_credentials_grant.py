@@ -28,7 +28,7 @@ def _client_of(grant: ClientCredentialsGrant) -> Client:
 @final
 @attrs.frozen
 class ClientCredentialsGrant(Unpicklable):
-    """Tokens for the program itself, on behalf of nobody else (RFC 6749 4.4).
+    """Tokens for the program itself, without a person (RFC 6749 4.4).
 
     It needs no human, not even once: the session logs in when first asked. It can't be pickled,
     because of the secret.
@@ -86,7 +86,7 @@ class ClientCredentialsGrant(Unpicklable):
         """Obtain new tokens, whatever the previous ones.
 
         Cancellation:
-          Safe. The server may have issued a token that is never used.
+          Safe. The server may have issued a token, which stays unused.
 
         Raises:
           GrantRefusedError: The server said no.

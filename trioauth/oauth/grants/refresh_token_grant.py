@@ -56,7 +56,7 @@ class RefreshTokenGrant(Unpicklable):
       revocation_endpoint: Where `Session.log_out` revokes the tokens (RFC 7009): https, or
           loopback. None for a server that has no such.
       bare_status_refuses: True for a server that refuses with a bare 400, 401 or 403 instead of
-          ``invalid_grant``. By default these log nobody out: they may come from a proxy in between.
+          ``invalid_grant``. By default these end no login: they may come from a proxy in between.
       refusals: Codes of the server's own that end the login, whatever the status, by the member of
           the answer they are in, or its path with dots between the names:
           ``{"error": ["token_gone"], "status": ["BAD_REFRESH_TOKEN"], "errcode": [40030]}``. They
