@@ -14,7 +14,7 @@ from trioauth.stores import FileStore
 
 
 async def main(url: str, path: str, tokens: list[Any], keep_fresh: bool) -> None:
-    """Answer "get" with what became of a request, and "idle" with what happened meanwhile."""
+    """Answer "get" with what became of a request, and "idle" with what happened in between."""
     async with (
         open_session(
             RefreshTokenGrant(f"{url}/oauth/token", client_id="client"),
@@ -23,6 +23,9 @@ async def main(url: str, path: str, tokens: list[Any], keep_fresh: bool) -> None
             base_url=url,
             policy=RefreshPolicy(keep_fresh=keep_fresh),
             trust_env=False,
+            # Not what is tested. httpx's own 5 seconds were once too few for the first request to
+            # connect, on a machine that had been stopped for a while.
+            timeout=60.0,
         ) as session,
         stdio() as questions,
     ):
