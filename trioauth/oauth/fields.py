@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .channel import check_endpoint_url
 
 if TYPE_CHECKING:
     import attrs
 
-# What a grant says itself, or the client's proof of who it is: nobody else's to say.
-_PROTOCOL = frozenset(
+# What the grants of 0.1.0 send themselves. Their ``extra`` may have all else, ``resource`` too.
+_OF_GRANTS: Final = frozenset(
     {
         "client_assertion",
         "client_assertion_type",
@@ -22,6 +22,21 @@ _PROTOCOL = frozenset(
         "scope",
     }
 )
+# All that a client and its log-ins send: ``parameters`` must not have any of them.
+_OWNED: Final = _OF_GRANTS | {
+    "actor_token", "actor_token_type", "assertion", "code", "code_challenge",
+    "code_challenge_method", "code_verifier", "device_code", "dpop_jkt", "nonce", "redirect_uri",
+    "request", "request_uri", "requested_token_type", "resource", "response_mode", "response_type",
+    "state", "subject_token", "subject_token_type", "token", "user_code",
+}  # fmt: skip
+_INSTEAD: Final = {
+    "client_secret": "pass auth=ClientSecretBasic(...) or another way to prove it",
+    "client_assertion": "pass auth=PrivateKeyJWT(...)",
+    "scope": "pass scope=",
+    "resource": "pass resource=",
+    "redirect_uri": "pass redirect_uri=",
+    "response_mode": "only the query is understood",
+}
 
 
 def check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -64,6 +79,17 @@ def check_strings(_: object, attribute: attrs.Attribute[Any], value: object) -> 
         raise TypeError(f"{attribute.name} must map strings to strings")
 
 
+def check_not_owned(argument: str, parameters: Mapping[str, str]) -> None:
+    """Refuse parameters that a client or its log-ins send themselves.
+
+    Raises:
+      ValueError: There is one; names the argument, the parameter, and what to pass instead.
+    """
+    for name in sorted(_OWNED & parameters.keys()):
+        instead = _INSTEAD.get(name, "that is for the protocol to say")
+        raise ValueError(f"{argument} must not have {name!r}: {instead}")
+
+
 def to_refusals(value: Mapping[str, Iterable[str | int]]) -> Mapping[str, frozenset[str]]:
     """Copy what refuses, with numbers as their digits.
 
@@ -98,5 +124,5 @@ def owner_of(url: str, client_id: str = "") -> str:
 def check_extra(_: object, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
     """Let parameters pass that the protocol leaves to the program (RFC 6749 3.2: none twice)."""
     check_strings(_, attribute, value)
-    for name in sorted(_PROTOCOL & value.keys()):
+    for name in sorted(_OF_GRANTS & value.keys()):
         raise ValueError(f"{attribute.name} must not have {name!r}: the grant sends that itself")

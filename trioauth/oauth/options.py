@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from .fields import check_strings, check_text
+from .fields import check_not_owned, check_strings, check_text
 from .metadata import check_issuer
 
 if TYPE_CHECKING:
@@ -30,27 +30,6 @@ class ResourceOptions(TypedDict, total=False):
     refusals: Mapping[str, Iterable[str | int]]
 
 
-# What this package says itself: not to be said by ``parameters``, too.
-_OWN: Final = frozenset(
-    {
-        "actor_token", "actor_token_type", "assertion", "client_assertion",
-        "client_assertion_type", "client_id", "client_secret", "code", "code_challenge",
-        "code_challenge_method", "code_verifier", "device_code", "dpop_jkt", "grant_type",
-        "nonce", "redirect_uri", "refresh_token", "request", "request_uri",
-        "requested_token_type", "resource", "response_mode", "response_type", "scope", "state",
-        "subject_token", "subject_token_type", "token", "user_code",
-    }
-)  # fmt: skip
-_INSTEAD: Final = {
-    "client_secret": "pass auth=ClientSecretBasic(...) or another way to prove it",
-    "client_assertion": "pass auth=PrivateKeyJWT(...)",
-    "scope": "pass scope=",
-    "resource": "pass resource=",
-    "redirect_uri": "pass redirect_uri=",
-    "response_mode": "only the query is understood",
-}
-
-
 def check_issuer_or_none(_: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
     """Let the name of a server pass, or None."""
     if value is not None:
@@ -60,9 +39,7 @@ def check_issuer_or_none(_: object, attribute: attrs.Attribute[Any], value: str 
 def check_parameters(_: object, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
     """Let parameters pass that the protocol leaves to the program."""
     check_strings(_, attribute, value)
-    for name in sorted(_OWN & value.keys()):
-        instead = _INSTEAD.get(name, "that is for the protocol to say")
-        raise ValueError(f"{attribute.name} must not have {name!r}: {instead}")
+    check_not_owned(attribute.name, value)
 
 
 def check_auth(_: object, attribute: attrs.Attribute[Any], value: object) -> None:

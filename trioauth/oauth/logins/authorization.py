@@ -31,6 +31,7 @@ import attrs
 
 from trioauth._errors import LoginDeclinedError, LoginError
 from trioauth._secrets import Unpicklable, printable
+from trioauth.oauth.fields import check_not_owned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,12 +39,6 @@ if TYPE_CHECKING:
 # 32 bytes are 43 characters: as many as a verifier must have at least (RFC 7636 4.1), and not more
 # than some servers take for a nonce.
 _ENTROPY: Final = 32
-_OWN: Final = frozenset(
-    {
-        "client_id", "code_challenge", "code_challenge_method", "nonce", "redirect_uri", "request",
-        "request_uri", "resource", "response_mode", "response_type", "scope", "state",
-    }
-)  # fmt: skip
 # What is read of a callback, and so must not occur twice (RFC 6749 3.1).
 _READ: Final = frozenset({"code", "error", "error_description", "iss", "state"})
 _MOST_PARAMETERS: Final = 50
@@ -113,8 +108,7 @@ def authorization_parameters(
       ValueError: ``parameters`` has one that the protocol owns; names it.
     """
     given = dict(parameters or {})
-    for name in sorted(_OWN & given.keys()):
-        raise ValueError(f"parameters must not have {name!r}: that is for the protocol to say")
+    check_not_owned("parameters", given)
     found = [
         ("response_type", "code"),
         ("client_id", client_id),
