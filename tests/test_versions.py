@@ -13,7 +13,7 @@ from .scripts import ROOT, script
 def test_everything_that_programs_need_has_an_oldest_version() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text("utf-8")
     constraints: list[str] = script("oldest").oldest(tomllib.loads(pyproject)["project"])
-    assert {"attrs", "filelock", "httpx", "httpx2", "trio"} <= {
+    assert {"attrs", "filelock", "h11", "httpx", "httpx2", "trio"} <= {
         line.partition("==")[0] for line in constraints
     }
 
