@@ -1,4 +1,4 @@
-"""The canary: it looks for secrets in everything the package shows to anybody (P17)."""
+"""The canary: it looks for secrets in everything the package shows (P17)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What people paste: an auth class with a lock around the refresh. Fair, and for comparison only.
 
-It does what such classes do well: one refresh at a time, and whoever comes late finds
+It does what such classes do well: one refresh at a time, and a task that comes late finds
 the new token. It is a `trio.Lock`, the response is read before the wait, and the refresh
 goes through a client of its own.
 """

@@ -384,7 +384,7 @@ def test_an_error_in_a_response_is_raised_as_what_it_is(code: str, kind: type[Er
     with pytest.raises(kind) as bare:
         Tokens.from_response(body)
     assert type(bare.value) is kind
-    # Without knowing what was sent nobody can say that it is not in there.
+    # It is not known what was sent, so it could be in there.
     assert (code in str(bare.value)) == (code != "odd")
     assert "not" not in str(bare.value)
     with pytest.raises(kind) as told:

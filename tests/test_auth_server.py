@@ -176,7 +176,7 @@ async def test_a_refresh_token_used_twice_ends_the_login(open_client: Opener) ->
         assert (await refresh(client, server, new["refresh_token"])).status_code == 400
         for secret in (tokens.access_token, new["access_token"]):
             assert (await client.get("/", headers=bearer(secret))).status_code == 401
-        # Somebody else's login is none of its business.
+        # The login of another client is none of its business.
         assert (await client.get("/", headers=bearer(other.access_token))).status_code == 200
     assert outcomes(server) == ["rotated", "reused", "refused"]
     assert (server.ledger.reused, server.ledger.repeats) == (1, 1)
@@ -208,7 +208,9 @@ async def test_the_grace_ends_with_the_login(open_client: Opener) -> None:
         assert (await refresh(client, server, tokens.refresh_token)).status_code == 400
 
 
-async def test_tokens_nobody_issued_are_not_repeats_of_each_other(open_client: Opener) -> None:
+async def test_tokens_that_were_not_issued_are_not_repeats_of_each_other(
+    open_client: Opener,
+) -> None:
     server = AuthServer()
     async with open_client(server) as client:
         for secret in ("one", "another"):
@@ -388,7 +390,7 @@ async def test_revoking_an_access_token_ends_that_alone(open_client: Opener) -> 
         assert (await refresh(client, server, tokens.refresh_token)).status_code == 200
 
 
-async def test_revoking_what_nobody_knows_is_fine_but_not_for_strangers(
+async def test_revoking_an_unknown_token_is_fine_but_not_for_strangers(
     open_client: Opener,
 ) -> None:
     server = AuthServer()
@@ -768,7 +770,7 @@ async def test_api_delay_holds_for_the_api_alone(
         assert trio.current_time() == 3
 
 
-async def test_the_api_answers_what_was_ordered_to_whoever_has_a_good_token(
+async def test_the_api_answers_what_was_ordered_to_a_good_token(
     open_client: Opener,
 ) -> None:
     server = AuthServer()

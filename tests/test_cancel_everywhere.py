@@ -4,7 +4,7 @@ Each scenario is run once per checkpoint of its victim, which is cancelled there
 just woken, on several schedules, through both libraries, over the test server's own transport
 and through a whole client on streams in memory. Whatever was cancelled, afterwards:
 
-- the victim left at once, whoever else was in the same flight got an answer;
+- the victim left at once, and all others in the same flight got an answer;
 - no refresh token was presented twice, and the newest one is in the store: a program that
   starts anew from it goes on;
 - the session still works, or is logged out if that was the wish; nothing is left running.

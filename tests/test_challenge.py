@@ -98,7 +98,7 @@ def test_the_grammar_of_rfc_9110(line: str, expected: object) -> None:
             "Bearer error=b, <html>, c=d, Basic e=f",
             [("Bearer", {"error": "b"}), ("Basic", {"e": "f"})],
         ),
-        # Nobody said whose these are.
+        # No scheme before these.
         ("error=a", []),
         ('="", "Bearer", Bearer: error=a', []),
         ("\xe9", []),

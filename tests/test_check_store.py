@@ -427,7 +427,7 @@ class KeepsWhatItTookWhenCancelledOnTheWay(Store):
 
 
 class HandsTheLockToTheDead(Store):
-    """Whoever waits gets a ticket, and keeps it when it is cancelled."""
+    """A task that waits gets a ticket, and keeps it when it is cancelled."""
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:

@@ -72,7 +72,7 @@ async def test_keep_fresh_notices_within_half_a_minute_that_the_machine_slept() 
         await trio.sleep(100)
         wall.sleep_machine(7200)
         await trio.sleep(32)
-        # Nobody asked for it, and nobody will have to wait.
+        # No task asked for it, and none will have to wait.
         assert session.generation == 2
 
 
@@ -141,7 +141,7 @@ async def test_answer_lost_before_the_machine_slept_is_not_asked_for_an_hour_lat
         with pytest.raises(RefreshUnavailableError):
             await session.refresh()
         assert grant.presented == ["refresh-0"]
-        # Later somebody has to ask, or it would never be known.
+        # Later a task has to ask, or it would never be known.
         await trio.sleep(12)
         await session.refresh()
         assert grant.presented == ["refresh-0", "refresh-0"]

@@ -429,7 +429,7 @@ class _Speechless(Exception):
     words: str
 
     def __str__(self) -> str:
-        return self.words  # Nobody has said any yet.
+        return self.words  # There are none yet.
 
 
 async def test_an_error_that_can_not_say_what_it_is_fails_the_refresh_and_nothing_else() -> None:

@@ -84,7 +84,7 @@ ANSWERS: list[tuple[int, object, type[Exception], object]] = [
     (200, error("incorrect_client_credentials"), MISCONFIGURED, "incorrect_client_credentials"),
     (200, error("temporarily_unavailable"), UNAVAILABLE, True),
     (200, error("server_error"), UNAVAILABLE, False),
-    # and what isn't JSON is from nobody.
+    # and what isn't JSON is not from the server.
     (200, b"", UNAVAILABLE, False),
     (204, b"", UNAVAILABLE, False),
     (200, HTML, UNAVAILABLE, False),

@@ -1,4 +1,4 @@
-"""Identity: a value that says who has logged in, and shows it to nobody who does not ask."""
+"""Identity: a value that says who has logged in, and shows it only when it is asked."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_what_is_said_of_a_person_is_in_no_repr() -> None:
         (None, TypeError),
     ],
 )
-def test_what_names_nobody_or_could_not_be_kept_is_refused(
+def test_an_identity_without_a_name_or_that_could_not_be_kept_is_refused(
     claims: Any, error: type[Exception]
 ) -> None:
     with pytest.raises(error) as caught:

@@ -374,7 +374,7 @@ async def test_p20_a_log_in_with_a_grant_that_shields_itself_ends_at_the_deadlin
         assert trio.current_time() == 5
         assert session.logged_in is logged_in
         await trio.sleep(600)
-        # What came late is of no use to anybody: it is not kept, and the server is told.
+        # What came late is of no use: it is not kept, and the server is told.
         assert store.record is before
         assert session.logged_in is logged_in
         assert grant.revoked == [Tokens("access-1", "refresh-1", 3600)]

@@ -1,4 +1,4 @@
-"""P6 to P10: whoever is cancelled takes nothing along, and nothing is left behind."""
+"""P6 to P10: a task that is cancelled takes nothing along, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
-# --- P6: whoever is cancelled leaves at once, and the refresh goes on ----------------------
+# --- P6: a cancelled task leaves at once, and the refresh goes on --------------------------
 
 
 @pytest.mark.parametrize("patience", [0, 0.25, 0.5, 0.75, 1])
@@ -78,7 +78,7 @@ async def test_p06_a_deadline_of_the_first_caller_is_not_that_of_the_refresh() -
     assert grant.presented == ["refresh-0"]
 
 
-# --- P7: stored before anybody wakes up with it --------------------------------------------
+# --- P7: stored before any task wakes up with it -------------------------------------------
 
 
 async def test_p07_rotated_tokens_are_stored_before_anybody_wakes_up_with_them(
@@ -372,7 +372,7 @@ async def test_p10_waiting_requests_do_not_starve_the_refresh_of_connections(
         nursery.cancel_scope.cancel("the test is over")
 
 
-# --- what else belongs to the session, not to whoever happens to ask ------------------------
+# --- what else belongs to the session, not to the task that happens to ask ------------------
 
 _trace: contextvars.ContextVar[str] = contextvars.ContextVar("_trace", default="nobody")
 

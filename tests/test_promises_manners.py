@@ -499,7 +499,7 @@ async def test_p18_with_a_fresh_token_no_checkpoint_and_no_lock(library: ModuleT
     async with opened(store=store) as session:
         store.fail_lock = store.fail_load = AssertionError("the store is left alone")
         lock = session._flights.renewal.lock
-        # Somebody else holds the session's lock, and it does not matter.
+        # Another task holds the session's lock, and it does not matter.
         async with lock:
             with trio.testing.assert_no_checkpoints():
                 async with driving(session, library, request) as (flow, signed):
@@ -524,7 +524,7 @@ async def test_p18_an_early_token_costs_no_checkpoint_either(library: ModuleType
 async def test_p18_a_401_that_is_handed_back_is_left_unread(library: ModuleType) -> None:
     class Untouchable(library.AsyncByteStream):  # type: ignore[name-defined,misc]
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:  # noqa: ASYNC900  # httpx's way
-            raise AssertionError("nobody reads this")
+            raise AssertionError("nothing reads this")
             yield b""
 
     headers = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
@@ -826,7 +826,7 @@ async def test_p20_logging_in_and_out_with_a_store_that_hangs_ends_at_the_deadli
         store.hangs = ""
         await trio.sleep(60)
         assert session.statistics().saved
-        # What had to be said to the store is said later: nobody logs in from it by mistake.
+        # What had to be said to the store is said later: no session logs in from it by mistake.
         assert store.record is not None
         expected = None if what == "log_out" else Tokens("access-5", "refresh-5", 3600)
         assert store.record.tokens == expected

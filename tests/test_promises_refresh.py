@@ -322,7 +322,7 @@ async def test_p03_while_a_queued_request_waits_for_a_newer_token_it_holds_no_co
             for _ in range(3):
                 nursery.start_soon(session.get, "/notes")
             await trio.sleep(2)
-            # All three wait for the refresh, and somebody else can use the connection.
+            # All three wait for the refresh, and other requests can use the connection.
             await session.get("/status", auth=None)
             assert trio.current_time() == 3
     assert api.sent_with("access-0") == 1

@@ -216,7 +216,7 @@ async def test_the_very_tokens_that_were_refused_are_not_adopted_as_newer_ones()
 
 
 async def test_a_log_out_leaves_a_login_that_a_refresh_has_just_found() -> None:
-    """Somebody else has logged in. A refresh reads it; before it has, there is a log-out."""
+    """Another process has logged in. A refresh reads it; before it has, there is a log-out."""
     store = FakeStore(stored())
     async with opened(FakeGrant(), tokens=None, store=store) as session:
         theirs = stored(Tokens("access-9", "refresh-9", 3600), generation=2, login="after")
@@ -310,7 +310,7 @@ async def test_what_a_refresh_could_not_save_is_forgotten_once_its_login_is_over
         await trio.sleep(20)
         assert store.tokens is None
         assert session.statistics().saved
-    # The tokens that it brought are nobody's: nobody is told that they are current.
+    # The tokens that it brought belong to no login: no task is told that they are current.
     assert only(events.RefreshLanded, told) == []
 
 
@@ -319,7 +319,7 @@ async def _ask_for_a_new_one_in_vain(session: object) -> None:
         await session.refresh()  # type: ignore[attr-defined]
 
 
-# --- a login that somebody overtakes -------------------------------------------------------
+# --- a login that another one overtakes ----------------------------------------------------
 
 
 @pytest.mark.parametrize("refused", [False, True])

@@ -1,4 +1,4 @@
-"""Whatever the order in which trio runs the tasks, and whoever is cancelled: one refresh.
+"""Whatever the order in which trio runs the tasks, and whichever are cancelled: one refresh.
 
 Inside ``@given`` trio would run all examples in one order, because Hypothesis seeds its randomness.
 So each example draws a seed of its own.
@@ -94,14 +94,14 @@ def test_one_expired_token_is_refreshed_once_whatever_the_order(
 
             async def ask() -> str:
                 token = await session.token()
-                # P7: nobody wakes up with what the store does not have.
+                # P7: no task wakes up with tokens that the store does not have.
                 assert store.tokens is not None
                 assert store.tokens.access_token == token
                 return token
 
             crowd = Crowd(ask)
             await crowd.run(plans)
-            # Nobody may have been left to see it land; it does, though.
+            # It lands, even if no task was left to see that.
             await trio.sleep(5)
             assert set(crowd.results) <= {"access-1"}
             assert crowd.errors == []
@@ -145,7 +145,7 @@ def test_one_refused_token_is_refreshed_once_whatever_the_order(
             await trio.sleep(5)
             assert set(crowd.results) <= {"access-1"}
             assert crowd.errors == []
-            # Whoever was not cancelled has met the 401, so that there was a refresh.
+            # Each task that was not cancelled has met the 401, so there was a refresh.
             check_one_flight(session, grant, told)
             # P3: what is known to be bad is not sent any more.
             [started] = only(events.RefreshStarted, told)

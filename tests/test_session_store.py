@@ -157,7 +157,7 @@ async def test_a_store_that_fails_before_the_rotation_means_unavailable(place: s
         with pytest.raises(RefreshUnavailableError, match="no disk"):
             session.reject(1)
             await session.token()
-        # Nobody refreshes what he can't lock.
+        # No session refreshes what it can't lock.
         assert grant.presented == []
         setattr(store, f"fail_{place}", None)
         await trio.sleep(5)

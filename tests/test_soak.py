@@ -44,7 +44,7 @@ async def test_soak_of_a_few_seconds_keeps_every_promise() -> None:
     assert done.returncode == 0
 
 
-# httpx leaves the generator of a body where it was when its request is cancelled meanwhile; the
+# httpx leaves the generator of a body where it was when its request is cancelled in between; the
 # garbage collector finds it, in this test's process or not, and trio says so.
 @pytest.mark.filterwarnings("ignore:Async generator 'httpx2?\\._content:ResourceWarning")
 async def test_soak_names_a_leak_and_a_refresh_token_that_is_presented_twice() -> None:

@@ -85,7 +85,7 @@ CLOSED = Closed(LoggedIn(3))
         (Current(GEN, SETBACK), 60, UseAndRefresh(GEN)),
         (Current(GEN, Setback(OOPS, 98)), 97, Use(GEN)),
         (Current(GEN, Setback(OOPS, 200)), 100, Setback(OOPS, 200)),
-        # Once a refresh has failed, nobody waits while the token works.
+        # Once a refresh has failed, no task waits while the token works.
         (Current(GEN, OVER), 96, UseAndRefresh(GEN)),
         (Current(GEN, OVER), 100, TakeOff("clock")),
         (Rejected(GEN), 0, TakeOff("rejected")),

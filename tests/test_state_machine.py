@@ -113,7 +113,7 @@ class Books:
         # Who has waited for it can't get any newer.
         use = age == 0 or 0 < landed <= self.generation.number
         if self.flight is not None:
-            # Nobody waits for what is only early; nor, after a failure, while the token works.
+            # No task waits for a token that is only early; nor, after a failure, while it works.
             if use or age == 1 or (age == 2 and self.troubled):
                 return Use(self.generation)
             return Board(self.flight)
@@ -233,7 +233,7 @@ class World(RuleBasedStateMachine):
         self.in_the_air.remove(flight)
         self.state = on_landing(self.state, flight, brought)
         if flight is not books.flight:
-            assert self.state is before, "nobody waits for it any more"
+            assert self.state is before, "no task waits for it any more"
             return
         books.flight, books.troubled = None, False
         if isinstance(brought, Generation):

@@ -161,7 +161,7 @@ async def increment(path: Path) -> None:
     store = FileStore(path)
     for _ in range(INCREMENTS):
         async with store.lock():
-            # Fails if anybody else is in here.
+            # Fails if another process is in here.
             alone = path.with_name("alone")
             alone.touch(exist_ok=False)
             record = await store.load()

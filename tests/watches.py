@@ -86,7 +86,7 @@ class Server:
 
     @property
     def refreshes(self) -> int:
-        """How often it was asked; nobody presented anything twice."""
+        """How often it was asked; nothing was presented twice."""
         assert len(self.presented) == len(set(self.presented))
         return len(self.presented)
 

@@ -1,7 +1,7 @@
 """A whole HTTP client on streams in memory: pool, parser and all, but no socket and no real time.
 
 `AuthServer.transport` answers in the task that asks. Here the server has tasks of its
-own, an answer travels, and whoever is cancelled leaves a connection behind, as in life.
+own, an answer travels, and a cancelled task leaves a connection behind, as in life.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Wire:
                     raise core.WriteError(str(exc)) from exc
 
             async def start_tls(self, *_: object, **__: object) -> Stream:
-                # The URLs say https; nobody listens in.
+                # The URLs say https; nothing listens in.
                 await trio.lowlevel.checkpoint()
                 return self
 
@@ -119,7 +119,7 @@ async def _serve(server: AuthServer, stream: trio.abc.Stream, latency: float) ->
                 await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
                 connection.start_next_cycle()
             except (*_BROKEN, h11.ProtocolError):
-                return  # Whoever asked has gone.
+                return  # The client has gone.
 
 
 async def _read(connection: h11.Connection, stream: trio.abc.Stream) -> Request | None:

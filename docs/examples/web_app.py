@@ -83,7 +83,7 @@ async def callback(request: Request) -> Response:
 async def home(request: Request) -> Response:
     session = request.state.session
     if not is_owner(request):
-        return page("Nobody is logged in in this browser.")
+        return page("No login in this browser.")
     try:
         response = await session.get("/notes")
     except trioauth.LoggedOutError:

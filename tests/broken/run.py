@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PACKAGE = Path(trioauth.__file__).parent
 _TESTS = Path(__file__).parents[1]
 
-# A session in use, where nobody disturbs it: each variant passes it.
+# A session in use, undisturbed: each variant passes it.
 FAIR_WEATHER = "tests/test_broken.py::test_a_session_works_in_fair_weather"
 
 # In seconds: far more than a test takes, or so many worlds. A run that hangs has noticed, too.

@@ -65,7 +65,7 @@ async def test_where_the_grant_says_no_the_login_is_over(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 429, 500, 503])
-async def test_any_other_answer_logs_nobody_out(status: int, autojump_clock: MockClock) -> None:
+async def test_any_other_answer_ends_no_login(status: int, autojump_clock: MockClock) -> None:
     async with Server(status).open() as session:
         with pytest.raises(trioauth.RefreshUnavailableError):
             await session.get("/me")

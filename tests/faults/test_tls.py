@@ -1,4 +1,4 @@
-"""TLS that does not hold: no token goes out, and nobody is logged out."""
+"""TLS that does not hold: no token goes out, and no login ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def showing(certificate: trustme.LeafCert) -> ssl.SSLContext:
 
 
 def self_signed() -> ssl.SSLContext:
-    """A certificate that nobody vouches for but itself."""
+    """A certificate that only itself vouches for."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority = trustme.CA()
     with authority.private_key_pem.tempfile() as key, authority.cert_pem.tempfile() as certificate:

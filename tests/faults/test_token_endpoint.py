@@ -1,4 +1,4 @@
-"""Faults of the token endpoint, over real sockets: nobody is logged out, and nothing waits."""
+"""Faults of the token endpoint, over real sockets: no login ends, and nothing waits."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ async def test_a_fault_of_the_token_endpoint_ends_no_login_and_is_over_when_it_i
             error = await fails(session, within=timeout)
             assert server.connections == asked
             assert api.connections == 0
-            # It is remembered, and who asks meanwhile is told at once.
+            # It is remembered, and a task that asks during the pause is told at once.
             await fails(session, within=0)
             assert server.connections == asked
 

@@ -129,7 +129,7 @@ async function observe({ oidc, body, status }, { settings, ledger }) {
 export async function logIn(provider, clientId) {
   const client = await provider.Client.find(clientId);
   if (!client) throw new Error(`there is no client ${clientId}`);
-  const accountId = 'somebody';
+  const accountId = 'a-person';
   const grant = new provider.Grant({ accountId, clientId });
   grant.addOIDCScope(SCOPE);
   const grantId = await grant.save();

@@ -324,13 +324,13 @@ ROWS: Final = (
     Row(
         "1g",
         "3: odd keys",
-        "keys that nobody here can use",
+        "keys that can't be used here",
         {"jwks": {"keys": lambda keys: [*ODD_KEYS, *keys]}},
     ),
     Row(
         "1g",
         "3: odd keys, RS256",
-        "no kid, and keys that nobody here can use",
+        "no kid, and keys that can't be used here",
         {"id_token_header": {"kid": None}, "jwks": _without_kids(*ODD_KEYS)},
         persona={"signing_alg": "RS256"},
     ),
@@ -361,7 +361,7 @@ ROWS: Final = (
     Row(
         "1g",
         "7: more members",
-        "members that nobody knows",
+        "unknown members",
         {"token": {"x": [1]}, "id_token": {"x": {"y": 1}}, "metadata": {"x": 1}},
     ),
     Row("1g", "7: token_type", "bEARER", {"token": {"token_type": "bEARER"}}),
@@ -435,7 +435,7 @@ ELSEWHERE: Final = (
     Elsewhere(
         "1g",
         "5: kid",
-        "a kid that nobody knows, again and again",
+        "an unknown kid, again and again",
         (
             "test_the_keys_are_fetched_again_once_a_minute_for_each_kid",
             "test_of_two_changes_of_keys_within_a_minute_both_are_seen",

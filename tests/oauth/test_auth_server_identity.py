@@ -161,7 +161,7 @@ async def test_new_keys_have_new_ids_and_the_old_ones_are_gone() -> None:
     assert await is_signed(program, (await program.log_in())["id_token"])
 
 
-async def test_keys_that_nobody_can_use_are_added_by_a_lie() -> None:
+async def test_unusable_keys_are_added_by_a_lie() -> None:
     server = AuthServer(persona=Persona(signing_alg="ES256"))
     odd = {"kty": "unheard-of", "kid": "1"}
     server.lie(jwks={"keys": lambda keys: [odd, *keys]})

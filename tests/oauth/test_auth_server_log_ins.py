@@ -52,7 +52,7 @@ async def test_a_program_that_does_all_right_logs_in_without_a_complaint(
     assert server.ledger.calls == {"authorize": 1, "token": 2}
 
 
-async def test_nobody_is_answered_before_the_person_has_decided(server: AuthServer) -> None:
+async def test_the_client_is_answered_only_when_the_person_has_decided(server: AuthServer) -> None:
     program = open_program(server)
     callbacks: list[dict[str, str]] = []
 
@@ -73,7 +73,7 @@ async def test_nobody_is_answered_before_the_person_has_decided(server: AuthServ
     assert callback["state"] == program.state
 
 
-async def test_prompt_none_waits_for_nobody(server: AuthServer) -> None:
+async def test_prompt_none_does_not_wait_for_a_person(server: AuthServer) -> None:
     program = open_program(server)
     assert (await program.callback(prompt="none"))["error"] == "login_required"
     server.approve()
@@ -94,7 +94,7 @@ async def test_prompt_none_waits_for_nobody(server: AuthServer) -> None:
         ({"redirect_uri": "http://app.example/callback"}, "redirect_uri is not registered"),
     ],
 )
-async def test_an_unknown_client_or_redirect_uri_shows_a_page_and_sends_nobody_anywhere(
+async def test_an_unknown_client_or_redirect_uri_shows_a_page_and_redirects_nowhere(
     server: AuthServer, changes: dict[str, str | None], page: str
 ) -> None:
     response = await open_program(server).authorize(**changes)

@@ -228,7 +228,7 @@ async def test_the_servers_no_ends_it(
     assert [frame for frame in frames(caught.value) if SECRET.search(frame)] == []
 
 
-async def test_a_code_that_nobody_enters_expires() -> None:
+async def test_a_code_that_is_not_entered_expires() -> None:
     server = AuthServer(scope="notes")
     client, prompt = client_of(server), Watched()
     async with logged_out(server, client) as session:

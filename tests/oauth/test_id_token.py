@@ -197,7 +197,7 @@ def test_after_a_refresh_what_may_be_left_out_is_still_known() -> None:
         ({"iss": "https://else.example.com", "sub": "sub-of-bob", "exp": 0}, "iss"),
     ],
 )
-def test_somebody_else_is_known_as_such_whatever_else_is_wrong(
+def test_another_person_is_known_as_such_whatever_else_is_wrong(
     changes: dict[str, Any], claim: str
 ) -> None:
     found = judged(changes, REFRESHED)
@@ -211,7 +211,9 @@ def test_somebody_else_is_known_as_such_whatever_else_is_wrong(
     ("changes", "claim"),
     [({"sub": ""}, "sub"), ({"sub": 7}, "sub"), ({"iss": ...}, "iss"), ({"aud": "x"}, "aud")],
 )
-def test_who_names_nobody_does_not_name_somebody_else(changes: dict[str, Any], claim: str) -> None:
+def test_a_token_that_names_no_person_does_not_name_another_one(
+    changes: dict[str, Any], claim: str
+) -> None:
     found = judged(changes, REFRESHED)
     assert isinstance(found, IdentityError)
     assert not found._names_another

@@ -264,7 +264,7 @@ def test_an_endpoint_that_is_missing_is_named_with_what_to_do() -> None:
 def test_an_assertion_is_for_the_issuer_or_else_for_the_token_endpoint() -> None:
     assert read().audience == ISSUER
     assert AuthorizationServer(token_endpoint=TOKEN_URL).audience == TOKEN_URL
-    # Entra's for all tenants is nobody's name.
+    # Entra's for all tenants is the name of no server.
     asked = f"{ENTRA}/common/v2.0"
     assert read(asked, issuer=f"{ENTRA}/{{tenantid}}/v2.0").audience == TOKEN_URL
 

@@ -233,7 +233,7 @@ async def test_a_refresh_sends_the_token_and_the_resources_each_by_itself() -> N
     }
 
 
-async def test_without_a_refresh_token_nobody_is_asked() -> None:
+async def test_without_a_refresh_token_the_server_is_not_asked() -> None:
     world = World({WELL_KNOWN: metadata()})
     for tokens in (None, Tokens("at-canary")):
         with pytest.raises(GrantRefusedError, match="no_refresh_token"):

@@ -483,7 +483,7 @@ def test_a_document_has_an_address() -> None:
         OAuthClient.for_resource(API).document()
 
 
-async def test_a_server_that_registers_nobody_is_told_with_what_to_do(stage: Stage) -> None:
+async def test_a_server_that_registers_no_client_is_told_with_what_to_do(stage: Stage) -> None:
     stage.auth.lie(metadata={"registration_endpoint": None})
     with pytest.raises(GrantMisconfiguredError, match="pass client_id="):
         await stage.log_in()

@@ -1,4 +1,4 @@
-"""An answer with an ID token that nobody has signed, and a client that gets it."""
+"""An answer with an ID token that is not signed, and a client that gets it."""
 
 from __future__ import annotations
 

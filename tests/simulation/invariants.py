@@ -156,7 +156,7 @@ class Judge:
         return held is not None and held.login is shown.issue.login
 
     def _has_reason(self, shown: Presentation) -> bool:
-        """P2: a 401 for this very generation, its age, or somebody's wish; no late 401."""
+        """P2: a 401 for this very generation, its age, or a program's wish; no late 401."""
         stay, issue = shown.stay, shown.issue
         if self.weather.jumps or issue.name in stay.rejected:
             return True
@@ -531,7 +531,7 @@ class Judge:
         if type(exc) not in allowed:
             self.ledger.violate("P19", f"{what} of {stay.name} raised {exc!r}")
         if any(exc is each for each in self._raised):
-            self.ledger.violate("P11", f"{what} of {stay.name} raised somebody else's {name}")
+            self.ledger.violate("P11", f"{what} of {stay.name} raised the {name} of another task")
         self._raised.append(exc)
         each: BaseException | None = exc
         while each is not None:

@@ -78,7 +78,7 @@ class Presentation:
 
 @attrs.define(eq=False)
 class Sent:
-    """A request as it reached the API, or anybody else."""
+    """A request as it reached the API, or another server."""
 
     stay: Stay
     id: str
@@ -119,7 +119,7 @@ class FlightSeen:
     stops: int = 0
     over: bool = False
     superseded: bool = False
-    """The login that it was for has ended; nobody waits for it any more."""
+    """The login that it was for has ended; no task waits for it any more."""
 
 
 @attrs.define(eq=False)
@@ -138,7 +138,7 @@ class Stay:
     rejected: dict[str, int] = attrs.field(factory=dict)
     """Issues that the program itself reported, and when, as `Ledger.order`."""
     most_wanted: float = 0.0
-    """The longest life that anybody asked for."""
+    """The longest life that any task asked for."""
     log_ins: int = 0
     log_outs: int = 0
     changing: int = 0
@@ -196,7 +196,7 @@ class Ledger:
         return self._order
 
     def note(self, who: str, *what: Any) -> None:
-        """Write a line of the log; it is made into text only if somebody reads it."""
+        """Write a line of the log; it is made into text only if it is read."""
         self.log.append((trio.current_time(), who, what))
 
     def count(self, what: str, times: int = 1) -> None:

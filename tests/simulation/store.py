@@ -38,7 +38,7 @@ class Store:
     """The logins that others have begun in it, with a program that is not in this world."""
     lapsed: bool = False
     troubled: int = 0
-    """How often it failed anybody."""
+    """How often it failed."""
     dawdling: int = 0
     """How many operations take their time."""
     dawdled_at: float = -1.0
@@ -62,7 +62,7 @@ class Store:
         self.troubled += 1
 
     def remake(self, record: Record) -> None:
-        """Hold what somebody else has begun anew, from the first generation on."""
+        """Hold what another process has begun anew, from the first generation on."""
         self.lose()
         self.put(record)
 
@@ -185,7 +185,7 @@ class Handle:
                 self.store.ledger.violate("P13", f"{self.who.name} saves {issue.name}, revoked")
 
     def _check_remade(self, before: Record | None, record: Record) -> None:
-        """P5: a login that somebody has begun in a file made anew is news, whatever its number."""
+        """P5: another process's login in a file made anew is news, whatever its number."""
         store, ledger, who = self.store, self.store.ledger, self.who
         if before is None or before.tokens is None or store.lapsed:
             return

@@ -91,7 +91,7 @@ class Weather:
         return sorted(found, key=lambda trouble: trouble.at)
 
     def strike(self, where: Where, among: Iterable[str] | None = None) -> Trouble | None:
-        """Return the trouble that befalls whoever comes by here and now."""
+        """Return the trouble that befalls a task that comes by here and now."""
         if self.cleared.is_set():
             return None
         now = trio.current_time()
@@ -110,7 +110,7 @@ class Weather:
 
 @contextmanager
 def clocks_of(weather: Weather) -> Generator[None, None, None]:
-    """Let each clock that a session makes meanwhile read the simulated ones."""
+    """Let each clock that a session makes in this block read the simulated ones."""
     original = Clock.__attrs_post_init__
 
     def post_init(clock: Clock) -> None:

@@ -84,19 +84,19 @@ TROUBLES: Final[dict[Where, tuple[str, ...]]] = {
         "lock_hangs",
         "conflict",
         "saved_in_spite",
-        "lapse",  # the lock excludes nobody, as a lease that ran out
+        "lapse",  # the lock excludes no process, as a lease that ran out
         "lose",  # the contents are gone
-        "remade",  # and somebody has logged in anew, from the first generation on
+        "remade",  # and another process has logged in anew, from the first generation on
     ),
     "server": ("revoke", "kill"),  # the login; its access tokens
     "wall": ("forward", "back", "suspend"),
     "process": ("stop",),  # it is stopped, while the rest of the world goes on
-    "observer": ("interrupt",),  # it raises what nobody catches, as Control-C in it does
+    "observer": ("interrupt",),  # it raises what is caught nowhere, as Control-C in it does
 }
 _WHERE_WEIGHTS: Final[dict[Where, int]] = {
     "endpoint": 10, "api": 8, "store": 4, "server": 3, "wall": 2, "process": 1, "observer": 1,
 }  # fmt: skip
-# What happens at a moment, rather than to whoever comes by.
+# What happens at a moment, rather than to the next task that comes by.
 SUDDEN: Final = frozenset(
     {"lose", "remade", "revoke", "kill", "forward", "back", "suspend", "stop"}
 )
@@ -110,7 +110,7 @@ class Trouble:
     what: str
     at: float
     until: float
-    """When it is over, even if nobody came by."""
+    """When it is over, even if no task came by."""
     times: int
     amount: float
 

@@ -95,7 +95,7 @@ class Member:
         while True:
             async with self._open() as (session, clients):
                 await self._work(session, clients)
-            # Logged out, and somebody else's turn to log in.
+            # Logged out, and another member's turn to log in.
             await trio.sleep(_REOPEN)
 
     def facts(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class Member:
                 count["flights adopted"] += 1
             case events.RefreshLanded(generation=number):
                 count["flights landed"] += 1
-                # Saved, or told that it could not be, before anybody woke up (P7).
+                # Saved, or told that it could not be, before any task woke up (P7).
                 count["unsaved"] += number != self._saved
             case events.RefreshFailed(error=error):
                 count["flights failed"] += 1

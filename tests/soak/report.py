@@ -105,9 +105,9 @@ class Report:
         )
         at_once = self.slowest_exit <= SLOWEST_EXIT
         yield Check("P6", f"a cancelled task left within {SLOWEST_EXIT:g} s", at_once)
-        yield Check("P7", "nobody used a generation before it was saved", clients["unsaved"] == 0)
+        yield Check("P7", "no generation was used before it was saved", clients["unsaved"] == 0)
         yield Check("P8", "no task was left", self.tasks_left == 0)
-        yield Check("P14", "a login ended because somebody said so", self._ended_by_somebody)
+        yield Check("P14", "a login ended because it was told to", self._ended_because_told)
         yield Check("P20", "no task saw anything unforeseen, or waited for ever", not self.problems)
 
     def _bounds(self) -> Iterator[Check]:
@@ -129,7 +129,7 @@ class Report:
         return self.logins * (by_the_clock + 3 * sum(orders)) + others
 
     @property
-    def _ended_by_somebody(self) -> bool:
+    def _ended_because_told(self) -> bool:
         """Whether no login was given up for an outage, and each refusal was a refusal."""
         server, ended = self.server, self.clients
         refusals = server["refused"] + server["reused"]

@@ -155,7 +155,7 @@ class _Soaking:
             await member.live()
         except BaseException as exc:
             if not self.over:
-                # A cancellation that is nobody's would end the soak, and nobody would say so.
+                # A cancellation that nothing here asked for would end the soak silently.
                 member.problems["".join(traceback.format_exception(exc))] += 1
             raise
 

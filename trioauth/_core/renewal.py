@@ -258,8 +258,8 @@ class Renewal:
         flight.doing = "waiting for the token store to save the new tokens"
         login = Login() if base is None else base.login
         if flight.overtaken or (flight.late and base is None):
-            # The login ended meanwhile: discard the new tokens. But tell the store before the lock
-            # is released, or other processes would send the refresh token that is spent.
+            # The login has ended: discard the new tokens. But tell the store before the lock is
+            # released, or other processes would send the refresh token that is spent.
             self.records.next_generation(tokens, login, asked_at)
             if base is None:
                 await self.revoke_late(tokens)

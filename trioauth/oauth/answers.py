@@ -181,7 +181,7 @@ def _read_body(body: bytes, read: Callable[[Mapping[str, object]], Tokens]) -> T
     """Return the tokens in the body of an answer, or what is wrong with it."""
     members, problem = decode_object(body)
     if isinstance(problem, NotJSONError):
-        # Not from whoever hands out tokens: nothing is known.
+        # Not JSON, so not from the token endpoint: nothing is known.
         return problem
     try:
         found: Tokens | Error = read(members)
@@ -260,7 +260,7 @@ def _hint(answer: Answer, said: _Said, rules: Rules, problem: Error | None) -> s
     if 300 <= status < 400:
         return "a redirect, which is never followed; is the URL right?"
     if answer.is_success and not said.is_json:
-        return "not JSON: cut short, or from somebody in between"
+        return "not JSON: cut short, or from a proxy in between"
     if said.code is not None:
         hint = ": ".join(filter(None, (said.code, said.description)))
         if rules.settings and said.code not in rules.codes:

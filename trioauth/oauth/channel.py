@@ -342,7 +342,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         for data in self._rest:
-            return data  # noqa: ASYNC910  # nothing to wait for, and nobody to cancel
+            return data  # noqa: ASYNC910  # nothing to wait for or to cancel
         raise StopAsyncIteration  # noqa: ASYNC910  # ditto
 
 

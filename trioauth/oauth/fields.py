@@ -66,7 +66,7 @@ def check_endpoint(_: object, attribute: attrs.Attribute[Any], value: str) -> No
 
 
 def copied(value: Mapping[str, str]) -> Mapping[str, str]:
-    """Copy a mapping, so that nobody changes it afterwards; what is none is left to its check."""
+    """Copy a mapping, so that it can't change afterwards; its check refuses anything else."""
     # Programs that are not type checked pass anything.
     is_mapping = isinstance(value, Mapping)  # pyright: ignore[reportUnnecessaryIsInstance]
     return dict(value) if is_mapping else value

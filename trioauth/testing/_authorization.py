@@ -138,7 +138,7 @@ class Authorization:
         return in_json(200, body, NO_STORE)
 
     def _revoke(self, request: Request, form: dict[str, str]) -> Answer:
-        """Serve RFC 7009: a token nobody knows is as good as revoked."""
+        """Serve RFC 7009: an unknown token is as good as revoked."""
         if "token" not in form:
             return self.site.refuse(request, "invalid_request", "token is missing")
         self.site.book.revoke(form["token"])

@@ -192,8 +192,8 @@ class _Check:
             if not isinstance(call.error, GrantRefusedError):
                 broken(
                     f"a grant must raise GrantRefusedError when its server says no (status"
-                    f" {answer.status}), and {call.did}: anything else is tried again, and nobody"
-                    " hears that the login is over",
+                    f" {answer.status}), and {call.did}: anything else is tried again, and the"
+                    " session never learns that the login is over",
                     call.error,
                 )
         for answer in self.caller.answers.misconfigured:
@@ -201,8 +201,8 @@ class _Check:
             if not isinstance(call.error, GrantMisconfiguredError):
                 broken(
                     "a grant must raise GrantMisconfiguredError when its server does not know the"
-                    f" client (status {answer.status}), and {call.did}: it takes somebody to mend"
-                    " the configuration, and the login is not over",
+                    f" client (status {answer.status}), and {call.did}: a person must mend the"
+                    " configuration, and the login is not over",
                     call.error,
                 )
         for answer in self.caller.answers.unavailable:
@@ -212,7 +212,7 @@ class _Check:
         if (cut := _cut_short(self.caller.issue(self.caller.make()))) is not None:
             await self._unavailable(cut, "an answer that was cut short")
         await self._unavailable(
-            httpx.ConnectError("nobody there"), "a server that can't be reached"
+            httpx.ConnectError("no server there"), "a server that can't be reached"
         )
         call = await self._unavailable(httpx.ReadError("broken"), "a connection that breaks")
         if isinstance(call.error, RefreshUnavailableError) and call.error.safe_to_repeat:
@@ -226,7 +226,7 @@ class _Check:
         call = await self.caller.call(self.caller.make(), reaction)
         if call.error is None or isinstance(call.error, GrantError):
             broken(
-                f"a grant must not let {what} log anybody out, or in, and {call.did}: raise"
+                f"a grant must not let {what} end or start a login, and {call.did}: raise"
                 " RefreshUnavailableError, or let the error pass; GrantRefusedError is for a server"
                 " that says no",
                 call.error,

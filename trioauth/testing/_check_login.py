@@ -78,7 +78,7 @@ async def check_login(
 
 async def _unreachable(request: httpx.Request) -> httpx.Response:
     await trio.lowlevel.checkpoint()
-    raise httpx.ConnectError("nobody there", request=request)
+    raise httpx.ConnectError("no server there", request=request)
 
 
 async def _lost(request: httpx.Request) -> httpx.Response:

@@ -56,7 +56,7 @@ class Exchange:
         else:
             answer = self.api.handle(request, trio.current_time())
             await trio.sleep(self.api.delay + answer.wait)
-        # For `every_checkpoint`: from here on, whoever is cancelled has the answer in hand.
+        # For `every_checkpoint`: a task that is cancelled from here on has the answer.
         await trio.lowlevel.cancel_shielded_checkpoint()
         if request.method == "HEAD" and isinstance(answer, Answer):
             return attrs.evolve(answer, parts=())

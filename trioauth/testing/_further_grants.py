@@ -46,7 +46,7 @@ def exchange(
         return site.refuse(request, "invalid_request", "actor_token and its type go together")
     if not site.may_have(form.get("scope", "")):
         return site.refuse(request, "invalid_scope", _MORE)
-    subject = "somebody"
+    subject = "a-person"
     if form["subject_token_type"] == ACCESS_TOKEN:
         token = site.book.find_access(form["subject_token"])
         if token is None or not site.book.is_good(token, now):

@@ -63,7 +63,7 @@ async def test_a_person_logs_in_sees_their_notes_and_logs_out(
 ) -> None:
     async with running(monkeypatch) as world, world.browser() as ann, world.browser() as bob:
         world.auth.approve("ann")
-        assert "Nobody is logged in" in (await ann.get("/")).text
+        assert "No login in this browser" in (await ann.get("/")).text
         there = await ann.get("/login")
         assert there.url == f"{world.url}/"
         assert "The API says" in there.text
@@ -74,11 +74,11 @@ async def test_a_person_logs_in_sees_their_notes_and_logs_out(
         assert world.auth.ledger.refreshes == 1
 
         # Another browser has nothing of it, and can't end it.
-        assert "Nobody is logged in" in (await bob.get("/")).text
+        assert "No login in this browser" in (await bob.get("/")).text
         await bob.post("/logout")
         assert "The API says" in (await ann.get("/")).text
 
-        assert "Nobody is logged in" in (await ann.post("/logout")).text
+        assert "No login in this browser" in (await ann.post("/logout")).text
         world.auth.check()
 
 
@@ -114,7 +114,7 @@ async def test_a_callback_is_of_use_in_one_browser_and_once(
         assert (await mallory.get(callback)).status_code == 400
 
 
-async def test_a_server_that_is_down_is_said_and_nobody_is_logged_out(
+async def test_a_server_that_is_down_is_said_and_no_login_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with running(monkeypatch) as world, world.browser() as ann:

@@ -32,7 +32,7 @@ def refresh_form(tokens: Tokens | None, *, scope: str = "", more: Parameters | N
     if tokens is None or tokens.refresh_token is None:
         raise GrantRefusedError(
             "no_refresh_token",
-            "this login has none, so nobody was asked; log in again, and ask for one "
+            "this login has none, so the server was not asked; log in again, and ask for one "
             "(often by the scope offline_access)",
         )
     form = Form(
