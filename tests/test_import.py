@@ -29,7 +29,7 @@ def loaded_by(program: str) -> set[str]:
 
 
 HEAVY = {"filelock", "hypercorn", "rich", "httpx2", "h2", "keyring", "redis", "pytest", "IPython"}
-HEAVY |= {"opentelemetry", "joserfc", "cryptography", "platformdirs", "segno"}
+HEAVY |= {"coredis", "opentelemetry", "joserfc", "cryptography", "platformdirs", "segno"}
 
 
 def test_import_loads_no_battery_and_no_extra() -> None:
@@ -62,6 +62,7 @@ def test_import_loads_no_battery_and_no_extra() -> None:
         "oauth.discovery",
         "oauth.authentication",
         "oauth.keys",
+        "oauth.logins",
     )
     assert {
         name for part in parts for name in loaded if name.startswith(f"trioauth.{part}")

@@ -23,8 +23,7 @@ async def main(url: str, path: str, tokens: list[Any], keep_fresh: bool) -> None
             base_url=url,
             policy=RefreshPolicy(keep_fresh=keep_fresh),
             trust_env=False,
-            # Not what is tested. httpx's own 5 seconds were once too few for the first request to
-            # connect, on a machine that had been stopped for a while.
+            # A machine that stands still for some seconds must not decide.
             timeout=60.0,
         ) as session,
         stdio() as questions,
