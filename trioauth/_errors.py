@@ -319,7 +319,8 @@ class MetadataError(GrantMisconfiguredError):
     def __init__(self, message: str, *, member: str | None = None) -> None:
         super().__init__("invalid_metadata")
         # Not cut short: it quotes little, and says which addresses were tried.
-        self.description, self.args = message, (message,)
+        self.description: str | None = message
+        self.args: tuple[str, ...] = (message,)
         self.member = member
 
 

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 try:
     from joserfc.jwk import JWKRegistry
     from joserfc.jws import JWSRegistry
-except ModuleNotFoundError as exc:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "validating an ID token needs joserfc: install trioauth[jose]", name=exc.name
-    ) from exc
+        "validating an ID token needs joserfc: install trioauth[jose]", name=_missing.name
+    ) from _missing
 
 # Seconds.
 _PAUSE: Final = 60.0

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 try:
     from joserfc.jwk import ECKey, JWKRegistry, OctKey, OKPKey, RSAKey
     from joserfc.jws import JWSRegistry
-except ModuleNotFoundError as exc:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
         "a PrivateKeyJWT with a key needs joserfc: install trioauth[jose], or pass sign=",
-        name=exc.name,
-    ) from exc
+        name=_missing.name,
+    ) from _missing
 
 # By the curve of the key. EdDSA is the old name of Ed25519 (RFC 9864), and more servers know it.
 _BY_CURVE: Final[Mapping[str, str]] = {
