@@ -23,6 +23,8 @@ async def main(url: str, path: str, tokens: list[Any], keep_fresh: bool) -> None
             base_url=url,
             policy=RefreshPolicy(keep_fresh=keep_fresh),
             trust_env=False,
+            # A machine that stands still for some seconds must not decide.
+            timeout=60.0,
         ) as session,
         stdio() as questions,
     ):
