@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import attrs
+import httpx
 import pytest
 import trio
 import trio.testing
@@ -16,6 +17,7 @@ from trioauth import (
     RefreshPolicy,
     RefreshUnavailableError,
     TokenEndpoint,
+    TokenRequest,
     Tokens,
     events,
 )
@@ -265,3 +267,52 @@ async def test_a_mark_that_could_not_be_saved_replaces_no_tokens_that_others_hav
         store.record = attrs.evolve(store.record, generation=number, tokens=theirs)
         await trio.sleep(120)
         assert store.tokens == theirs
+
+
+async def test_the_life_of_a_persons_tokens_does_not_count_from_a_refresh_meanwhile() -> None:
+    async def refresh(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        await endpoint.send(TokenRequest("https://id.test/token"))
+        return Tokens("access-1", "refresh-1", 3600)
+
+    async def person(_: TokenEndpoint) -> Tokens:
+        await session.refresh()
+        await trio.sleep(600)
+        return Tokens("mine", "mine-too", 300)
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    async with opened(refresh, transport=transport) as session:
+        await session.log_in(person)
+        assert session.token_nowait() == "mine"
+        assert session.statistics().seconds_until_expiry == 300
+
+
+async def test_the_life_of_tokens_counts_from_their_own_request_though_a_refresh_came_later() -> (
+    None
+):
+    async def ask(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        await endpoint.send(TokenRequest("https://id.test/token"))
+        return Tokens("mine", "mine-too", 300)
+
+    async def person(endpoint: TokenEndpoint) -> Tokens:
+        tokens = await ask(None, endpoint)
+        await trio.sleep(100)
+        await session.refresh()
+        return tokens
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    async with opened(ask, transport=transport) as session:
+        await session.log_in(person)
+        assert session.statistics().seconds_until_expiry == 200
+
+
+async def test_the_endpoint_that_a_person_was_asked_with_is_closed_with_the_session() -> None:
+    seen = list[TokenEndpoint]()
+
+    async def person(endpoint: TokenEndpoint) -> Tokens:
+        seen.append(endpoint)
+        return first_tokens()
+
+    async with opened() as session:
+        await session.log_in(person)
+    with pytest.raises(trio.ClosedResourceError):
+        await seen[0].send(TokenRequest("https://id.test/token"))

@@ -309,17 +309,17 @@ class Actor:
 
         async def human(_: TokenEndpoint) -> Tokens:
             await trio.sleep(0.3)
-            return self._sign_in(took=0.3)
+            return self._sign_in()
 
         try:
-            await self.session.log_in(human if self.step.amount > 1 else self._sign_in(took=0))
+            await self.session.log_in(human if self.step.amount > 1 else self._sign_in())
         finally:
             self._changing(-1)
         if self.stay.begun == begun:
             self.ledger.violate("P13", f"{self.id}: no new login began")
 
-    def _sign_in(self, took: float) -> Tokens:
-        tokens = self.server.sign_in(self.stay, took=took)
+    def _sign_in(self) -> Tokens:
+        tokens = self.server.sign_in(self.stay)
         self.stay.signed_in = tokens.access_token
         return tokens
 
