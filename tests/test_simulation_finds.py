@@ -316,3 +316,38 @@ async def test_the_endpoint_that_a_person_was_asked_with_is_closed_with_the_sess
         await session.log_in(person)
     with pytest.raises(trio.ClosedResourceError):
         await seen[0].send(TokenRequest("https://id.test/token"))
+
+
+async def test_a_log_out_gives_a_refresh_its_grace_in_time_awake(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, store = RevokingGrant(latency=3), FakeStore()
+    policy = RefreshPolicy(close_grace=4)
+    async with opened(grant, store=store, policy=policy) as session, trio.open_nursery() as nursery:
+        session.reject(1)
+        with pytest.raises(trio.WouldBlock):
+            session.token_nowait()
+        await trio.sleep(1)
+        nursery.start_soon(session.log_out)
+        await trio.testing.wait_all_tasks_blocked()
+        autojump_clock.jump(60)  # The process was stopped.
+    # What the server has rotated to is revoked, not what it has replaced.
+    assert grant.completed == 1
+    assert grant.revoked == [Tokens("access-1", "refresh-1", 3600)]
+
+
+async def test_of_two_log_ins_that_wait_for_a_refresh_the_later_one_wins() -> None:
+    store = FakeStore()
+    policy = RefreshPolicy(close_grace=0.5)
+    one, two = Tokens("one", "one-too", 3600), Tokens("two", "two-too", 3600)
+    async with opened(FakeGrant(latency=5), store=store, policy=policy) as session:
+        session.reject(1)
+        with pytest.raises(trio.WouldBlock):
+            session.token_nowait()
+        async with trio.open_nursery() as nursery:
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(session.log_in, one)
+            await trio.sleep(0.3)
+            nursery.start_soon(session.log_in, two)
+        assert session.token_nowait() == "two"
+        assert store.tokens == two

@@ -325,7 +325,8 @@ class Actor:
 
     def _changing(self, by: int) -> None:
         self.stay.changing += by
-        self.stay.changed_at = trio.current_time()
+        weather = self.judge.weather
+        self.stay.changed_at, self.stay.changed_stops = weather.awake(), weather.stops
 
 
 async def _once() -> AsyncGenerator[bytes, None]:

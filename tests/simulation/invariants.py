@@ -182,7 +182,11 @@ class Judge:
             for flight in stay.flights.values()
         )
         closed = stay.closing_at is not None and now + _TINY >= stay.closing_at + policy.close_grace
-        if not (due or closed or stay.changing or now <= stay.changed_at + policy.timeout):
+        # A log-in or a log-out goes on without its task, until its deadline. Where it was stopped,
+        # a slice of the time is waited for once more.
+        slices = self.weather.stops - stay.changed_stops
+        changed = self.weather.awake() <= stay.changed_at + policy.timeout + slices + _TINY
+        if not (due or closed or stay.changing or changed):
             self.ledger.violate("P6", f"a refresh of {stay.name} was cancelled with a task")
         self.ledger.count("refreshes cut short")
 

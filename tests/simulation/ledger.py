@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -143,8 +144,10 @@ class Stay:
     log_outs: int = 0
     changing: int = 0
     """Calls of `log_in` and `log_out` that are under way."""
-    changed_at: float = -1.0
-    """When the last of them began or ended."""
+    changed_at: float = -math.inf
+    """When the last of them began or ended, in time awake, as `Weather.awake`."""
+    changed_stops: int = 0
+    """How often the processes had been stopped then."""
     not_saved: int = 0
     login: Login | None = None
     """What it is logged in with, or was when it was left."""
