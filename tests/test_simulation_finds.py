@@ -351,3 +351,24 @@ async def test_of_two_log_ins_that_wait_for_a_refresh_the_later_one_wins() -> No
             nursery.start_soon(session.log_in, two)
         assert session.token_nowait() == "two"
         assert store.tokens == two
+
+
+async def test_a_lost_answer_is_noted_once_though_an_observer_raises_system_exit() -> None:
+    told = list[events.NotSaved]()
+
+    def observe(event: events.Event) -> None:
+        if isinstance(event, events.NotSaved) and not event.lost:
+            told.append(event)
+            raise SystemExit
+
+    grant = FakeGrant(latency=0, script=[RefreshUnavailableError("no whole answer")])
+    store, policy = FakeStore(), RefreshPolicy(attempts=1, close_grace=0)
+    with pytest.raises(SystemExit):
+        async with opened(grant, store=store, policy=policy, observers=[observe]) as session:
+            store.latency = 3
+            session.reject(1)
+            with pytest.raises(trio.WouldBlock):
+                session.token_nowait()
+            await trio.sleep(3.5)  # It has looked, and asked, and tries to save a mark.
+    assert len(told) == 1
+    assert trio.current_time() == 4
