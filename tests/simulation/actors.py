@@ -138,8 +138,9 @@ class Actor:
             allowed = (LoggedOutError, trio.ClosedResourceError)
         if what == "log_in" and self._store_may_fail(started):
             allowed = (*allowed, StoreError)
-        if what == "log_in" and isinstance(exc.__cause__, allowed):
-            # Another task's log-in, which this one has waited for, failed so.
+        if what == "log_in" and self.judge.has_seen(exc.__cause__):
+            # Another task's log-in, which this one has waited for, failed so. That was judged there:
+            # it may have begun before this one, and have waited for longer.
             allowed = (*allowed, Error)
         if what == "wait_logged_out":
             allowed = (trio.ClosedResourceError,)

@@ -534,7 +534,7 @@ class Judge:
         self.ledger.count(f"raised: {name}")
         if type(exc) not in allowed:
             self.ledger.violate("P19", f"{what} of {stay.name} raised {exc!r}")
-        if any(exc is each for each in self._raised):
+        if self.has_seen(exc):
             self.ledger.violate("P11", f"{what} of {stay.name} raised somebody else's {name}")
         self._raised.append(exc)
         each: BaseException | None = exc
@@ -547,6 +547,10 @@ class Judge:
             same = isinstance(state, LoggedOut) and state.reason == exc.reason == "refused"
             if same and stay.refused_here and exc.__cause__ is None:
                 self.ledger.violate("P11", f"{what}: a LoggedOutError without its cause")
+
+    def has_seen(self, exc: BaseException | None) -> bool:
+        """Say whether this very exception has come out of the library before."""
+        return any(exc is each for each in self._raised)
 
     def unavailable_although_good(self, stay: Stay, what: str) -> None:
         """P14: while the token still works, requests go on."""
