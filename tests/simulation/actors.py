@@ -139,8 +139,8 @@ class Actor:
         if what == "log_in" and self._store_may_fail(started):
             allowed = (*allowed, StoreError)
         if what == "log_in" and self.judge.has_seen(exc.__cause__):
-            # Another task's log-in, which this one has waited for, failed so. That was judged there:
-            # it may have begun before this one, and have waited for longer.
+            # Another task's log-in, which this one has waited for, failed so, and was judged then.
+            # It may have begun before this one, and have waited for longer.
             allowed = (*allowed, Error)
         if what == "wait_logged_out":
             allowed = (trio.ClosedResourceError,)

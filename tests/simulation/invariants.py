@@ -90,7 +90,7 @@ class Judge:
         before = [
             each for each in self.ledger.presentations if each.issue.login is shown.issue.login
         ]
-        if any(each.ended is None for each in before) and not store.lapsed:
+        if any(not each.over for each in before) and not store.lapsed:
             self.ledger.violate("P1", f"two presentations of {shown.issue.login.name} at once")
         self._looked(shown, store)
         self._ours(shown.stay, shown.issue)
@@ -585,5 +585,5 @@ class Judge:
             if store.owner is not None:
                 self.ledger.violate("P8", f"{store.owner.name} still has the store's lock")
         for shown in self.ledger.presentations:
-            if shown.ended is None:
+            if not shown.over:
                 self.ledger.violate("P8", f"a refresh of {shown.stay.name} is still in the air")

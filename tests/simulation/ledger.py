@@ -71,6 +71,9 @@ class Presentation:
     delivered: bool = False
     """Its answer was read to the end."""
     ended: float | None = None
+    """When its fate was decided: perhaps long before the answer."""
+    over: bool = False
+    """It was answered, or broken off."""
     cancelled: bool = False
     not_before: float = 0.0
     """What the server asked for with Retry-After, as a time of trio's clock; 0 unless the answer

@@ -160,6 +160,8 @@ class Server:
             self._end(shown, "lost")
             self.judge.presentation_cancelled(shown)
             raise
+        finally:
+            shown.over = True
         if shown.fate == "open":
             self._end(shown, "lost")
         return reply
