@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+HAS_BYTES = False
 if sys.platform != "win32":  # pragma: no branch  # there is no such module there
     import fcntl
 
     HAS_BYTES = hasattr(fcntl, "F_OFD_SETLK")
-else:
-    HAS_BYTES = False
 
 _BUCKETS = 256
 

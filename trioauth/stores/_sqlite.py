@@ -257,7 +257,7 @@ class _SQLiteLogin:
     async def _patiently(self, line: _Line, work: Callable[[], T]) -> T:
         """Do something in a thread, again and again while another program locks the database."""
         deadline = trio.current_time() + _PATIENCE
-        while True:
+        while True:  # noqa: ASYNC913  # a thread is a cancel point, whether it raises or not
             try:
                 return await self._in_thread(line.limiter, work)
             except BusyError:
