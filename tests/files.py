@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 
 from trioauth import Record, Tokens
@@ -12,7 +15,7 @@ from trioauth import Record, Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trioauth import FileStore, MemoryStore
+    from trioauth import FileStore, MemoryStore, TokenStore
 
 OLD = Record(1, Tokens("old-access", "old-refresh", 60.0), login="me", expires_at_unix=1e9)
 NEW = Record(2, Tokens("new-access", "new-refresh", 60.0), login="me", expires_at_unix=2e9)
@@ -30,7 +33,7 @@ async def check_locked(store: FileStore | MemoryStore) -> None:
     assert scope.cancelled_caught
 
 
-async def check_unlocked(store: FileStore | MemoryStore) -> None:
+async def check_unlocked(store: TokenStore) -> None:
     """Check that the lock can be had, soon at least: a thread may still be on its way out."""
     with trio.fail_after(5):
         async with store.lock():
@@ -44,3 +47,12 @@ def fail(number: int) -> Callable[..., Any]:
         raise OSError(number, os.strerror(number))
 
     return raise_error
+
+
+def mount(*arguments: object) -> None:
+    """Mount something, where that is allowed: on Linux, for root."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting is not allowed here")
+    result = subprocess.run(["mount", *map(str, arguments)], check=False, capture_output=True)
+    if result.returncode:
+        pytest.skip(f"mounting is not allowed here: {result.stderr.decode()}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from trioauth import FileStore, MemoryStore, Record, StoreError, Tokens
 from trioauth.stores import _disk, _mounts
 from trioauth.stores._contract import probe_store
 
-from .files import NEW, OLD, fail, put
+from .files import NEW, OLD, fail, mount, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -292,15 +291,6 @@ async def test_probe_finds_a_file_of_another_user(
 
 
 # --- mounts -------------------------------------------------------------------------------------
-
-
-def mount(*arguments: object) -> None:
-    """Mount something, where that is allowed: on Linux, for root."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting is not allowed here")
-    result = subprocess.run(["mount", *map(str, arguments)], check=False, capture_output=True)
-    if result.returncode:
-        pytest.skip(f"mounting is not allowed here: {result.stderr.decode()}")
 
 
 @pytest.fixture
