@@ -1,13 +1,16 @@
-"""Where tokens are kept: in memory, in a file that several processes share, or in a keyring.
+"""Where tokens are kept: in memory, in files that several processes share, or in a keyring.
 
-A store of your own needs the three methods of `trioauth.TokenStore`, and no base class.
+A store of your own needs the three methods of `trioauth.TokenStore`, and no base class. One for
+many logins needs the method of `trioauth.KeyedStore`.
 
-``_contract``  `Record`, the `TokenStore` protocol, and a call of its optional method ``probe``
-``_memory``    `MemoryStore`
-``_file``      `FileStore`
+``_contract``  `Record`, the protocols `TokenStore` and `KeyedStore`, their optional methods; what
+               a key is
+``_memory``    `MemoryStore`, `KeyedMemoryStore`
+``_turns``     locks by key, for the tasks of one run
 ``_keyring``   `KeyringStore`; below it:
 ``_entry``     an entry of the system's keyring, through the package keyring
-``_place``     below `FileStore` and `KeyringStore`: a lock file, and a thread to work under it
+``_file``      `FileStore`; below it, and below `KeyringStore`:
+``_place``     a lock file for tasks and processes, and a thread to work under it
 ``_hold``      the locks of a file, kept until the last thread under them has ended
 ``_pin``       whether a lock file is still the one that was locked
 ``_disk``      reading and replacing a file, so that a crash leaves the old one or the new one
@@ -18,29 +21,27 @@ Imports from: the base.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._file import FileStore
     from ._keyring import KeyringStore
-    from ._memory import MemoryStore
+    from ._memory import KeyedMemoryStore, MemoryStore
 else:
+    _LATER = {
+        "_file": ("FileStore",),
+        "_keyring": ("KeyringStore",),
+        "_memory": ("KeyedMemoryStore", "MemoryStore"),
+    }
+
     # Hidden from type checkers: a module `__getattr__` would make typos type-check.
     def __getattr__(name: str) -> object:
         # On first use: `import trioauth` loads no store, and only a lock on a file loads filelock.
-        if name == "MemoryStore":
-            from ._memory import MemoryStore
-
-            return MemoryStore
-        if name == "FileStore":
-            from ._file import FileStore
-
-            return FileStore
-        if name == "KeyringStore":
-            from ._keyring import KeyringStore
-
-            return KeyringStore
+        for module, names in _LATER.items():
+            if name in names:
+                return getattr(import_module(f".{module}", __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["FileStore", "KeyringStore", "MemoryStore"]
+__all__ = ["FileStore", "KeyedMemoryStore", "KeyringStore", "MemoryStore"]
