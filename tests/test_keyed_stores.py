@@ -85,6 +85,8 @@ async def test_p34_locks_are_forgotten_when_no_task_needs_them() -> None:
         scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
         assert len(keyed._turns._turns) == 1, "it is held"
+        nursery.start_soon(check_unlocked, keyed.at("a"))
+        await trio.testing.wait_all_tasks_blocked()
     assert not keyed._turns._turns
 
 

@@ -22,6 +22,7 @@ import trio
 from . import _challenge
 from ._core.asking import Asking
 from ._core.flights import Flights
+from ._core.hints import Hints
 from ._core.login_state import LoggedOut
 from ._core.logins import Logins
 from ._core.machine import Machine
@@ -261,6 +262,8 @@ async def _start(
         machine.become(LoggedOut(record.ended or "elsewhere", at_unix=record.ended_at_unix))
     if policy.keep_fresh:
         session._flights.start_soon(timers.keep_fresh)
+    if vault.changed is not None:
+        session._flights.start_soon(Hints(machine, session._flights, vault.changed).follow)
 
 
 @asynccontextmanager
