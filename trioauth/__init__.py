@@ -107,7 +107,14 @@ if TYPE_CHECKING:
     from .oauth.logins.prompt import Invitation, NotebookPrompt, Prompt, TerminalPrompt
     from .oauth.metadata import AuthorizationServer
     from .oauth.resource_client import ResourceClient
-    from .stores import FileStore, KeyedMemoryStore, KeyringStore, MemoryStore
+    from .stores import (
+        EncryptedStore,
+        FileStore,
+        KeyedEncryptedStore,
+        KeyedMemoryStore,
+        KeyringStore,
+        MemoryStore,
+    )
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
     # What is imported when it is first used, and from where.
@@ -125,7 +132,14 @@ else:
         "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
         "oauth.metadata": ("AuthorizationServer",),
         "oauth.resource_client": ("ResourceClient",),
-        "stores": ("FileStore", "KeyedMemoryStore", "KeyringStore", "MemoryStore"),
+        "stores": (
+            "EncryptedStore",
+            "FileStore",
+            "KeyedEncryptedStore",
+            "KeyedMemoryStore",
+            "KeyringStore",
+            "MemoryStore",
+        ),
         "_profiles.errors": ("ProfileError",),
         "_profiles.opening": ("open_profile",),
         "_signals": ("cancel_on_sigterm",),
@@ -153,6 +167,7 @@ __all__ = [
     "ClientSecretBasic",
     "ClientSecretJWT",
     "ClientSecretPost",
+    "EncryptedStore",
     "Error",
     "FileStore",
     "Grant",
@@ -162,6 +177,7 @@ __all__ = [
     "Identity",
     "IdentityError",
     "Invitation",
+    "KeyedEncryptedStore",
     "KeyedMemoryStore",
     "KeyedStore",
     "KeyringStore",

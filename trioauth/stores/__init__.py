@@ -7,6 +7,8 @@ many logins needs the method of `trioauth.KeyedStore`.
                a key is
 ``_memory``    `MemoryStore`, `KeyedMemoryStore`
 ``_turns``     locks by key, for the tasks of one run
+``_encrypted`` `EncryptedStore`, `KeyedEncryptedStore`; below them:
+``_cipher``    records that only those can read who have a key
 ``_keyring``   `KeyringStore`; below it:
 ``_entry``     an entry of the system's keyring, through the package keyring
 ``_file``      `FileStore`; below it, and below `KeyringStore`:
@@ -25,11 +27,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._encrypted import EncryptedStore, KeyedEncryptedStore
     from ._file import FileStore
     from ._keyring import KeyringStore
     from ._memory import KeyedMemoryStore, MemoryStore
 else:
     _LATER = {
+        "_encrypted": ("EncryptedStore", "KeyedEncryptedStore"),
         "_file": ("FileStore",),
         "_keyring": ("KeyringStore",),
         "_memory": ("KeyedMemoryStore", "MemoryStore"),
@@ -44,4 +48,11 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["FileStore", "KeyedMemoryStore", "KeyringStore", "MemoryStore"]
+__all__ = [
+    "EncryptedStore",
+    "FileStore",
+    "KeyedEncryptedStore",
+    "KeyedMemoryStore",
+    "KeyringStore",
+    "MemoryStore",
+]
