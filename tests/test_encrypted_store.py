@@ -20,6 +20,7 @@ from trioauth import (
     KeyedMemoryStore,
     MemoryStore,
     Record,
+    SQLiteStore,
     StoreConflictError,
     StoreError,
     Tokens,
@@ -92,6 +93,17 @@ async def test_encrypted_memory_store_passes_the_check() -> None:
 
 async def test_encrypted_file_store_passes_the_check(tmp_path: Path) -> None:
     await check_store(lambda: EncryptedStore(FileStore(tmp_path / "tokens.json"), KEY))
+    assert not any(b"check-store" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+async def test_encrypted_sqlite_store_passes_the_check(tmp_path: Path) -> None:
+    def make() -> TokenStore:
+        return KeyedEncryptedStore(SQLiteStore(tmp_path / "logins.db"), KEY).at("a")
+
+    await check_store(make)
+    many: Any = KeyedEncryptedStore(SQLiteStore(tmp_path / "logins.db"), KEY)
+    assert await many.keys() == ["a"]
+    assert not any(b"check-store" in path.read_bytes() for path in tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("autojump_clock")
@@ -244,7 +256,7 @@ async def test_a_record_of_another_generation_or_login_is_refused() -> None:
     inner = KeyedMemoryStore()
     many = KeyedEncryptedStore(inner, KEY)
     for key in ("a", "b"):
-        await put(many.at(key), EVERYTHING)  # type: ignore[arg-type]  # a TokenStore
+        await put(many.at(key), EVERYTHING)
     raw = await load_raw(inner.at("a"))
     # Of another login: only "a" was encrypted for "a".
     async with inner.at("b").lock():
@@ -253,7 +265,7 @@ async def test_a_record_of_another_generation_or_login_is_refused() -> None:
         many.at("b"), attrs.evolve(raw, generation=8)
     )
     for store in (inner.at("c"), MemoryStore()):
-        await put(store, raw)  # type: ignore[arg-type]  # a TokenStore
+        await put(store, raw)
     assert "copied from another login" in await why_not(many.at("c"))
     # And of a store of one, which has no key.
     alone = MemoryStore(raw)

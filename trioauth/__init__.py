@@ -114,6 +114,7 @@ if TYPE_CHECKING:
         KeyedMemoryStore,
         KeyringStore,
         MemoryStore,
+        SQLiteStore,
     )
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
@@ -139,6 +140,7 @@ else:
             "KeyedMemoryStore",
             "KeyringStore",
             "MemoryStore",
+            "SQLiteStore",
         ),
         "_profiles.errors": ("ProfileError",),
         "_profiles.opening": ("open_profile",),
@@ -201,6 +203,7 @@ __all__ = [
     "RefreshTokenGrant",
     "RefreshUnavailableError",
     "ResourceClient",
+    "SQLiteStore",
     "Session",
     "Statistics",
     "StoreConflictError",
