@@ -107,7 +107,15 @@ if TYPE_CHECKING:
     from .oauth.logins.prompt import Invitation, NotebookPrompt, Prompt, TerminalPrompt
     from .oauth.metadata import AuthorizationServer
     from .oauth.resource_client import ResourceClient
-    from .stores import FileStore, KeyedMemoryStore, MemoryStore, SQLiteStore
+    from .stores import (
+        EncryptedStore,
+        FileStore,
+        KeyedEncryptedStore,
+        KeyedMemoryStore,
+        KeyringStore,
+        MemoryStore,
+        SQLiteStore,
+    )
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
     # What is imported when it is first used, and from where.
@@ -125,7 +133,15 @@ else:
         "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
         "oauth.metadata": ("AuthorizationServer",),
         "oauth.resource_client": ("ResourceClient",),
-        "stores": ("FileStore", "KeyedMemoryStore", "MemoryStore", "SQLiteStore"),
+        "stores": (
+            "EncryptedStore",
+            "FileStore",
+            "KeyedEncryptedStore",
+            "KeyedMemoryStore",
+            "KeyringStore",
+            "MemoryStore",
+            "SQLiteStore",
+        ),
         "_profiles.errors": ("ProfileError",),
         "_profiles.opening": ("open_profile",),
         "_signals": ("cancel_on_sigterm",),
@@ -153,6 +169,7 @@ __all__ = [
     "ClientSecretBasic",
     "ClientSecretJWT",
     "ClientSecretPost",
+    "EncryptedStore",
     "Error",
     "FileStore",
     "Grant",
@@ -162,8 +179,10 @@ __all__ = [
     "Identity",
     "IdentityError",
     "Invitation",
+    "KeyedEncryptedStore",
     "KeyedMemoryStore",
     "KeyedStore",
+    "KeyringStore",
     "LoggedIn",
     "LoggedOut",
     "LoggedOutError",

@@ -1,4 +1,4 @@
-"""Where tokens are kept: in memory, or in files that several processes share.
+"""Where tokens are kept: in memory, in files that several processes share, or in a keyring.
 
 A store of your own needs the three methods of `trioauth.TokenStore`, and no base class. One for
 many logins needs the method of `trioauth.KeyedStore`.
@@ -7,7 +7,12 @@ many logins needs the method of `trioauth.KeyedStore`.
                a key is
 ``_memory``    `MemoryStore`, `KeyedMemoryStore`
 ``_turns``     locks by key, for the tasks of one run
-``_file``      `FileStore`; below it:
+``_encrypted`` `EncryptedStore`, `KeyedEncryptedStore`; below them:
+``_cipher``    records that only those can read who have a key
+``_keyring``   `KeyringStore`; below it:
+``_entry``     an entry of the system's keyring, through the package keyring
+``_file``      `FileStore`; below it, and below `KeyringStore`:
+``_place``     a lock file for tasks and processes, and a thread to work under it
 ``_hold``      the locks of a file, kept until the last thread under them has ended
 ``_pin``       whether a lock file is still the one that was locked
 ``_disk``      reading and replacing a file, so that a crash leaves the old one or the new one
@@ -26,12 +31,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._encrypted import EncryptedStore, KeyedEncryptedStore
     from ._file import FileStore
+    from ._keyring import KeyringStore
     from ._memory import KeyedMemoryStore, MemoryStore
     from ._sqlite import SQLiteStore
 else:
     _LATER = {
+        "_encrypted": ("EncryptedStore", "KeyedEncryptedStore"),
         "_file": ("FileStore",),
+        "_keyring": ("KeyringStore",),
         "_memory": ("KeyedMemoryStore", "MemoryStore"),
         "_sqlite": ("SQLiteStore",),
     }
@@ -45,4 +54,12 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["FileStore", "KeyedMemoryStore", "MemoryStore", "SQLiteStore"]
+__all__ = [
+    "EncryptedStore",
+    "FileStore",
+    "KeyedEncryptedStore",
+    "KeyedMemoryStore",
+    "KeyringStore",
+    "MemoryStore",
+    "SQLiteStore",
+]

@@ -30,7 +30,7 @@ class MemoryStore:
       record: What is in the store at the start; by default nothing (None).
     """
 
-    _record: Record | None = None
+    _record: Record | None = attrs.field(default=None, repr=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
