@@ -27,7 +27,6 @@ import contextvars
 import logging
 import math
 import sys
-import threading
 from functools import wraps
 from inspect import isawaitable, iscoroutine
 from typing import (
@@ -59,6 +58,7 @@ from trioauth.watch._journal import PASSING, Journal
 from trioauth.watch._log import Log
 
 from .clock import Clock
+from .here import Here
 from .login_state import LoggedOut
 from .state import Closed, Setback, flight_of, generation_of, public_state
 
@@ -155,6 +155,11 @@ class Machine:
     state: State
     observers: tuple[events.Observer, ...] = ()
     forget_cookies: Callable[[], None] = attrs.field(default=lambda: None)
+    here: Here = attrs.field(factory=Here)
+    key: str = ""
+    """Whose session this is, in `Sessions`; "" for a session by itself."""
+    shown_key: str = ""
+    """How the key is shown to people: it may be personal."""
 
     login: Login | None = attrs.field(default=None, init=False)
     """The current login, or the last one if it has ended."""
@@ -175,10 +180,6 @@ class Machine:
     depth: int = attrs.field(default=0, init=False)
     """How many calls of `bookkeeping` methods are under way, one inside another."""
     _interrupt: BaseException | None = attrs.field(default=None, init=False)
-    _thread: int = attrs.field(factory=threading.get_ident, init=False)
-    _run: trio.lowlevel.TrioToken = attrs.field(
-        factory=trio.lowlevel.current_trio_token, init=False
-    )
 
     @property
     def machine(self) -> Machine:
@@ -243,6 +244,8 @@ class Machine:
         """
         if not isinstance(event, PASSING):
             self.journal = self.journal.noting(event, at=self.clock.now())
+        if self.key:
+            event = attrs.evolve(event, key=self.key, shown_key=self.shown_key)
         # A task that an observer starts inherits this context. It is not part of the flight, so it
         # may wait for it.
         token = current_flight.set(None)
@@ -344,21 +347,7 @@ class Machine:
 
     def check_here(self) -> None:
         """Raise `RuntimeError` in another thread, or another run of trio, than the session's."""
-        # The fast way, taken by each request: no other thread and no other run has this token.
-        try:
-            if trio.lowlevel.current_trio_token() is self._run:
-                return
-        except RuntimeError:
-            pass  # This thread does not run trio.
-        if threading.get_ident() != self._thread:
-            self.check_open()
-            raise RuntimeError(
-                "this session belongs to another thread; from this one use "
-                "trio.from_thread.run(session.get, ...), or run_sync for what is not async"
-            )
-        raise RuntimeError(
-            "this session belongs to another run of trio; open one in each trio.run()"
-        )
+        self.here.check(self.check_open)
 
 
 def _copy(error: GrantMisconfiguredError | IdentityError) -> Exception:
