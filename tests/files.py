@@ -12,7 +12,7 @@ from trioauth import Record, Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trioauth import FileStore, MemoryStore
+    from trioauth import FileStore, MemoryStore, TokenStore
 
 OLD = Record(1, Tokens("old-access", "old-refresh", 60.0), login="me", expires_at_unix=1e9)
 NEW = Record(2, Tokens("new-access", "new-refresh", 60.0), login="me", expires_at_unix=2e9)
@@ -30,7 +30,7 @@ async def check_locked(store: FileStore | MemoryStore) -> None:
     assert scope.cancelled_caught
 
 
-async def check_unlocked(store: FileStore | MemoryStore) -> None:
+async def check_unlocked(store: TokenStore) -> None:
     """Check that the lock can be had, soon at least: a thread may still be on its way out."""
     with trio.fail_after(5):
         async with store.lock():

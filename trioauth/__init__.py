@@ -86,7 +86,7 @@ from ._tokens import Tokens
 from ._version import __version__
 from .oauth.channel import Answer, BackChannel, TokenEndpoint, TokenRequest
 from .oauth.grant import Grant
-from .stores._contract import Record, TokenStore
+from .stores._contract import KeyedStore, Record, TokenStore
 
 if TYPE_CHECKING:
     from . import grants as grants
@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from .oauth.logins.prompt import Invitation, NotebookPrompt, Prompt, TerminalPrompt
     from .oauth.metadata import AuthorizationServer
     from .oauth.resource_client import ResourceClient
-    from .stores import FileStore, MemoryStore
+    from .stores import FileStore, KeyedMemoryStore, MemoryStore
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
     # What is imported when it is first used, and from where.
@@ -125,7 +125,7 @@ else:
         "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
         "oauth.metadata": ("AuthorizationServer",),
         "oauth.resource_client": ("ResourceClient",),
-        "stores": ("FileStore", "MemoryStore"),
+        "stores": ("FileStore", "KeyedMemoryStore", "MemoryStore"),
         "_profiles.errors": ("ProfileError",),
         "_profiles.opening": ("open_profile",),
         "_signals": ("cancel_on_sigterm",),
@@ -162,6 +162,8 @@ __all__ = [
     "Identity",
     "IdentityError",
     "Invitation",
+    "KeyedMemoryStore",
+    "KeyedStore",
     "LoggedIn",
     "LoggedOut",
     "LoggedOutError",

@@ -314,6 +314,8 @@ def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its orde
         raise TypeError(f"tokens must be trioauth.Tokens, not {no_tokens(tokens)}")
     methods = [getattr(store, name, None) for name in ("lock", "load", "save")]
     if isinstance(store, type) or (store is not None and not all(map(callable, methods))):
+        if not isinstance(store, type) and callable(getattr(store, "at", None)):
+            raise TypeError(f"{_kind(store)} keeps many logins: give store=store.at(key) for one")
         raise TypeError(f"store must be a TokenStore, such as FileStore, not {_kind(store)}")
     if not isinstance(policy, RefreshPolicy):
         raise TypeError(f"policy must be a trioauth.RefreshPolicy, not {_kind(policy)}")
