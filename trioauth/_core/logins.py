@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from trioauth.oauth.grant import Grant
 
     from .machine import Machine
+    from .queue import ServerQueue
     from .records import Records
-    from .turns import Turns
     from .vault import Vault
 
 
@@ -51,7 +51,7 @@ class Logins:
     endpoint: TokenEndpoint
     lock: trio.Lock
     """Held by every change of credentials, so that there is one at a time in this session."""
-    turns: Turns
+    queue: ServerQueue
     cancel_renewals: Callable[[], None] = attrs.field(default=lambda: None)
     """Cancels the renewals in the air; set in ``_opening``, because `Flights` lies above this."""
 
@@ -95,7 +95,7 @@ class Logins:
         """
         async with self.lock:
             flight.doing = "waiting for its turn at the authorization server"
-            async with self.turns:
+            async with self.queue:
                 flight.doing = "waiting for the authorization server"
                 asked_at = self.machine.clock.now()
                 tokens = checked(await ask(self.grant, None, self.endpoint))
@@ -211,7 +211,7 @@ class Logins:
         now, tell = trio.current_time, self.machine.tell
         try:
             with trio.fail_after(self.machine.policy.close_grace):
-                async with self.turns:
+                async with self.queue:
                     told = await ask(revoke, tokens, self.endpoint)
         except Exception as exc:  # noqa: BLE001  # told to the observers; the login is over anyway
             tell(events.NotRevoked(time=now(), error=type(exc).__name__, words=careful(exc)))

@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from trioauth.oauth.grant import Grant
 
     from .machine import Machine
+    from .queue import ServerQueue
     from .records import Records
-    from .turns import Turns
     from .vault import Vault
 
 # The grant is not asked when less than this share of the flight's time is left for its answer.
@@ -77,7 +77,7 @@ class Renewal:
     endpoint: TokenEndpoint
     lock: trio.Lock
     """Held by every change of credentials, so that there is one at a time in this session."""
-    turns: Turns
+    queue: ServerQueue
     revoke_late: Callable[[Tokens], Awaitable[None]]
 
     async def renew(self, flight: Flight[Landing]) -> Landing:
@@ -195,7 +195,7 @@ class Renewal:
     ) -> Tokens | Setback | GrantRefusedError | None:
         """Ask the grant once. None means: it failed, the pause is over, ask it again."""
         flight.doing = "waiting for its turn at the authorization server"
-        async with self.turns:
+        async with self.queue:
             # The login may have ended, or the time passed, while other sessions had their turns.
             if flight.overtaken:
                 return None

@@ -136,6 +136,16 @@ class BackChannel:
     """When `send` was called last, on trio's clock: the life of tokens counts from there."""
     cache: dict[object, object] = attrs.field(factory=dict[object, object], init=False, repr=False)
     """What was found out about servers (their metadata, their keys), for this session only."""
+    _shares: BackChannel | None = attrs.field(default=None, init=False, repr=False)
+
+    def share(self) -> BackChannel:
+        """Return one for another login: the client and the cache are the same, `asked_at` is not.
+
+        Not a checkpoint.
+        """
+        other = BackChannel(self._make_client)
+        other.cache, other._shares = self.cache, self
+        return other
 
     async def send(self, request: TokenRequest) -> Answer:
         """Send a request and return the whole answer, whatever its status.
@@ -186,6 +196,8 @@ class BackChannel:
 
     async def _open(self) -> httpx.AsyncClient:
         """Return the client, made when it is first needed."""
+        if self._shares is not None:
+            return await self._shares._open()
         await trio.lowlevel.checkpoint()
         if self._closed:
             raise trio.ClosedResourceError("this session is closed")

@@ -1,4 +1,4 @@
-"""Turns: how many flights of a program may be at the authorization server at once.
+"""ServerQueue: how many flights of a program may be at the authorization server at once.
 
 A session has one flight at a time, so the queue has each key once. It is first in, first out: a key
 that waits is never overtaken, however often others ask. While a flight queues it has sent nothing,
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @final
 @attrs.define(eq=False, repr=False)
-class Turns:
+class ServerQueue:
     """Lets ``most`` flights ask at once, the others in the order in which they came."""
 
     most: int = 1
