@@ -1,7 +1,7 @@
 """The block of ``async with open_session(...)``, and of ``open_sessions``.
 
-It has the only nursery. What is opened (`Life`) begins inside of it, and ends there; its clients are
-closed after that. Exceptions of the block come out as themselves, never in a group (P19).
+It has the only nursery. What is opened (`Life`) begins inside of it, and ends there; its clients
+are closed after that. Exceptions of the block come out as themselves, never in a group (P19).
 """
 
 from __future__ import annotations

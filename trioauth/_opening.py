@@ -1,8 +1,8 @@
 """open_session: how a session is put together, opened and closed.
 
 1. `open_session` checks its arguments, and makes what needs no trio: a `Plan`.
-2. ``async with`` opens the only nursery (``_block``). `Plan.build` puts the parts together, from the
-   lowest to the highest; where a lower part must call a higher one, it is given a function here.
+2. ``async with`` opens the only nursery (``_block``). `Plan.build` puts the parts together, from
+   the lowest to the highest; where a lower part must call a higher one, it is given a function.
 3. `start` begins as the arguments or the store say.
 4. At the end flights get ``close_grace`` seconds, then the nursery is cancelled, then the clients
    are closed.
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from ._core.key import Key
     from .events import Observer
     from .oauth.grant import Grant
     from .stores._contract import TokenStore
@@ -130,7 +131,6 @@ def open_session(
         store = MemoryStore()
     plan = Plan(
         grant=grant,
-        vault=Vault(store, owner=owner_of(grant), shared=shared),
         endpoint=open_endpoint(client_options),
         origins=allowed,
         policy=policy,
@@ -138,7 +138,8 @@ def open_session(
         observers=told,
         make_client=partial(SessionClient, base_url=base_url, **client_options),
     )
-    return Opening(partial(_Life, plan, tokens), Session, "open_session")
+    vault = Vault(store, owner=owner_of(grant), shared=shared)
+    return Opening(partial(_Life, plan, vault, tokens), Session, "open_session")
 
 
 def owner_of(grant: object) -> str:
@@ -159,10 +160,12 @@ def open_endpoint(client_options: Mapping[str, Any]) -> TokenEndpoint:
 class _Life:
     """The life of one session, as the block sees it."""
 
-    def __init__(self, plan: Plan, tokens: Tokens | None, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, plan: Plan, vault: Vault, tokens: Tokens | None, nursery: trio.Nursery
+    ) -> None:
         self._plan = plan
         self._tokens = tokens
-        self._parts = plan.build(nursery)
+        self._parts = plan.build(nursery, vault)
         self._session = self._parts[0]
 
     async def begin(self) -> Session:
@@ -177,27 +180,11 @@ class _Life:
 
 
 @final
-@attrs.frozen
-class Key:
-    """Whose session it is, of the many in a program."""
-
-    name: str = attrs.field(repr=False)
-    """As the program says it."""
-    shown: str
-    """As it is shown to people."""
-    jitter: Callable[[int], float] = attrs.field(repr=False)
-    """See `Records.jitter`."""
-    here: Here = attrs.field(repr=False)
-    """The thread and the run that all sessions of the program belong to."""
-
-
-@final
 @attrs.frozen(kw_only=True)
 class Plan:
-    """All that a session is put together from, once there is a nursery."""
+    """What a program has once, and all of its sessions are put together from."""
 
     grant: Grant
-    vault: Vault
     endpoint: TokenEndpoint
     origins: Origins
     policy: RefreshPolicy
@@ -205,32 +192,43 @@ class Plan:
     observers: tuple[Observer, ...]
     make_client: Callable[..., SessionClient]
     queue: ServerQueue = attrs.field(factory=ServerQueue)
-    key: Key | None = None
-    """Whose session it is, if the program has many."""
 
     @property
     def unattended(self) -> bool:
         """Whether the grant can also obtain the first tokens, without a human."""
         return getattr(self.grant, "unattended", False)
 
-    def build(self, nursery: trio.Nursery) -> tuple[Session, Records, Timers]:
-        """Put the parts together, from the lowest to the highest. Not a checkpoint."""
-        grant, vault, endpoint, queue = self.grant, self.vault, self.endpoint, self.queue
+    def build(
+        self,
+        nursery: trio.Nursery,
+        vault: Vault,
+        key: Key | None = None,
+        here: Here | None = None,
+    ) -> tuple[Session, Records, Timers]:
+        """Put the parts together, from the lowest to the highest. Not a checkpoint.
+
+        Args:
+          nursery: Where the flights run.
+          vault: The store of this login.
+          key: Whose session it is, if the program has many.
+          here: What `Here` all of these have.
+        """
+        grant, queue = self.grant, self.queue
+        # One of its own for each login: the life of tokens counts from what it has asked last.
+        endpoint = self.endpoint if key is None else self.endpoint.share()
         machine = Machine(
             self.policy,
             Vacant() if self.unattended else LoggedOut("never_logged_in"),
             self.observers,
-            here=Here() if self.key is None else self.key.here,
+            here=here or Here(),
+            key=key,
         )
         lock = trio.Lock()
         records = Records(machine, vault, getattr(grant, "needs_refresh_token", False))
-        if self.key is not None:
-            machine.key, machine.shown_key = self.key.name, self.key.shown
-            records.jitter = self.key.jitter
+        if key is not None:
+            records.jitter = key.jitter
         logins = Logins(machine, records, vault, grant, endpoint, lock, queue)
-        renewal = Renewal(
-            machine, records, vault, grant, endpoint, lock, queue, logins.revoke_late
-        )
+        renewal = Renewal(machine, records, vault, grant, endpoint, lock, queue, logins.revoke_late)
         flights = Flights(machine, renewal, logins, nursery)
         logins.cancel_renewals = flights.cancel_renewals
         timers = Timers(machine, flights, vault)
@@ -253,7 +251,7 @@ async def start(
     plan: Plan, session: Session, records: Records, timers: Timers, tokens: Tokens | None
 ) -> None:
     """Begin with ``tokens``, else as the store says, else without a login."""
-    machine, vault, policy = session._machine, plan.vault, plan.policy
+    machine, vault, policy = session._machine, session._source.vault, plan.policy
     asked_at = machine.clock.now()
     try:
         with trio.fail_after(policy.timeout):
@@ -273,5 +271,3 @@ async def start(
         machine.become(LoggedOut(record.ended or "elsewhere", at_unix=record.ended_at_unix))
     if policy.keep_fresh:
         session._flights.start_soon(timers.keep_fresh)
-
-

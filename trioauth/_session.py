@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .oauth.channel import BackChannel
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
-_CLOSING = 1.0
+CLOSING = 1.0
 
 
 class Opened(type):
@@ -396,7 +396,7 @@ class Session(ClientMethods, metaclass=Opened):
             self._http.forget_cookies()
 
     async def _close_clients(self) -> None:
-        with trio.move_on_after(_CLOSING, shield=True):
+        with trio.move_on_after(CLOSING, shield=True):
             try:
                 await self._asking.endpoint.aclose()
             finally:

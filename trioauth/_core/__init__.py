@@ -6,6 +6,7 @@ In reading order, from the pure to what acts:
 ``authentication``  `Authentication`: how a request was authenticated
 ``clock``           the one place where wall time meets trio time
 ``here``            the thread and the run of trio that a session belongs to
+``key``             whose session it is, of the many in a program
 ``login_state``     LoggedIn, LoggedOut: the values of `Session.state`
 ``flight``          Login, Generation, Flight: a login, one set of tokens in it, a change under way
 ``state``           states, decisions, transitions (pure)

@@ -109,7 +109,7 @@ def look(source: TokenSource, *, futile: bool) -> Scene:
         by_timer=machine.policy.keep_fresh,
         timeout=machine.policy.timeout,
         futile=futile,
-        shown_key=machine.shown_key,
+        shown_key="" if machine.key is None else machine.key.shown,
     )
 
 

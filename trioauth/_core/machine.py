@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .flight import Flight, Login
+    from .key import Key
     from .policy import RefreshPolicy
     from .state import Failure, Landing, State
 
@@ -156,10 +157,8 @@ class Machine:
     observers: tuple[events.Observer, ...] = ()
     forget_cookies: Callable[[], None] = attrs.field(default=lambda: None)
     here: Here = attrs.field(factory=Here)
-    key: str = ""
-    """Whose session this is, in `Sessions`; "" for a session by itself."""
-    shown_key: str = ""
-    """How the key is shown to people: it may be personal."""
+    key: Key | None = None
+    """Whose session this is, if the program has many."""
 
     login: Login | None = attrs.field(default=None, init=False)
     """The current login, or the last one if it has ended."""
@@ -244,8 +243,8 @@ class Machine:
         """
         if not isinstance(event, PASSING):
             self.journal = self.journal.noting(event, at=self.clock.now())
-        if self.key:
-            event = attrs.evolve(event, key=self.key, shown_key=self.shown_key)
+        if self.key is not None:
+            event = attrs.evolve(event, key=self.key.name, shown_key=self.key.shown)
         # A task that an observer starts inherits this context. It is not part of the flight, so it
         # may wait for it.
         token = current_flight.set(None)

@@ -39,7 +39,7 @@ class ServerQueue:
         """How many flights wait for a turn."""
         return self._slots.statistics().tasks_waiting
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> None:  # noqa: ASYNC910  # as documented
         """Wait for a turn.
 
         Cancellation:

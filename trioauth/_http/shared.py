@@ -3,8 +3,8 @@
 Each session has a view of it. A view is an `httpx.AsyncClient` of its own for whatever takes one:
 
 1. It signs with the token of its session, and its requests belong to the logins there.
-2. It has headers and hooks of its own, and a cookie jar of its own or none. So a program that changes
-   them for one key changes them for no other (P30).
+2. It has headers and hooks of its own, and a cookie jar of its own or none. So a program that
+   changes them for one key changes them for no other (P30).
 3. It shares the pool. Closing a view closes nothing, and making one costs next to nothing.
 """
 
@@ -118,7 +118,7 @@ class _NoCookies(httpx.Cookies):
             "the request"
         )
 
-    def update(self, cookies: Any = None) -> None:
+    def update(self, cookies: Any = None) -> None:  # type: ignore[override]  # as httpx does
         """Refuse, unless there are none."""
         if cookies:
             self.set("", "")
