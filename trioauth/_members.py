@@ -193,7 +193,7 @@ class Members:
         return member
 
     @trio.lowlevel.enable_ki_protection
-    async def _open(self, member: Member) -> None:
+    async def _open(self, member: Member) -> None:  # noqa: ASYNC910  # it may be cancelled
         opening = member.opening
         assert opening is not None  # noqa: S101  # only this task ends it
         try:
@@ -211,7 +211,11 @@ class Members:
         vault = Vault(self.store.at(name), owner=owner_of(self.plan.grant), shared=self.shared)
         session, records, timers = self.plan.build(self.nursery, vault, member.key, self.here)
         await start(self.plan, session, records, timers, None)
-        member.parts = session, timers
+        if self.closed:
+            # The scope was cancelled too late: no checkpoint came after that.
+            session._flights.mark_closed()
+        else:
+            member.parts = session, timers
 
     def _settle(self, member: Member) -> None:
         """End an opening. Not a checkpoint."""

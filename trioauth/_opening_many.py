@@ -144,10 +144,10 @@ class _Life:
         self._members = members(nursery=nursery)
         self._client = client
 
-    async def begin(self) -> Sessions:  # noqa: ASYNC910  # there is nothing to wait for
+    async def begin(self) -> Sessions:
         self._members.nursery.start_soon(self._members.drop_idle)
         sessions: Sessions = type.__call__(Sessions, self._members)
-        return sessions
+        return sessions  # noqa: ASYNC910  # there is nothing to wait for
 
     async def end(self) -> None:
         await self._members.close()

@@ -55,10 +55,11 @@ class Sessions(metaclass=Opened):
     and nothing else.
     """
 
-    __slots__ = ("__weakref__", "_members")
+    __slots__ = ("__weakref__", "_keys", "_members")
 
     def __init__(self, members: Members) -> None:
         self._members = members
+        self._keys = _Keys(members)
 
     def __repr__(self) -> str:
         count = len(self._members.table)
@@ -156,7 +157,7 @@ class Sessions(metaclass=Opened):
           trio.ClosedResourceError: The block of `open_sessions` was left.
         """
         self._members.check()
-        return attach_keyed(_Keys(self._members), client)
+        return attach_keyed(self._keys, client)
 
     def statistics(self) -> SessionsStatistics:
         """Return the figures of all sessions at this moment. Not a checkpoint."""
