@@ -1,4 +1,4 @@
-"""Many keys at once: turns at the authorization server, jitter, and what grows with their number."""
+"""Many keys at once: turns at the authorization server, jitter, what grows with their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing of one key goes along with a request of another: no token, cookie, header or log-in (P30).
+"""Nothing of one key goes along with a request of another: token, cookie, header or log-in (P30).
 
 And the client that all share: what a program does to the one of a key stays there.
 """

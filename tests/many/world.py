@@ -81,7 +81,7 @@ class KeyedFakeStore:
 def many(
     grant: Any = None, *, api: FakeApi | None = None, **options: Any
 ) -> AbstractAsyncContextManager[Sessions]:
-    """Open sessions over an API in memory; with keys "ann" and "bob" logged in, unless ``store``."""
+    """Open sessions over an API in memory, with "ann" and "bob" logged in unless ``store`` is given."""
     options.setdefault("base_url", API)
     options.setdefault("transport", stream_transport(httpx, api or FakeApi()))
     options.setdefault("store", KeyedFakeStore.with_logins("ann", "bob"))

@@ -167,14 +167,13 @@ class Machine:
     number: int = attrs.field(default=0, init=False)
     """The generation counter: the highest number given to anything, here or in the store."""
     clock: Clock = attrs.field(factory=Clock, init=False)
-    ended_logins: set[str] = attrs.field(factory=set[str], init=False)
+    ended_logins: frozenset[str] = attrs.field(default=frozenset(), init=False)
     """The ids of logins that have ended here: the store may still hold a record of one."""
     refreshes: int = attrs.field(default=0, init=False)
     rejections: int = attrs.field(default=0, init=False)
     last_failure: Exception | None = attrs.field(default=None, init=False)
     journal: Journal = attrs.field(default=Journal(), init=False)
-    changed: trio.Event = attrs.field(factory=trio.Event, init=False)
-    """Set at the next change of the state; each change makes a new one."""
+    _changed: trio.Event | None = attrs.field(default=None, init=False)
     log: Log = attrs.field(factory=Log, init=False)
     depth: int = attrs.field(default=0, init=False)
     """How many calls of `bookkeeping` methods are under way, one inside another."""
@@ -184,6 +183,13 @@ class Machine:
     def machine(self) -> Machine:
         """Itself: for `bookkeeping`."""
         return self
+
+    @property
+    def changed(self) -> trio.Event:
+        """An event that is set at the next change of the state; made when a task waits for it."""
+        if self._changed is None:
+            self._changed = trio.Event()
+        return self._changed
 
     # --- changing --------------------------------------------------------------------------
 
@@ -218,9 +224,10 @@ class Machine:
 
     def wake(self) -> None:
         """Wake the tasks that wait for a change of the state. Not a checkpoint."""
-        # The new event first: a task that wakes may wait for the next change at once.
-        changed, self.changed = self.changed, trio.Event()
-        changed.set()
+        # Forgotten first: a task that wakes may wait for the next change at once.
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
 
     def _end(self, login: Login, outcome: LoggedOut) -> None:
         self.ended_at = trio.current_time()
@@ -231,7 +238,7 @@ class Machine:
                 time=trio.current_time(), reason=outcome.reason, words=careful(outcome.cause)
             )
         )
-        self.ended_logins.add(login.id)
+        self.ended_logins |= {login.id}
         login.end(outcome)
 
     @bookkeeping

@@ -180,7 +180,7 @@ class Records:
         """Let a new login, which always wins, replace the stored record. Not a checkpoint."""
         self.vault.note(record)
         if record is not None:
-            self.machine.ended_logins.add(record.login)
+            self.machine.ended_logins |= {record.login}
 
     # --- saving ----------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from .belonging import OWNER
 from .client import LoginCookies, SessionClient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .belonging import Belonging
 
 
@@ -44,15 +46,13 @@ class SharedClient:
 
     def view(self, *, auth: httpx.Auth, belonging: Belonging) -> SessionClient:
         """Return the client as one session sees it. Closing it closes nothing."""
-        client = self._client
         # Not `__init__`, which would make pools and read the environment, in 100 microseconds.
         view = _View.__new__(_View)
         vars(view).update(self._common)
         view._belonging = belonging
         view._auth = auth
         # What a program may change in place, and other sessions must not see (P30).
-        view._headers = httpx.Headers(client._headers)
-        view._event_hooks = {name: list(each) for name, each in client._event_hooks.items()}
+        view._headers = httpx.Headers(self._client._headers)
         view._cookies_now = LoginCookies() if self._keeps_cookies else _NO_COOKIES
         view.forget_cookies()
         return view
@@ -69,6 +69,22 @@ class SharedClient:
 @final
 class _View(SessionClient):
     """A `SharedClient` as one session sees it."""
+
+    _own_hooks = False
+
+    @property
+    def event_hooks(self) -> dict[str, list[Callable[..., Any]]]:
+        """The hooks of this session: a copy, made when a program asks for it."""
+        if not self._own_hooks:
+            self._event_hooks = {name: list(each) for name, each in self._event_hooks.items()}
+            self._own_hooks = True
+        return self._event_hooks
+
+    @event_hooks.setter
+    def event_hooks(self, event_hooks: dict[str, list[Callable[..., Any]]]) -> None:
+        request, response = (event_hooks.get(name, []) for name in ("request", "response"))
+        self._event_hooks = {"request": list(request), "response": list(response)}
+        self._own_hooks = True
 
     def build_request(self, *args: Any, **options: Any) -> httpx.Request:
         """Build a request as `httpx.AsyncClient.build_request` does, for the current login."""
