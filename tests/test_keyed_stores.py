@@ -11,18 +11,20 @@ import trio.testing
 
 import trioauth
 from trioauth._errors import StoreConflictError
-from trioauth.stores import KeyedMemoryStore
+from trioauth.stores import KeyedMemoryStore, SQLiteStore
 from trioauth.stores._contract import check_key
 
 from .files import NEW, OLD, check_unlocked
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trioauth.stores._contract import KeyedStore
 
 
-@pytest.fixture
-def keyed() -> KeyedStore:
-    return KeyedMemoryStore()
+@pytest.fixture(params=["memory", "sqlite"])
+def keyed(request: pytest.FixtureRequest, tmp_path: Path) -> KeyedStore:
+    return KeyedMemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "logins.db")
 
 
 # Keys that a careless store would take for one another, or could not keep.
@@ -85,6 +87,8 @@ async def test_p34_locks_are_forgotten_when_no_task_needs_them() -> None:
         scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
         assert len(keyed._turns._turns) == 1, "it is held"
+        nursery.start_soon(check_unlocked, keyed.at("a"))
+        await trio.testing.wait_all_tasks_blocked()
     assert not keyed._turns._turns
 
 
@@ -123,7 +127,5 @@ def test_no_repr_shows_a_key(keyed: KeyedStore) -> None:
 
 
 def test_store_of_many_logins_is_refused_where_one_is_wanted(keyed: Any) -> None:
-    with pytest.raises(
-        TypeError, match=r"a KeyedMemoryStore keeps many logins: give store=store.at\(key\)"
-    ):
+    with pytest.raises(TypeError, match=r"Store keeps many logins: give store=store.at\(key\)"):
         trioauth.open_session(lambda *_: None, store=keyed, base_url="https://api.test")  # type: ignore[arg-type]  # never called

@@ -115,7 +115,7 @@ if TYPE_CHECKING:
     from .oauth.logins.prompt import Invitation, NotebookPrompt, Prompt, TerminalPrompt
     from .oauth.metadata import AuthorizationServer
     from .oauth.resource_client import ResourceClient
-    from .stores import FileStore, KeyedMemoryStore, MemoryStore
+    from .stores import FileStore, KeyedMemoryStore, MemoryStore, SQLiteStore
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
     # What is imported when it is first used, and from where.
@@ -133,7 +133,7 @@ else:
         "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
         "oauth.metadata": ("AuthorizationServer",),
         "oauth.resource_client": ("ResourceClient",),
-        "stores": ("FileStore", "KeyedMemoryStore", "MemoryStore"),
+        "stores": ("FileStore", "KeyedMemoryStore", "MemoryStore", "SQLiteStore"),
         "_opening_many": ("open_sessions",),
         "_sessions": ("Sessions", "SessionsStatistics"),
         "_profiles.errors": ("ProfileError",),
@@ -194,6 +194,7 @@ __all__ = [
     "RefreshTokenGrant",
     "RefreshUnavailableError",
     "ResourceClient",
+    "SQLiteStore",
     "Session",
     "Sessions",
     "SessionsStatistics",

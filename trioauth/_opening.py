@@ -26,6 +26,7 @@ from ._block import Opening
 from ._core.asking import Asking
 from ._core.flights import Flights
 from ._core.here import Here
+from ._core.hints import Hints
 from ._core.login_state import LoggedOut
 from ._core.logins import Logins
 from ._core.machine import Machine
@@ -271,3 +272,5 @@ async def start(
         machine.become(LoggedOut(record.ended or "elsewhere", at_unix=record.ended_at_unix))
     if policy.keep_fresh:
         session._flights.start_soon(timers.keep_fresh)
+    if vault.changed is not None:
+        session._flights.start_soon(Hints(machine, session._flights, vault.changed).follow)

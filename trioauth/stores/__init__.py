@@ -11,7 +11,11 @@ many logins needs the method of `trioauth.KeyedStore`.
 ``_hold``      the locks of a file, kept until the last thread under them has ended
 ``_pin``       whether a lock file is still the one that was locked
 ``_disk``      reading and replacing a file, so that a crash leaves the old one or the new one
-``_mounts``    whether a file is mounted by itself, so that it can't be replaced
+``_mounts``    whether a file is mounted by itself, so that it can't be replaced; on which file
+               system
+``_sqlite``    `SQLiteStore`; besides those above, below it:
+``_key_locks`` a lock for each key, which dies with its holder
+``_database``  rows in a file of SQLite
 
 Imports from: the base.
 """
@@ -24,8 +28,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._file import FileStore
     from ._memory import KeyedMemoryStore, MemoryStore
+    from ._sqlite import SQLiteStore
 else:
-    _LATER = {"_file": ("FileStore",), "_memory": ("KeyedMemoryStore", "MemoryStore")}
+    _LATER = {
+        "_file": ("FileStore",),
+        "_memory": ("KeyedMemoryStore", "MemoryStore"),
+        "_sqlite": ("SQLiteStore",),
+    }
 
     # Hidden from type checkers: a module `__getattr__` would make typos type-check.
     def __getattr__(name: str) -> object:
@@ -36,4 +45,4 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["FileStore", "KeyedMemoryStore", "MemoryStore"]
+__all__ = ["FileStore", "KeyedMemoryStore", "MemoryStore", "SQLiteStore"]

@@ -210,7 +210,8 @@ class TokenStore(Protocol):
     once, and not only when it needs a token. Hints may be lost, doubled or wrong: the method may
     return for no reason, at once, or never, and a session calls it ten times a second at most. A
     hint that comes while no task waits is kept for the next call; if several tasks wait, each gets
-    it. Cancellation: Safe, no hint is lost.
+    it. After a lost connection it returns None, because something may have been missed.
+    Cancellation: Safe, no hint is lost.
     """
 
     def lock(self) -> AbstractAsyncContextManager[None]:

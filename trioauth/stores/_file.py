@@ -29,7 +29,8 @@ T = TypeVar("T")
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 
 
-def _to_path(path: str | os.PathLike[str]) -> Path:
+def to_path(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a file; raise an exception if it can't be one."""
     text = os.fspath(path)
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
         raise TypeError(f"path must be a str or a path of str, not {type(text).__name__}")
@@ -94,7 +95,7 @@ class FileStore:
       path: The file. ``~`` is expanded. A relative path is made absolute at once.
     """
 
-    path: Path = attrs.field(converter=_to_path, on_setattr=attrs.setters.frozen)
+    path: Path = attrs.field(converter=to_path, on_setattr=attrs.setters.frozen)
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:

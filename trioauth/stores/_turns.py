@@ -9,7 +9,7 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Hashable
 
 
 @final
@@ -25,10 +25,10 @@ class _Turn:
 class Turns:
     """Locks by key. What is kept does not grow with the number of keys that were ever locked."""
 
-    _turns: dict[str, _Turn] = attrs.field(factory=dict[str, _Turn], init=False, repr=False)
+    _turns: dict[Hashable, _Turn] = attrs.field(factory=dict, init=False, repr=False)
 
     @asynccontextmanager
-    async def take(self, key: str) -> AsyncGenerator[None, None]:
+    async def take(self, key: Hashable) -> AsyncGenerator[None, None]:
         """Keep out the other tasks that take this key. They wait in order.
 
         Cancellation:
@@ -44,7 +44,7 @@ class Turns:
             if turn.users == 0:
                 del self._turns[key]
 
-    def is_taken(self, key: str) -> bool:
+    def is_taken(self, key: Hashable) -> bool:
         """Say whether a task holds the lock of this key. Not a checkpoint."""
         turn = self._turns.get(key)
         return turn is not None and turn.lock.locked()
