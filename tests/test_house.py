@@ -32,7 +32,9 @@ FLOORS = {
     "the base": (
         "_version _secrets _outcomes _errors _codes _identity _tokens _origins _challenge events"
     ).split(),
-    "the session": "_session _opening _signals".split(),
+    "the session": (
+        "_session _arguments _block _opening _members _sessions _opening_many _signals"
+    ).split(),
     "the doors": "grants providers timeline opentelemetry".split(),
 }
 

@@ -52,6 +52,7 @@ HANDS: Final = [
     "_core/logins",
     "_core/renewal",
     "_opening",
+    "_block",
     "_core/vault",
     "_core/timers",
 ]

@@ -29,7 +29,13 @@ Then, a folder each:
 The session:
 
 ``_session``    `Session`
-``_opening``    `open_session`: how it is put together; the only nursery
+``_arguments``  what is checked of what a program passes
+``_block``      the ``async with`` block: the only nursery
+``_opening``    `open_session`: how a session is put together
+``_members``    the sessions of many keys that are in memory
+``_sessions``   `Sessions`
+``_opening_many``
+                `open_sessions`: what the sessions of many keys share
 ``_signals``    `cancel_on_sigterm`: a program that is told to stop loses no login
 
 The doors, modules that only give public names to what is in a folder:
@@ -91,8 +97,10 @@ from .stores._contract import KeyedStore, Record, TokenStore
 if TYPE_CHECKING:
     from . import grants as grants
     from . import providers as providers
+    from ._opening_many import open_sessions
     from ._profiles.errors import ProfileError
     from ._profiles.opening import open_profile
+    from ._sessions import Sessions, SessionsStatistics
     from ._signals import cancel_on_sigterm
     from .grants import BearerRefreshGrant, ClientCredentialsGrant, RefreshTokenGrant
     from .oauth.authentication import (
@@ -142,6 +150,8 @@ else:
             "MemoryStore",
             "SQLiteStore",
         ),
+        "_opening_many": ("open_sessions",),
+        "_sessions": ("Sessions", "SessionsStatistics"),
         "_profiles.errors": ("ProfileError",),
         "_profiles.opening": ("open_profile",),
         "_signals": ("cancel_on_sigterm",),
@@ -205,6 +215,8 @@ __all__ = [
     "ResourceClient",
     "SQLiteStore",
     "Session",
+    "Sessions",
+    "SessionsStatistics",
     "Statistics",
     "StoreConflictError",
     "StoreError",
@@ -221,6 +233,7 @@ __all__ = [
     "events",
     "open_profile",
     "open_session",
+    "open_sessions",
 ]
 
 # Exceptions are named in tracebacks by where they are caught from.

@@ -14,6 +14,8 @@ from ._core.state import generation_of, public_state
 from ._core.statistics import Statistics, take_statistics
 from ._errors import LoggedOutError
 from ._http.attach import ClientT, attach
+from ._http.auth_httpx import SessionAuth
+from ._http.belonging import Belonging
 from ._http.client import ClientMethods
 from ._tokens import Tokens
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from .oauth.channel import BackChannel
 
 # How long leaving waits for connections to be closed properly (TLS close_notify), in seconds.
-_CLOSING = 1.0
+CLOSING = 1.0
 
 
 class Opened(type):
@@ -59,7 +61,7 @@ class Session(ClientMethods, metaclass=Opened):
         source: TokenSource,
         signer: Signer,
         asking: Asking,
-        make_client: Callable[[], SessionClient],
+        make_client: Callable[..., SessionClient],
         *,
         unattended: bool,
     ) -> None:
@@ -128,7 +130,9 @@ class Session(ClientMethods, metaclass=Opened):
         self._machine.check_open()
         # A library that was given the client may have closed it: then make another.
         if self._http is None or self._http.is_closed:
-            self._http = self._make_client()
+            self._http = self._make_client(
+                auth=SessionAuth(self._signer), belonging=Belonging(self._source)
+            )
         return self._http
 
     @property
@@ -392,7 +396,7 @@ class Session(ClientMethods, metaclass=Opened):
             self._http.forget_cookies()
 
     async def _close_clients(self) -> None:
-        with trio.move_on_after(_CLOSING, shield=True):
+        with trio.move_on_after(CLOSING, shield=True):
             try:
                 await self._asking.endpoint.aclose()
             finally:

@@ -45,11 +45,28 @@ __all__ = [
 class _Event:
     time: float
     """When, on trio's clock (`trio.current_time`)."""
+    key: str = ""
+    """Whose session it is, as the program named it in `Sessions`; "" for a session by itself. It
+    may be personal: it shows neither in the ``repr`` nor in the line."""
+    shown_key: str = attrs.field(default="", eq=False)
+    """How the key is shown: by default "key …" and the beginning of its hash."""
 
     # One for all classes: attrs would compile one for each, at each import.
     def __repr__(self) -> str:
-        values = (f"{each.name}={getattr(self, each.name)!r}" for each in attrs.fields(type(self)))
+        names = (each.name for each in attrs.fields(type(self)))
+        # Without a key, as if there were no such field.
+        values = (
+            f"{name}={getattr(self, name)!r}"
+            for name in names
+            if name != "key" and (name != "shown_key" or self.shown_key)
+        )
         return f"{type(self).__name__}({', '.join(values)})"
+
+    def __str__(self) -> str:
+        return f"{printable(self.shown_key)}: {self._line()}" if self.shown_key else self._line()
+
+    def _line(self) -> str:
+        raise NotImplementedError  # pragma: no cover  # each event has its own
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -74,7 +91,7 @@ class RefreshStarted(_Event):
     generation: int
     """The generation to be replaced; 0 if there is none."""
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"refresh {self.flight} started, because {CAUSES[self.cause]}"
 
 
@@ -87,7 +104,7 @@ class RefreshLanded(_RefreshEnded):
     adopted: bool
     """Whether the tokens were found in the store, because another process had refreshed."""
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         found = ", found in the store" if self.adopted else ""
         return (
             f"refresh {self.flight} landed after {_seconds(self.took)}: "
@@ -107,7 +124,7 @@ class RefreshFailed(_RefreshEnded):
     words: str = attrs.field(default="", eq=False)
     """The exception's class, and its message if that is sure to hold no secret."""
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         pause = self.retry_at - self.time
         again = f"; not tried again for {_seconds(pause)}" if pause > 0 else ""
         return (
@@ -125,7 +142,7 @@ class WaitStarted(_Event):
     task: str
     """The name of the task."""
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"{printable(self.task)} waits for refresh {self.flight}"
 
 
@@ -138,7 +155,7 @@ class WaitEnded(_Event):
     task: str
     cancelled: bool
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         if self.cancelled:
             return (
                 f"{printable(self.task)} was cancelled while it waited for refresh {self.flight}, "
@@ -158,7 +175,7 @@ class RequestResent(_Event):
     generation: int
     """The generation it is sent with now."""
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return (
             f"{printable(self.task)} sends a request again, with generation {self.generation}: "
             f"generation {self.refused} was refused"
@@ -172,7 +189,7 @@ class LoggedIn(_Event):
 
     generation: int
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"logged in: generation {self.generation}"
 
 
@@ -185,7 +202,7 @@ class LoggedOut(_Event):
     words: str = attrs.field(default="", eq=False)
     """Like `RefreshFailed.words`; "" if there is no exception behind it."""
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         said = f" ({self.words})" if self.words else ""
         return f"logged out: {REASONS[self.reason]}{said}"
 
@@ -197,7 +214,7 @@ class Saved(_Event):
 
     generation: int
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"saved as generation {self.generation}"
 
 
@@ -213,7 +230,7 @@ class NotSaved(_Event):
     lost: bool = False
     """Whether the session is closed, so that it is not saved again and is lost."""
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         what_next = (
             "the session is closed, so it is lost"
             if self.lost
@@ -230,7 +247,7 @@ class NotSaved(_Event):
 class Revoked(_Event):
     """The authorization server has revoked the tokens of an ended login (RFC 7009)."""
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return "revoked: the authorization server knows that the login is over"
 
 
@@ -243,7 +260,7 @@ class NotRevoked(_Event):
     words: str = attrs.field(default="", eq=False)
     """Like `RefreshFailed.words`."""
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return (
             "not revoked: the authorization server could not be told that the login is over "
             f"({self.words or self.error})"

@@ -106,13 +106,13 @@ VARIANTS: Final = (
         (
             Edit("flight", "trio.CancelScope(shield=True)", "trio.CancelScope()"),
             Edit(
-                "opening",
-                "                await session._flights.close()  "
+                "block",
+                "                await life.end()  "
                 "# noqa: ASYNC102  # shielded, and bounded, inside\n"
                 '                nursery.cancel_scope.cancel(reason="trioauth: '
                 'the session is closed")\n',
                 "                nursery.cancel_scope.cancel()\n"
-                "                await session._flights.close()\n",
+                "                await life.end()\n",
             ),
         ),
         CANCELLATION
@@ -167,9 +167,9 @@ VARIANTS: Final = (
         (
             Edit(
                 "renewal",
-                "        asked_at = self.machine.clock.now()\n"
+                "        attempts.asked_at = asked_at = self.machine.clock.now()\n"
                 '        flight.doing = "waiting for the authorization server"\n',
-                "        asked_at = self.machine.clock.now()\n"
+                "        attempts.asked_at = asked_at = self.machine.clock.now()\n"
                 "        flight.deadline = trio.current_time() + "
                 "self.machine.policy.timeout\n"
                 '        flight.doing = "waiting for the authorization server"\n',

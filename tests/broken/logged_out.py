@@ -40,9 +40,9 @@ VARIANTS: Final = (
                 "words=careful(outcome.cause)\n"
                 "            )\n"
                 "        )\n"
-                "        self.ended_logins.add(login.id)\n"
+                "        self.ended_logins |= {login.id}\n"
                 "        login.end(outcome)\n",
-                "        self.ended_logins.add(login.id)\n"
+                "        self.ended_logins |= {login.id}\n"
                 "        login.end(outcome)\n"
                 "        self.forget_cookies()\n"
                 "        event = events.LoggedOut(time=trio.current_time(), "
@@ -90,7 +90,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "limiter",
-                "            self._check(request)\n            response = await",
+                "            self._check(request, belonging)\n            response = await",
                 "            response = await",
             ),
             Edit(
@@ -108,7 +108,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "renewal",
-                "            failure = _unwrap(exc)\n",
+                "            return _unwrap(exc)\n",
                 '            return GrantRefusedError("invalid_grant")\n',
             ),
         ),
@@ -141,7 +141,7 @@ VARIANTS: Final = (
         "a session does not ask which thread or run of trio it is used from",
         (
             Edit(
-                "machine",
+                "here",
                 "            if trio.lowlevel.current_trio_token() is self._run:\n",
                 "            if True:\n",
             ),

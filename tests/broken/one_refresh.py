@@ -29,7 +29,7 @@ VARIANTS: Final = (
         (
             Edit(
                 "limiter",
-                "            if signed_with is None or self._belonging.is_good(signed_with):\n",
+                "            if signed_with is None or belonging.is_good(signed_with):\n",
                 "            if True:\n",
             ),
         ),

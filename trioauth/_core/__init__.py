@@ -5,6 +5,8 @@ In reading order, from the pure to what acts:
 ``policy``          `RefreshPolicy`: when to refresh, how often to try, how long to wait
 ``authentication``  `Authentication`: how a request was authenticated
 ``clock``           the one place where wall time meets trio time
+``here``            the thread and the run of trio that a session belongs to
+``key``             whose session it is, of the many in a program
 ``login_state``     LoggedIn, LoggedOut: the values of `Session.state`
 ``flight``          Login, Generation, Flight: a login, one set of tokens in it, a change under way
 ``state``           states, decisions, transitions (pure)
@@ -12,6 +14,7 @@ In reading order, from the pure to what acts:
 ``machine``         the state of a session, the one place where it changes, and the order of telling
 ``vault``           the store, as one session sees it
 ``records``         from generations to what the store keeps, and back
+``queue``           how many flights of a program ask the server at once
 ``renewal``         the flight that brings the next generation
 ``logins``          the flights that begin and end logins
 ``flights``         running flights: taking off, deadlines, landing, closing

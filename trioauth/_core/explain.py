@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, assert_never, final
 import attrs
 
 from trioauth import events
-from trioauth._errors import careful
+from trioauth._errors import careful, printable
 from trioauth._outcomes import CAUSES, REASONS
 
 from .login_state import LoggedIn, LoggedOut
@@ -69,6 +69,8 @@ class Scene:
     """Seconds that a refresh may take."""
     futile: bool
     """Whether some 401s are handed back without a refresh, because refreshes did not help."""
+    shown_key: str = ""
+    """How the key of the session is shown; "" for a session by itself."""
 
     def when(self, at: float) -> str:
         """Say when something was or will be: how far away, and the time of day."""
@@ -107,12 +109,14 @@ def look(source: TokenSource, *, futile: bool) -> Scene:
         by_timer=machine.policy.keep_fresh,
         timeout=machine.policy.timeout,
         futile=futile,
+        shown_key="" if machine.key is None else machine.key.shown,
     )
 
 
 def explain(scene: Scene) -> Explanation:
     """Say what a session is doing, why, and what happens next."""
     told = {
+        "Key": printable(scene.shown_key),
         "Session": _session(scene),
         "Token": _token(scene),
         "Last refresh": _last_refresh(scene),

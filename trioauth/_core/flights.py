@@ -140,7 +140,7 @@ class Flights:
             beginning = flight.kind == "log_in" and not flight.landed
             if beginning and isinstance(flight.brought, Generation):
                 begun.append(flight.brought.login)
-                machine.ended_logins.add(flight.brought.login.id)
+                machine.ended_logins |= {flight.brought.login.id}
                 flight.brought.login.end(outcome)
                 flight.land(outcome)
         # ``running`` is a set, so put them in the order in which they began.

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from trioauth.oauth.grant import Grant
 
     from .machine import Machine
+    from .queue import ServerQueue
     from .records import Records
     from .vault import Vault
 
@@ -52,6 +53,7 @@ class Logins:
     endpoint: TokenEndpoint
     lock: trio.Lock
     """Held by every change of credentials, so that there is one at a time in this session."""
+    queue: ServerQueue
     cancel_renewals_unless: Callable[[trio.Event], None] = attrs.field(default=lambda _: None)
     """Cancels the renewals in the air after ``close_grace`` seconds, unless the event is set.
 
@@ -97,9 +99,11 @@ class Logins:
           All or nothing. Once there are tokens, the login begins.
         """
         async with self.lock:
-            flight.doing = "waiting for the authorization server"
-            asked_at = self.machine.clock.now()
-            tokens = checked(await ask(self.grant, None, self.endpoint))
+            flight.doing = "waiting for its turn at the authorization server"
+            async with self.queue:
+                flight.doing = "waiting for the authorization server"
+                asked_at = self.machine.clock.now()
+                tokens = checked(await ask(self.grant, None, self.endpoint))
         if flight.landed or flight.cancelled_because is not None:
             # No task waits for this login any more, so no session will use these tokens.
             await self.revoke_late(tokens)
@@ -229,7 +233,8 @@ class Logins:
         now, tell = trio.current_time, self.machine.tell
         try:
             with trio.fail_after(self.machine.policy.close_grace):
-                told = await ask(revoke, tokens, self.endpoint)
+                async with self.queue:
+                    told = await ask(revoke, tokens, self.endpoint)
         except Exception as exc:  # noqa: BLE001  # told to the observers; the login is over anyway
             tell(events.NotRevoked(time=now(), error=type(exc).__name__, words=careful(exc)))
         else:

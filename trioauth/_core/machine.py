@@ -27,7 +27,6 @@ import contextvars
 import logging
 import math
 import sys
-import threading
 from functools import wraps
 from inspect import isawaitable, iscoroutine
 from typing import (
@@ -59,6 +58,7 @@ from trioauth.watch._journal import PASSING, Journal
 from trioauth.watch._log import Log
 
 from .clock import Clock
+from .here import Here
 from .login_state import LoggedOut
 from .state import Closed, Setback, flight_of, generation_of, public_state
 
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .flight import Flight, Login
+    from .key import Key
     from .policy import RefreshPolicy
     from .state import Failure, Landing, State
 
@@ -155,6 +156,9 @@ class Machine:
     state: State
     observers: tuple[events.Observer, ...] = ()
     forget_cookies: Callable[[], None] = attrs.field(default=lambda: None)
+    here: Here = attrs.field(factory=Here)
+    key: Key | None = None
+    """Whose session this is, if the program has many."""
 
     login: Login | None = attrs.field(default=None, init=False)
     """The current login, or the last one if it has ended."""
@@ -163,27 +167,29 @@ class Machine:
     number: int = attrs.field(default=0, init=False)
     """The generation counter: the highest number given to anything, here or in the store."""
     clock: Clock = attrs.field(factory=Clock, init=False)
-    ended_logins: set[str] = attrs.field(factory=set[str], init=False)
+    ended_logins: frozenset[str] = attrs.field(default=frozenset(), init=False)
     """The ids of logins that have ended here: the store may still hold a record of one."""
     refreshes: int = attrs.field(default=0, init=False)
     rejections: int = attrs.field(default=0, init=False)
     last_failure: Exception | None = attrs.field(default=None, init=False)
     journal: Journal = attrs.field(default=Journal(), init=False)
-    changed: trio.Event = attrs.field(factory=trio.Event, init=False)
-    """Set at the next change of the state; each change makes a new one."""
+    _changed: trio.Event | None = attrs.field(default=None, init=False)
     log: Log = attrs.field(factory=Log, init=False)
     depth: int = attrs.field(default=0, init=False)
     """How many calls of `bookkeeping` methods are under way, one inside another."""
     _interrupt: BaseException | None = attrs.field(default=None, init=False)
-    _thread: int = attrs.field(factory=threading.get_ident, init=False)
-    _run: trio.lowlevel.TrioToken = attrs.field(
-        factory=trio.lowlevel.current_trio_token, init=False
-    )
 
     @property
     def machine(self) -> Machine:
         """Itself: for `bookkeeping`."""
         return self
+
+    @property
+    def changed(self) -> trio.Event:
+        """An event that is set at the next change of the state; made when a task waits for it."""
+        if self._changed is None:
+            self._changed = trio.Event()
+        return self._changed
 
     # --- changing --------------------------------------------------------------------------
 
@@ -218,9 +224,10 @@ class Machine:
 
     def wake(self) -> None:
         """Wake the tasks that wait for a change of the state. Not a checkpoint."""
-        # The new event first: a task that wakes may wait for the next change at once.
-        changed, self.changed = self.changed, trio.Event()
-        changed.set()
+        # Forgotten first: a task that wakes may wait for the next change at once.
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
 
     def _end(self, login: Login, outcome: LoggedOut) -> None:
         self.ended_at = trio.current_time()
@@ -231,7 +238,7 @@ class Machine:
                 time=trio.current_time(), reason=outcome.reason, words=careful(outcome.cause)
             )
         )
-        self.ended_logins.add(login.id)
+        self.ended_logins |= {login.id}
         login.end(outcome)
 
     @bookkeeping
@@ -243,6 +250,8 @@ class Machine:
         """
         if not isinstance(event, PASSING):
             self.journal = self.journal.noting(event, at=self.clock.now())
+        if self.key is not None:
+            event = attrs.evolve(event, key=self.key.name, shown_key=self.key.shown)
         # A task that an observer starts inherits this context. It is not part of the flight, so it
         # may wait for it.
         token = current_flight.set(None)
@@ -344,21 +353,7 @@ class Machine:
 
     def check_here(self) -> None:
         """Raise `RuntimeError` in another thread, or another run of trio, than the session's."""
-        # The fast way, taken by each request: no other thread and no other run has this token.
-        try:
-            if trio.lowlevel.current_trio_token() is self._run:
-                return
-        except RuntimeError:
-            pass  # This thread does not run trio.
-        if threading.get_ident() != self._thread:
-            self.check_open()
-            raise RuntimeError(
-                "this session belongs to another thread; from this one use "
-                "trio.from_thread.run(session.get, ...), or run_sync for what is not async"
-            )
-        raise RuntimeError(
-            "this session belongs to another run of trio; open one in each trio.run()"
-        )
+        self.here.check(self.check_open)
 
 
 def _copy(error: GrantMisconfiguredError | IdentityError) -> Exception:

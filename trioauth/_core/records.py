@@ -57,6 +57,8 @@ class Records:
     """Whether the grant can't obtain tokens without a refresh token."""
     save_later: Callable[[], None] = attrs.field(default=lambda: None)
     """Starts the timer that saves again; set in ``_opening``, because timers lie above this."""
+    jitter: Callable[[int], float] = attrs.field(default=lambda _: random.random())  # noqa: S311
+    """Takes the number of a generation; see `Generation.schedule`. Not a secret."""
     _missed_news: Record | None = attrs.field(default=None, init=False, repr=False)
     """News that `save_again` found after closing, for a renewal that still waits for the lock."""
 
@@ -107,7 +109,7 @@ class Records:
             tokens,
             asked_at=asked_at,
             policy=self.machine.policy,
-            jitter=random.random(),  # noqa: S311  # not a secret
+            jitter=self.jitter(number),
             renewable=tokens.refresh_token is not None or not self.needs_refresh_token,
             adopted=adopted,
             obtained_at=self.machine.clock.now(),
@@ -178,7 +180,7 @@ class Records:
         """Let a new login, which always wins, replace the stored record. Not a checkpoint."""
         self.vault.note(record)
         if record is not None:
-            self.machine.ended_logins.add(record.login)
+            self.machine.ended_logins |= {record.login}
 
     # --- saving ----------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from trioauth.oauth.grant import Grant
 
     from .machine import Machine
+    from .queue import ServerQueue
     from .records import Records
     from .vault import Vault
 
@@ -76,6 +77,7 @@ class Renewal:
     endpoint: TokenEndpoint
     lock: trio.Lock
     """Held by every change of credentials, so that there is one at a time in this session."""
+    queue: ServerQueue
     revoke_late: Callable[[Tokens], Awaitable[None]]
 
     async def renew(self, flight: Flight[Landing]) -> Landing:
@@ -116,7 +118,6 @@ class Renewal:
                     return await self.records.save_or_adopt(flight.brought, base)
                 if (setback := await self._why_not_ask(flight, base, attempts)) is not None:
                     return setback
-                asked_at = self.machine.clock.now()
                 answer = await self._ask(flight, base, attempts)
             except BaseException:
                 # The store failed, or the flight was cancelled (perhaps in a group, from a nursery
@@ -126,7 +127,7 @@ class Renewal:
             if isinstance(answer, Setback):
                 return answer
             if isinstance(answer, Tokens):
-                return await self._save_new_tokens(flight, base, answer, asked_at)
+                return await self._save_new_tokens(flight, base, answer, attempts.asked_at)
             # The failed answer may have brought a new refresh token.
             base, refusal = _newer(base, flight.base), answer
         return LoggedOut("asked")
@@ -193,15 +194,32 @@ class Renewal:
         self, flight: Flight[Landing], base: Generation | None, attempts: Attempts
     ) -> Tokens | Setback | GrantRefusedError | None:
         """Ask the grant once. None means: it failed, the pause is over, ask it again."""
+        flight.doing = "waiting for its turn at the authorization server"
+        async with self.queue:
+            # The login may have ended, or the time passed, while other sessions had their turns.
+            if flight.overtaken:
+                return None
+            if not self._in_time(flight):
+                late = trio.TooSlowError("other logins of this program left no time to ask")
+                return await self._give_up(flight, base, attempts, attempts.failure or late)
+            answer = await self._ask_now(flight, base, attempts)
+        if isinstance(answer, Exception):
+            # After the turn: others may ask while this flight pauses.
+            return await self._after_failure(flight, base, attempts, answer)
+        return answer
+
+    async def _ask_now(
+        self, flight: Flight[Landing], base: Generation | None, attempts: Attempts
+    ) -> Tokens | Setback | Exception:
         tokens = None if base is None else base.tokens
-        asked_at = self.machine.clock.now()
+        attempts.asked_at = asked_at = self.machine.clock.now()
         flight.doing = "waiting for the authorization server"
         flight.asking = asked_at if _sends_refresh_token(base) else None
         try:
             answer = await ask(self.grant, tokens, self.endpoint)
         except Exception as exc:  # noqa: BLE001  # lands as a value, each waiter raises from it
             flight.asking = None
-            failure = _unwrap(exc)
+            return _unwrap(exc)
         except BaseException:
             # Cancelled: we can't know whether the refresh token was used, so treat it as a lost
             # answer. `_renew` notes that before anything else is awaited.
@@ -209,15 +227,13 @@ class Renewal:
                 attempts.lose(asked_at=asked_at, now=self.machine.clock.now())
                 flight.asking = None
             raise
-        else:
-            flight.asking = None
-            if isinstance(answer, Tokens):  # pyright: ignore[reportUnnecessaryIsInstance]
-                return answer.carry_over(tokens)
-            kind = no_tokens(answer)
-            return self._set_back(
-                flight, TokenResponseError(f"the grant must return trioauth.Tokens, not {kind}")
-            )
-        return await self._after_failure(flight, base, attempts, failure, asked_at)
+        flight.asking = None
+        if isinstance(answer, Tokens):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return answer.carry_over(tokens)
+        kind = no_tokens(answer)
+        return self._set_back(
+            flight, TokenResponseError(f"the grant must return trioauth.Tokens, not {kind}")
+        )
 
     async def _after_failure(
         self,
@@ -225,7 +241,6 @@ class Renewal:
         base: Generation | None,
         attempts: Attempts,
         failure: Exception,
-        asked_at: float,
     ) -> Setback | GrantRefusedError | None:
         """Decide what follows a failed attempt. None means: the pause is over, ask again."""
         if (rotated := await self._save_rotated(flight, failure, base)) is not None:
@@ -240,7 +255,7 @@ class Renewal:
             return await self._give_up(flight, base, attempts, failure)
         pause = attempts.pause(
             failure,
-            asked_at=asked_at,
+            asked_at=attempts.asked_at,
             now=self.machine.clock.now(),
             jitter=random.random(),  # noqa: S311  # not a secret
             spends=_sends_refresh_token(base) and rotated is None,

@@ -86,6 +86,8 @@ class Attempts:
     lost_before: bool = False
     """Whether an earlier flight has lost an answer to this refresh token (case 3)."""
     made: int = 0
+    asked_at: float = attrs.field(default=0.0, init=False)
+    """When the last attempt was made, on the session's clock."""
     failure: Exception | None = attrs.field(default=None, repr=careful_repr)
     """The exception of the last attempt."""
     noted: bool = False

@@ -39,19 +39,20 @@ class Timers:
     machine: Machine
     flights: Flights
     vault: Vault
-    _saving_later: bool = attrs.field(default=False, init=False)
+    saving_later: bool = attrs.field(default=False, init=False)
+    """Whether a task pauses before it saves the pending record again."""
 
     @property
     def _first_pause(self) -> float:
         return max(self.machine.policy.cooldown, _SHORTEST_NAP)
 
     async def keep_fresh(self) -> None:
-        """Refresh by the clock without being asked, until cancelled.
+        """Refresh by the clock without being asked, until the session is closed.
 
         Cancellation:
           Safe. A refresh that it has started goes on.
         """
-        while True:
+        while not isinstance(self.machine.state, Closed):
             nap = max(min(self.until_refresh(), _LONGEST_NAP), _SHORTEST_NAP)
             # Each change of the state starts the nap anew: the time of the next refresh may differ.
             with trio.move_on_after(nap):
@@ -79,8 +80,8 @@ class Timers:
 
     def save_later(self) -> None:
         """Start to save the pending record after pauses, until that works. Not a checkpoint."""
-        if not self._saving_later and not isinstance(self.machine.state, Closed):
-            self._saving_later = True
+        if not self.saving_later and not isinstance(self.machine.state, Closed):
+            self.saving_later = True
             self.flights.start_soon(self._keep_saving)
 
     async def _keep_saving(self) -> None:
@@ -92,4 +93,4 @@ class Timers:
                 break
             flight = Flight[Landing]("save")
             await self.flights.launch(self.flights.logins.save_again, flight).done.wait()
-        self._saving_later = False
+        self.saving_later = False

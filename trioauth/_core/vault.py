@@ -58,7 +58,8 @@ class Vault:
     _tried: Record | None = attrs.field(default=None, init=False, repr=False)
     """The record of the last `save`. It may have been saved although `save` raised."""
 
-    _seen: set[str] = attrs.field(factory=set[str], init=False, repr=False)
+    # A tuple, because it nearly always has one, and a program may have thousands of sessions.
+    _seen: tuple[str, ...] = attrs.field(default=(), init=False, repr=False)
     """The ids of all logins that this session has seen in the store, or saved there."""
 
     @asynccontextmanager
@@ -130,8 +131,8 @@ class Vault:
     def note(self, record: Record | None) -> None:
         """Count a record as seen. Not a checkpoint."""
         self.stored = record
-        if record is not None:
-            self._seen.add(record.login)
+        if record is not None and record.login not in self._seen:
+            self._seen += (record.login,)
 
     async def news(self, ended_logins: Container[str] = ()) -> Record | None:
         """Return the record in the store if another session has saved it and it is news, else None.

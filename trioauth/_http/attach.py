@@ -7,11 +7,15 @@ does not use.
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol, TypeVar
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from trioauth._core.state import Closed
+if TYPE_CHECKING:
+    from http.cookiejar import Cookie
+    from urllib.request import Request
 
-from .signing import Signer
+    from .keyed import Keys
+    from .signing import Signer
 
 
 class ClientLike(Protocol):
@@ -23,6 +27,8 @@ class ClientLike(Protocol):
     def auth(self, auth: Any) -> None: ...
     @property
     def base_url(self) -> Any: ...
+    @property
+    def cookies(self) -> Any: ...
 
 
 ClientT = TypeVar("ClientT", bound=ClientLike)
@@ -32,8 +38,6 @@ def attach(signer: Signer, client: ClientT) -> ClientT:
     """Sign the requests of a client of either library, and return it."""
     library = _library(client)
     _check_is_free(signer, client)
-    if client.base_url.host:
-        signer.origins.check(client.base_url)
     if library == "httpx2":
         from .auth_httpx2 import SessionAuth as Auth2
 
@@ -45,18 +49,40 @@ def attach(signer: Signer, client: ClientT) -> ClientT:
     return client
 
 
-def _check_is_free(signer: Signer, client: ClientLike) -> None:
-    """Raise if another open session signs the client: requests would change their login (P22)."""
-    other: Signer | None = getattr(client.auth, "signer", None)
-    if (
-        isinstance(other, Signer)
-        and other is not signer
-        and not isinstance(other.tokens.state, Closed)
-    ):
+def attach_keyed(keys: Keys, client: ClientT) -> ClientT:
+    """Sign each request of a client by the key that it names, and return the client."""
+    library = _library(client)
+    _check_is_free(keys, client)
+    if library == "httpx2":
+        from .auth_httpx2 import KeyedAuth as Auth2
+
+        client.auth = Auth2(keys)
+    else:
+        from .auth_httpx import KeyedAuth as Auth
+
+        client.auth = Auth(keys)
+    # A cookie that a server has set for one key must not go along with another's request (P30).
+    client.cookies.jar.set_policy(_TakesNone())
+    return client
+
+
+def _check_is_free(signer: Signer | Keys, client: ClientLike) -> None:
+    """Raise if a client's URL may not have the token, or another open session signs it (P22)."""
+    other: Signer | Keys | None = getattr(client.auth, "signer", None)
+    if other is not signer and getattr(other, "closed", True) is False:
         raise RuntimeError(
             "this client is signed by another session, which is still open; "
             "attach() a client of its own to each session"
         )
+    if client.base_url.host:
+        signer.origins.check(client.base_url)
+
+
+class _TakesNone(DefaultCookiePolicy):
+    """Lets a jar keep the cookies that it has, and take none from a server."""
+
+    def set_ok(self, cookie: Cookie, request: Request) -> bool:  # noqa: ARG002  # the interface
+        return False
 
 
 def _library(client: object) -> str:

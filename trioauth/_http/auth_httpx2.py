@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, NoReturn, final
 import httpx2
 
 from .auth import Flow
+from .keyed import KeyedFlow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from .keyed import Keys
     from .signing import Signer
 
 
+class _Async(httpx2.Auth):
+    def sync_auth_flow(self, request: httpx2.Request) -> NoReturn:  # noqa: ARG002  # the interface
+        """Refuse: there is no trio in a synchronous client."""
+        raise RuntimeError("a trioauth session signs requests of an AsyncClient only")
+
+
 @final
-class SessionAuth(httpx2.Auth):
+class SessionAuth(_Async):
     """Signs what an `httpx2.AsyncClient` sends with a session's token."""
 
     def __init__(self, signer: Signer) -> None:
@@ -27,6 +35,16 @@ class SessionAuth(httpx2.Auth):
         """Give httpx2 the flow for one request."""
         return Flow(self.signer, request, httpx2)
 
-    def sync_auth_flow(self, request: httpx2.Request) -> NoReturn:  # noqa: ARG002  # the interface
-        """Refuse: there is no trio in a synchronous client."""
-        raise RuntimeError("a trioauth session signs requests of an AsyncClient only")
+
+@final
+class KeyedAuth(_Async):
+    """Signs each request with the token of the session that it names by its key."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.signer = keys
+
+    def async_auth_flow(
+        self, request: httpx2.Request
+    ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """Give httpx2 the flow for one request."""
+        return KeyedFlow(self.signer, request, httpx2)

@@ -27,6 +27,9 @@ LOGIN = "trioauth.login"
 SIGNED_ANEW = "trioauth.signed_anew"
 """In a request's extensions: the generation that it was signed with after it had queued."""
 
+OWNER = "trioauth.owner"
+"""In a request's extensions: the `Belonging` of its session, if several sessions share a pool."""
+
 
 class TokenSource(Protocol):
     """The part of `trioauth._core.source.TokenSource` that is used here."""
@@ -110,6 +113,12 @@ class Belonging:
         newer = await self._tokens.obtain(generation.login)
         request.headers["Authorization"] = newer.header
         request.extensions = {**request.extensions, SIGNED_ANEW: newer}
+
+
+def belonging_of(request: httpx.Request) -> Belonging:
+    """Return what knows the session of a request that is sent by a shared pool."""
+    belonging: Belonging = request.extensions[OWNER]
+    return belonging
 
 
 def signed_anew(request: Any, generation: Generation) -> Generation:

@@ -31,19 +31,23 @@ ResultT = TypeVar("ResultT")
 _TIMEOUT = httpx.Timeout(5.0, pool=PATIENCE)
 
 
-@final
 class SessionClient(NetworkClient):
     """An `httpx.AsyncClient` that knows which login a request and a cookie belong to (P13, P11)."""
 
-    def __init__(self, *, belonging: Belonging, **options: Any) -> None:
+    _belonging: Belonging
+
+    def __init__(self, *, belonging: Belonging | None, **options: Any) -> None:
         """Args are those of `httpx.AsyncClient`.
 
         Args:
-          belonging: Says which login a request belongs to, and what its end means.
+          belonging: Says which login a request belongs to, and what its end means. None if several
+              sessions are to share this client.
           options: For httpx.
         """
-        self._belonging = belonging
-        self._cookies_now = _Cookies()
+        self._of_one_session = belonging
+        if belonging is not None:
+            self._belonging = belonging
+        self._cookies_now: httpx.Cookies = LoginCookies()
         self._configured = httpx.Cookies()
         # A copy, because servers will set cookies in the other one.
         self._configured.update(options.get("cookies"))
@@ -56,7 +60,7 @@ class SessionClient(NetworkClient):
         # With HTTP/2, requests are not connections.
         if size is None or options.get("http2"):
             return pool
-        return Limiter(pool, size, self._belonging)
+        return Limiter(pool, size, self._of_one_session)
 
     def build_request(self, *args: Any, **options: Any) -> httpx.Request:
         """Build a request as `httpx.AsyncClient.build_request` does, for the current login."""
@@ -84,7 +88,7 @@ class SessionClient(NetworkClient):
 
     @cookies.setter
     def cookies(self, cookies: Any) -> None:
-        self._cookies_now = _Cookies(cookies)
+        self._cookies_now = LoginCookies(cookies)
 
     def forget_cookies(self) -> None:
         """Drop all cookies but the configured ones: a login has ended. Not a checkpoint."""
@@ -93,7 +97,7 @@ class SessionClient(NetworkClient):
 
 
 @final
-class _Cookies(httpx.Cookies):
+class LoginCookies(httpx.Cookies):
     """Cookies that ignore the answers of a login that has ended."""
 
     def extract_cookies(self, response: httpx.Response) -> None:

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, final
 import httpx
 import trio
 
+from .belonging import belonging_of
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -42,7 +44,15 @@ httpx's default is 5, which is too short for a thousand tasks with a hundred con
 class Limiter(httpx.AsyncBaseTransport):
     """Has as many slots as the pool has connections; a request takes one before it is sent."""
 
-    def __init__(self, pool: Pool, size: int, belonging: Belonging) -> None:
+    def __init__(self, pool: Pool, size: int, belonging: Belonging | None = None) -> None:
+        """Make it.
+
+        Args:
+          pool: Where requests are sent.
+          size: How many connections it has.
+          belonging: Of the session whose requests these are; None if several sessions share the
+              pool, and each request says whose it is.
+        """
         self._pool = pool
         self._size = size
         self._belonging = belonging
@@ -65,15 +75,16 @@ class Limiter(httpx.AsyncBaseTransport):
         """
         # Made first, so that there is no await between the check below and the sending.
         transport = self._pool.transport or await self._pool.open()
+        belonging = self._belonging or belonging_of(request)
         while not self._take_slot():
-            signed_with = self._belonging.signed_with(request)
-            await self._queue(request)
-            if signed_with is None or self._belonging.is_good(signed_with):
+            signed_with = belonging.signed_with(request)
+            await self._queue(request, belonging)
+            if signed_with is None or belonging.is_good(signed_with):
                 break
             self._slots.release()
-            await self._belonging.sign_anew(request, signed_with)
+            await belonging.sign_anew(request, signed_with)
         try:
-            self._check(request)
+            self._check(request, belonging)
             response = await transport.handle_async_request(request)
         except BaseException:
             self._slots.release()
@@ -93,7 +104,7 @@ class Limiter(httpx.AsyncBaseTransport):
             return False
         return True
 
-    async def _queue(self, request: httpx.Request) -> None:
+    async def _queue(self, request: httpx.Request, belonging: Belonging) -> None:
         """Wait for a slot, until the timeout, the end of the login or the closing of the client."""
         timeouts = request.extensions.get("timeout", {})
         patience: float | None = timeouts.get("pool", PATIENCE)
@@ -102,8 +113,8 @@ class Limiter(httpx.AsyncBaseTransport):
             scope.deadline = trio.current_time() + patience
         # Sets of scopes that are cancelled when the client is closed, and when the login ends.
         ends = [self._queueing]
-        self._check(request)
-        if (login := self._belonging.needed(request)) is not None:
+        self._check(request, belonging)
+        if (login := belonging.needed(request)) is not None:
             ends.append(login.scopes)
         for scopes in ends:
             scopes.add(scope)
@@ -114,7 +125,7 @@ class Limiter(httpx.AsyncBaseTransport):
             for scopes in ends:
                 scopes.discard(scope)
         if scope.cancelled_caught:
-            self._check(request)
+            self._check(request, belonging)
             raise httpx.PoolTimeout(
                 f"no connection was free within {patience} seconds: all {self._size} are busy, "
                 f"{self._streams} of them with responses that are not closed yet; close streams "
@@ -122,9 +133,9 @@ class Limiter(httpx.AsyncBaseTransport):
                 request=request,
             )
 
-    def _check(self, request: httpx.Request) -> None:
+    def _check(self, request: httpx.Request, belonging: Belonging) -> None:
         """Raise if the login of a request has ended, or the client is closed. Not a checkpoint."""
-        self._belonging.check(request)
+        belonging.check(request)
         if self._closed:
             raise trio.ClosedResourceError("this client was closed before the request was sent")
 

@@ -187,6 +187,11 @@ class Signer:
     def __attrs_post_init__(self) -> None:
         self.evidence = Evidence(self.tokens.policy)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the session is closed."""
+        return isinstance(self.tokens.state, Closed)
+
     # --- before it is sent -----------------------------------------------------------------
 
     def _login_of(self, request: RequestLike) -> Login | None:
@@ -220,8 +225,7 @@ class Signer:
         tokens, login = self.tokens, self._login_of(request)
         decision = on_demand(tokens.state, now=tokens.clock.now(), one_shot=one_shot)
         if isinstance(decision, Failure) or (login is not None and login.ended.is_set()):
-            # This raises at once. Without a checkpoint, a program that retries in a loop would
-            # block the event loop, and could not be cancelled.
+            # This raises at once: a program that retries in a loop would block the event loop.
             await trio.lowlevel.checkpoint()
         self._check_lasts(login)
         generation = await tokens.obtain(login, one_shot=one_shot)
@@ -251,8 +255,7 @@ class Signer:
             return
         mark = request.extensions.get(LOGIN, _MISSING)
         self._sending[id(request)] = _Sending(mark)
-        if mark is not login:
-            # A copy: the program may use its own mapping for other requests, too.
+        if mark is not login:  # A copy: the program may use its own mapping for other requests.
             request.extensions = {**request.extensions, LOGIN: login}
 
     def release(self, request: RequestLike) -> None:
@@ -310,8 +313,7 @@ class Signer:
           progress: Of this request.
         """
         last, now = response.request, self.tokens.clock.now()
-        ours = self._is_ours(last, generation)
-        status = response.status_code
+        ours, status = self._is_ours(last, generation), response.status_code
         silent = status >= 500 or status in _SAY_NOTHING
         if last is sent and (silent or not ours):
             return
@@ -394,6 +396,5 @@ def _check_is_said(rejected: object) -> None:
     """Raise `TypeError` for an awaitable: it is truthy, so each response would be a refusal."""
     if inspect.isawaitable(rejected):
         if inspect.iscoroutine(rejected):
-            # Or Python warns that it was never awaited.
-            rejected.close()
+            rejected.close()  # Or Python warns that it was never awaited.
         raise TypeError("is_rejected must say True or False at once; it returned an awaitable")

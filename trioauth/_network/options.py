@@ -1,4 +1,4 @@
-"""The options of `httpx.AsyncClient` that `open_session` takes."""
+"""The options of `httpx.AsyncClient` that `open_session` and `open_sessions` take."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ NETWORK_OPTIONS = frozenset(
 """The options that say how to reach the network: they hold for the token endpoint's client, too."""
 
 
-class ClientOptions(TypedDict, total=False):
-    """The options of `httpx.AsyncClient`, without ``auth``, the session's, and ``base_url``."""
+class SharedOptions(TypedDict, total=False):
+    """The options of `httpx.AsyncClient` that `open_sessions` takes for all of its sessions."""
 
     params: httpx.QueryParams | Mapping[str, Primitive | Sequence[Primitive]] | str | bytes
     headers: Mapping[str, str] | Sequence[tuple[str, str]] | httpx.Headers
-    cookies: httpx.Cookies | dict[str, str] | list[tuple[str, str]]
     verify: ssl.SSLContext | str | bool
     cert: str | tuple[str, str] | tuple[str, str, str]
     http1: bool
@@ -40,3 +39,9 @@ class ClientOptions(TypedDict, total=False):
     transport: httpx.AsyncBaseTransport
     trust_env: bool
     default_encoding: str | Callable[[bytes], str]
+
+
+class ClientOptions(SharedOptions, total=False):
+    """The options of `httpx.AsyncClient`, without ``auth``, the session's, and ``base_url``."""
+
+    cookies: httpx.Cookies | dict[str, str] | list[tuple[str, str]]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from trioauth._origins import Origins
 
-    from .options import ClientOptions
+    from .options import SharedOptions
 
 ResultT = TypeVar("ResultT")
 
@@ -215,7 +215,7 @@ def _no_proxy(where: str) -> str:
     )
 
 
-def check_proxy(options: ClientOptions, origins: Origins, grant: object) -> None:
+def check_proxy(options: SharedOptions, origins: Origins, grant: object) -> None:
     """Raise if ``proxy=`` would carry plain http, as far as this is known on opening.
 
     Args:

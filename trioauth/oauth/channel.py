@@ -136,17 +136,18 @@ class BackChannel:
     """When `send` was called last, on trio's clock: the life of tokens counts from there."""
     cache: dict[object, object] = attrs.field(factory=dict[object, object], init=False, repr=False)
     """What was found out about servers (their metadata, their keys), for this session only."""
-    _shared: BackChannel | None = attrs.field(default=None, init=False)
+    _shares: BackChannel | None = attrs.field(default=None, init=False, repr=False)
     """The back channel whose client and cache this one uses; None: it has its own."""
 
-    def _for_one_log_in(self) -> BackChannel:
+    def share(self) -> BackChannel:
         """Return one with the same client and cache, and with an ``asked_at`` of its own.
 
-        The session's own refreshes use this one while a person is asked.
+        For another login; or for one log-in, while the session's own refreshes use this one. Not a
+        checkpoint.
         """
-        channel = BackChannel(self._make_client)
-        channel._shared, channel.cache = self, self.cache
-        return channel
+        other = BackChannel(self._make_client)
+        other.cache, other._shares = self.cache, self
+        return other
 
     async def send(self, request: TokenRequest) -> Answer:
         """Send a request and return the whole answer, whatever its status.
@@ -197,8 +198,8 @@ class BackChannel:
 
     async def _open(self) -> httpx.AsyncClient:
         """Return the client, made when it is first needed."""
-        if self._shared is not None:
-            return await self._shared._open()
+        if self._shares is not None:
+            return await self._shares._open()
         await trio.lowlevel.checkpoint()
         if self._closed:
             raise trio.ClosedResourceError("this session is closed")
