@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from .oauth.logins.prompt import Invitation, NotebookPrompt, Prompt, TerminalPrompt
     from .oauth.metadata import AuthorizationServer
     from .oauth.resource_client import ResourceClient
-    from .stores import FileStore, KeyedMemoryStore, MemoryStore
+    from .stores import FileStore, KeyedMemoryStore, MemoryStore, RedisStore
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
     # What is imported when it is first used, and from where.
@@ -125,7 +125,7 @@ else:
         "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
         "oauth.metadata": ("AuthorizationServer",),
         "oauth.resource_client": ("ResourceClient",),
-        "stores": ("FileStore", "KeyedMemoryStore", "MemoryStore"),
+        "stores": ("FileStore", "KeyedMemoryStore", "MemoryStore", "RedisStore"),
         "_profiles.errors": ("ProfileError",),
         "_profiles.opening": ("open_profile",),
         "_signals": ("cancel_on_sigterm",),
@@ -180,6 +180,7 @@ __all__ = [
     "ProfileError",
     "Prompt",
     "Record",
+    "RedisStore",
     "RefreshPolicy",
     "RefreshTokenGrant",
     "RefreshUnavailableError",

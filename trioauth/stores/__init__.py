@@ -1,4 +1,4 @@
-"""Where tokens are kept: in memory, or in files that several processes share.
+"""Where tokens are kept: in memory, in files that several processes share, or on a server.
 
 A store of your own needs the three methods of `trioauth.TokenStore`, and no base class. One for
 many logins needs the method of `trioauth.KeyedStore`.
@@ -12,6 +12,16 @@ many logins needs the method of `trioauth.KeyedStore`.
 ``_pin``       whether a lock file is still the one that was locked
 ``_disk``      reading and replacing a file, so that a crash leaves the old one or the new one
 ``_mounts``    whether a file is mounted by itself, so that it can't be replaced
+``_redis``     `RedisStore`; below it:
+``_redis_login``      one login in it: its lease, its record, its hints
+``_redis_connected``  what an open one has: the nursery of its connections, and what follows
+``_redis_listener``   the subscription to hints
+``_redis_route``      which server a request goes to: one, Sentinel's, or a node of a Cluster
+``_redis_link``       connections, shared by all requests and made anew when lost
+``_redis_words``      what a server's refusals mean, and what to do (pure)
+``_redis_scripts``    what the server runs as one step
+``_redis_hints``      the hints that came, bounded
+``_redis_url``        reading the URL (pure)
 
 Imports from: the base.
 """
@@ -24,8 +34,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._file import FileStore
     from ._memory import KeyedMemoryStore, MemoryStore
+    from ._redis import RedisStore
 else:
-    _LATER = {"_file": ("FileStore",), "_memory": ("KeyedMemoryStore", "MemoryStore")}
+    _LATER = {
+        "_file": ("FileStore",),
+        "_memory": ("KeyedMemoryStore", "MemoryStore"),
+        "_redis": ("RedisStore",),
+    }
 
     # Hidden from type checkers: a module `__getattr__` would make typos type-check.
     def __getattr__(name: str) -> object:
@@ -36,4 +51,4 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["FileStore", "KeyedMemoryStore", "MemoryStore"]
+__all__ = ["FileStore", "KeyedMemoryStore", "MemoryStore", "RedisStore"]
