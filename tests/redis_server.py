@@ -98,9 +98,9 @@ class RedisServer:
         if self.tls_ca is not None:
             command += ["--tls", "--cacert", self.tls_ca]
         done = subprocess.run(  # noqa: S603
-            [*command, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE
+            [*command, *arguments], capture_output=True, check=False, timeout=PATIENCE
         )
-        said = (done.stdout + done.stderr).strip()
+        said = (done.stdout + done.stderr).decode(errors="backslashreplace").strip()
         assert not check or done.returncode == 0, said
         return said
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 import trio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from coredis.connection import (
     BaseConnection,
     BaseConnectionParams,
@@ -223,3 +224,8 @@ async def _keep(  # noqa: ASYNC910, ASYNC114
         # RuntimeError: it had been made. Then its requests have been told.
         with suppress(RuntimeError):
             task_status.started(exc)
+    finally:
+        # coredis leaves its queues open if it could not connect: a ResourceWarning each.
+        for each in vars(connection).values():
+            if isinstance(each, MemoryObjectSendStream | MemoryObjectReceiveStream):
+                each.close()

@@ -59,15 +59,19 @@ class _Lease:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RedisLogin:
     """One login of a `RedisStore`: what `RedisStore.at` returns. It has no constructor of yours."""
 
     _terms: Terms
-    _key: str = attrs.field(repr=False)
-    _seen: int = attrs.field(kw_only=True, repr=False)
-    _lease: _Lease | None = attrs.field(default=None, init=False, repr=False)
-    _waits_for: str | None = attrs.field(default=None, init=False, repr=False)
+    _key: str
+    _seen: int = attrs.field(kw_only=True, alias="seen")
+    _lease: _Lease | None = attrs.field(default=None, init=False)
+    _waits_for: str | None = attrs.field(default=None, init=False)
+
+    def __repr__(self) -> str:
+        # Without the key, which may be personal.
+        return f"<a login on {self._terms.target}>"
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
@@ -100,9 +104,9 @@ class RedisLogin:
         Raises:
           StoreError: The server can't be reached or refuses, or what is there is not a record.
         """
-        reply = await self._run(lambda wire: wire.send(b"HMGET", self._name, "record", "fence"))
-        text = reply[0] if isinstance(reply, list) else None
-        if not isinstance(text, bytes):
+        reply: Any = await self._run(lambda wire: wire.send(b"HMGET", self._name, "record"))
+        text: bytes | None = reply[0]
+        if text is None:
             return None
         try:
             return Record.from_text(text)

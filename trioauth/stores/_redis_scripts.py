@@ -49,7 +49,10 @@ local fence = time[1] * 1000000 + time[2]
 if fence <= last then fence = last + 1 end
 fence = string.format('%.0f', fence)
 redis.call('SET', KEYS[2], ARGV[1] .. ':' .. fence, 'PX', ARGV[2])
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'fence', fence) end
+local record = redis.call('HGET', KEYS[1], 'record')
+if record and string.find(record, '"trioauth tokens"', 1, true) then
+  redis.call('HSET', KEYS[1], 'fence', fence)
+end
 return {1, fence}
 """)
 

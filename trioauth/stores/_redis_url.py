@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 
-_SCHEMES: Final = {
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Kind: TypeAlias = Literal["server", "sentinel", "cluster"]
+
+_SCHEMES: Final[Mapping[str, tuple[Kind, bool]]] = {
     "redis": ("server", False),
     "rediss": ("server", True),
     "unix": ("server", False),
@@ -61,7 +66,7 @@ class Account:
 class Target:
     """What a URL says."""
 
-    kind: Literal["server", "sentinel", "cluster"]
+    kind: Kind
     addresses: tuple[Address, ...]
     """The server; or Sentinels, or nodes of the Cluster, any of which will do."""
     tls: bool
@@ -131,7 +136,7 @@ def _read(url: str) -> Target:
     if kind == "server" and len(addresses) > 1:
         raise _WrongUrlError("names several servers (redis+cluster:// or redis+sentinel://?)")
     return Target(
-        kind,  # type: ignore[arg-type]  # mypy makes a str of what is in the dict
+        kind,
         addresses,
         tls,
         _account_of(username, password),
@@ -163,9 +168,9 @@ def _socket_of(hosts: str, path: str) -> Address:
 
 
 def _address_of(text: str, default_port: int) -> Address:
-    host, colon, port = text.rpartition(":")
+    host, colon, port = unquote(text).rpartition(":")
     if not colon or text.endswith("]"):
-        host, port = text, str(default_port)
+        host, port = unquote(text), str(default_port)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
@@ -174,7 +179,7 @@ def _address_of(text: str, default_port: int) -> Address:
         raise _WrongUrlError("names no host")
     if not port.isascii() or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise _WrongUrlError("has a port that is not from 1 to 65535")
-    return Address(unquote(host), int(port))
+    return Address(host, int(port))
 
 
 def _db_of(text: str, kind: str) -> int:
