@@ -122,6 +122,7 @@ if TYPE_CHECKING:
         KeyedMemoryStore,
         KeyringStore,
         MemoryStore,
+        RedisStore,
         SQLiteStore,
     )
 else:
@@ -148,6 +149,7 @@ else:
             "KeyedMemoryStore",
             "KeyringStore",
             "MemoryStore",
+            "RedisStore",
             "SQLiteStore",
         ),
         "_opening_many": ("open_sessions",),
@@ -209,6 +211,7 @@ __all__ = [
     "ProfileError",
     "Prompt",
     "Record",
+    "RedisStore",
     "RefreshPolicy",
     "RefreshTokenGrant",
     "RefreshUnavailableError",

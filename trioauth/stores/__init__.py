@@ -1,4 +1,4 @@
-"""Where tokens are kept: in memory, in files that several processes share, or in a keyring.
+"""Where tokens are kept: in memory, in files that several processes share, in a keyring, on a server.
 
 A store of your own needs the three methods of `trioauth.TokenStore`, and no base class. One for
 many logins needs the method of `trioauth.KeyedStore`.
@@ -21,6 +21,16 @@ many logins needs the method of `trioauth.KeyedStore`.
 ``_sqlite``    `SQLiteStore`; besides those above, below it:
 ``_key_locks`` a lock for each key, which dies with its holder
 ``_database``  rows in a file of SQLite
+``_redis``     `RedisStore`; below it:
+``_redis_login``      one login in it: its lease, its record, its hints
+``_redis_connected``  what an open one has: the nursery of its connections, and what follows
+``_redis_listener``   the subscription to hints
+``_redis_route``      which server a request goes to: one, Sentinel's, or a node of a Cluster
+``_redis_link``       connections, shared by all requests and made anew when lost
+``_redis_words``      what a server's refusals mean, and what to do (pure)
+``_redis_scripts``    what the server runs as one step
+``_redis_hints``      the hints that came, bounded
+``_redis_url``        reading the URL (pure)
 
 Imports from: the base.
 """
@@ -35,6 +45,7 @@ if TYPE_CHECKING:
     from ._file import FileStore
     from ._keyring import KeyringStore
     from ._memory import KeyedMemoryStore, MemoryStore
+    from ._redis import RedisStore
     from ._sqlite import SQLiteStore
 else:
     _LATER = {
@@ -42,6 +53,7 @@ else:
         "_file": ("FileStore",),
         "_keyring": ("KeyringStore",),
         "_memory": ("KeyedMemoryStore", "MemoryStore"),
+        "_redis": ("RedisStore",),
         "_sqlite": ("SQLiteStore",),
     }
 
@@ -61,5 +73,6 @@ __all__ = [
     "KeyedMemoryStore",
     "KeyringStore",
     "MemoryStore",
+    "RedisStore",
     "SQLiteStore",
 ]

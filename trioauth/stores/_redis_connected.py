@@ -1,0 +1,126 @@
+"""What an open RedisStore has: a nursery for its connections, the routes, and the listener.
+
+This is the module that imports coredis.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn, final
+
+import attrs
+import trio
+
+from trioauth._errors import StoreError
+
+from ._redis_listener import Listener
+
+try:
+    from ._redis_link import Dialer
+    from ._redis_route import Routes
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        'RedisStore needs coredis: pip install "trioauth[redis]"', name=exc.name
+    ) from exc
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from ._redis_hints import Hints
+    from ._redis_url import Target
+
+# How long closing waits for leases that are just being released, in seconds.
+_LAST_RELEASES = 1.0
+
+
+@final
+@attrs.define(eq=False)
+class Connected:
+    """An open store. Its tasks never raise into the nursery."""
+
+    routes: Routes
+    _nursery: trio.Nursery
+    _listener: Listener
+    _run: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
+    _listens: bool = attrs.field(default=False, init=False)
+    _running: int = attrs.field(default=0, init=False)
+    _idle: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def check_run(self) -> None:
+        """Raise RuntimeError unless this is the run of trio that the store was opened in."""
+        if not trio.lowlevel.in_trio_run() or trio.lowlevel.current_trio_token() is not self._run:
+            raise RuntimeError(
+                "this RedisStore was opened in another run of trio: open one in each run"
+            )
+
+    def listen(self) -> None:
+        """Start the listener, unless it runs. Not a checkpoint."""
+        if not self._listens:
+            self._listens = True
+            self._nursery.start_soon(self._listener.run)
+
+    def start(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Run something that may fail in the background. Not a checkpoint."""
+        self._running += 1
+        self._nursery.start_soon(self._do, work)
+
+    async def close(self) -> None:
+        """Let what runs in the background end, for a second at most; then cancel all tasks.
+
+        Cancellation:
+          Delayed, by a second at most.
+        """
+        with trio.CancelScope(deadline=trio.current_time() + _LAST_RELEASES, shield=True):
+            await trio.lowlevel.checkpoint()
+            while self._running:
+                self._idle = trio.Event()
+                await self._idle.wait()
+        self._nursery.cancel_scope.cancel(reason="trioauth: the store is closed")
+
+    async def _do(self, work: Callable[[], Awaitable[object]]) -> None:  # noqa: ASYNC910
+        try:
+            # A lease that can't be released lapses.
+            with suppress(StoreError):
+                await work()
+        finally:
+            self._running -= 1
+            self._idle.set()
+
+
+@asynccontextmanager
+async def connect(
+    target: Target, *, timeout: float, tls: ssl.SSLContext | None, hints: Hints, channel: str
+) -> AsyncGenerator[Connected, None]:
+    """Open a store while the block runs. The block's exception comes out as itself."""
+    crash: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            routes = Routes(target, Dialer(target, nursery, timeout, tls), timeout)
+            connected = Connected(routes, nursery, Listener(routes, hints, channel, timeout))
+            try:
+                yield connected
+            except BaseException as exc:
+                crash = exc
+                raise
+            finally:
+                await connected.close()  # noqa: ASYNC102  # shielded, and bounded, inside
+    except BaseExceptionGroup as group:
+        # The nursery made this group: of the block's exception, a cancellation, or Control-C.
+        interrupts = [exc for exc in group.exceptions if _is_interrupt(exc)]
+        _reraise(interrupts[0] if interrupts else crash or group)
+
+
+def _is_interrupt(exc: BaseException) -> bool:
+    return not isinstance(exc, Exception | BaseExceptionGroup | trio.Cancelled)
+
+
+def _reraise(exc: BaseException) -> NoReturn:
+    """Raise an exception without making the group around it its ``__context__``."""
+    context = exc.__context__
+    try:
+        raise exc
+    finally:
+        exc.__context__ = context
+        # Else traceback and frame keep each other alive.
+        del exc, context

@@ -1,0 +1,231 @@
+"""Connections to Redis servers: made when needed, shared by all requests, made anew when lost.
+
+Built on the connections of coredis, and not on its pools: a pool of coredis 6.9 loses one of its
+places when a task is cancelled while it connects, or when a leased connection is lost. It must also
+be entered in the very task that the other tasks come from.
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, final
+
+import attrs
+import trio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from coredis.connection import (
+    BaseConnection,
+    BaseConnectionParams,
+    TCPConnection,
+    TCPLocation,
+    UnixDomainSocketConnection,
+    UnixDomainSocketLocation,
+)
+from coredis.exceptions import NoScriptError, PrimaryNotFoundError, RedisError, StalePrimaryError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from ._redis_scripts import Script
+    from ._redis_url import Account, Address, Target
+
+# How many connections wait at once for the replicas of one server to confirm a write.
+_MOST_ALONE = 16
+
+
+@final
+@attrs.frozen
+class Wire:
+    """What one request is sent on."""
+
+    connection: BaseConnection
+    asking: bool = False
+    """Whether the keys are just moving to this node of a Cluster, so that each command needs an
+    ASKING before it."""
+
+    async def send(self, command: bytes, *arguments: str | int) -> object:
+        """Send a command, and return the answer.
+
+        Raises:
+          RedisError: The server refuses, or the connection is lost.
+
+        Cancellation:
+          Unsafe. The command may have reached the server.
+        """
+        if self.asking:
+            # Not awaited: nothing may come between the two.
+            self.connection.create_request(b"ASKING", raise_exceptions=False)
+        return await self.connection.create_request(command, *arguments)
+
+    async def run(self, script: Script, keys: tuple[str, ...], arguments: list[str]) -> object:
+        """Run a script, and return what it returns; it is sent whole if the server lacks it.
+
+        Raises:
+          RedisError: As `send`.
+
+        Cancellation:
+          Unsafe. The script may run all the same.
+        """
+        rest: tuple[str | int, ...] = (len(keys), *keys, *arguments)
+        try:
+            return await self.send(b"EVALSHA", script.sha, *rest)
+        except NoScriptError:
+            return await self.send(b"EVAL", script.text, *rest)
+
+
+@final
+@attrs.define(eq=False)
+class Link:
+    """One connection to a server, for many requests at once."""
+
+    _dial: Callable[[], Awaitable[BaseConnection]]
+    _connection: BaseConnection | None = attrs.field(default=None, init=False)
+    _dialing: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _spares: list[Link] = attrs.field(factory=list["Link"], init=False)
+    _places: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(_MOST_ALONE), init=False
+    )
+
+    async def connection(self) -> BaseConnection:
+        """Return the connection; make one if there is none that works.
+
+        Raises:
+          RedisError: None can be made.
+
+        Cancellation:
+          Safe.
+        """
+        async with self._dialing:
+            if self._connection is None or not self._connection.usable:
+                self._connection = None
+                self._connection = await self._dial()
+            return self._connection
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[Link, None]:
+        """Lend a link to the same server on which no other request waits behind this one."""
+        async with self._places:
+            link = self._spares.pop() if self._spares else Link(self._dial)
+            try:
+                yield link
+            finally:
+                self._spares.append(link)
+
+
+@final
+@attrs.define(eq=False)
+class Dialer:
+    """Makes connections. Their tasks are in the store's nursery, and never raise into it."""
+
+    _target: Target
+    _nursery: trio.Nursery
+    _timeout: float
+    _tls: ssl.SSLContext | None = attrs.field(default=None, repr=False)
+
+    async def dial(self, address: Address) -> BaseConnection:
+        """Connect to a server, or to a node of a Cluster.
+
+        Raises:
+          RedisError: It can't be reached, or refuses.
+
+        Cancellation:
+          Safe. Nothing is left open.
+        """
+        target = self._target
+        return await self._start(address, target.account, db=target.db, patience=self._timeout)
+
+    async def dial_primary(self) -> BaseConnection:
+        """Ask the Sentinels for the primary, and connect to it.
+
+        Raises:
+          RedisError: No Sentinel names one, it can't be reached, or it is not the primary.
+
+        Cancellation:
+          Safe. Nothing is left open.
+        """
+        problem: RedisError = PrimaryNotFoundError()
+        for sentinel in self._target.addresses:
+            try:
+                named = await self._ask_sentinel(sentinel)
+            except RedisError as exc:
+                problem = exc
+                continue
+            if named is not None:
+                return await self._check_role(await self.dial(named))
+        raise problem
+
+    async def _ask_sentinel(self, sentinel: Address) -> Address | None:
+        target = self._target
+        # One that hangs must leave time for the others, and for the primary.
+        patience = self._timeout / (len(target.addresses) + 1)
+        connection = await self._start(sentinel, target.sentinel_account, patience=patience)
+        try:
+            reply = await connection.create_request(
+                b"SENTINEL GET-MASTER-ADDR-BY-NAME", target.service, timeout=patience
+            )
+        except TimeoutError:
+            return None
+        finally:
+            connection.invalidate()
+        if not isinstance(reply, list) or len(reply) != 2:  # host and port
+            return None
+        host, port = (each.decode() if isinstance(each, bytes) else str(each) for each in reply)
+        return attrs.evolve(sentinel, host=host, port=int(port))
+
+    @staticmethod
+    async def _check_role(connection: BaseConnection) -> BaseConnection:
+        # After a failover a Sentinel may name the former primary for a while.
+        reply = await connection.create_request(b"ROLE")
+        if isinstance(reply, list) and reply and reply[0] == b"master":
+            return connection
+        connection.invalidate()
+        raise StalePrimaryError
+
+    async def _start(
+        self, address: Address, account: Account, *, patience: float, db: int = 0
+    ) -> BaseConnection:
+        if self._target.tls and self._tls is None:
+            # In a thread: it reads all certificates of the system. coredis' own checks no names.
+            self._tls = await trio.to_thread.run_sync(ssl.create_default_context)
+        connection = self._make(
+            address,
+            {
+                "connect_timeout": patience,
+                "stream_timeout": patience,
+                "username": account.username,
+                "password": account.password,
+                "db": db,
+                "ssl_context": self._tls if self._target.tls else None,
+            },
+        )
+        problem: RedisError | None = await self._nursery.start(_keep, connection)
+        if problem is not None:
+            raise problem
+        return connection
+
+    @staticmethod
+    def _make(address: Address, params: BaseConnectionParams) -> BaseConnection:
+        if address.is_path:
+            return UnixDomainSocketConnection(UnixDomainSocketLocation(address.host), **params)
+        location = TCPLocation(address.host, address.port)
+        # Keepalive: a link that was cut while no request was sent is noticed by the system.
+        return TCPConnection(location, socket_keepalive=True, **params)
+
+
+# ASYNC910: when connecting fails there is nothing to wait for any more. ASYNC114: private.
+async def _keep(  # noqa: ASYNC910, ASYNC114
+    connection: BaseConnection, *, task_status: trio.TaskStatus[RedisError | None]
+) -> None:
+    """Run a connection until it is lost, and hand over what went wrong when it was made."""
+    try:
+        await connection.run(task_status=task_status)
+    except RedisError as exc:
+        # RuntimeError: it had been made. Then its requests have been told.
+        with suppress(RuntimeError):
+            task_status.started(exc)
+    finally:
+        # coredis leaves its queues open if it could not connect: a ResourceWarning each.
+        for each in vars(connection).values():
+            if isinstance(each, MemoryObjectSendStream | MemoryObjectReceiveStream):
+                each.close()

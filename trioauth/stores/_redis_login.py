@@ -1,0 +1,260 @@
+"""One login of a RedisStore: its lease, its record, its hints."""
+
+from __future__ import annotations
+
+import math
+import random
+import secrets
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+import attrs
+import trio
+
+from trioauth._errors import StoreConflictError, StoreError
+
+from ._contract import Record
+from ._redis_scripts import ACQUIRE, PROBE, RELEASE, SAVE, Script
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from ._redis_connected import Connected
+    from ._redis_hints import Hints
+    from ._redis_link import Wire
+    from ._redis_url import Target
+    from ._turns import Turns
+
+T = TypeVar("T")
+
+# How often to try for a lease that another session holds, in seconds. A refresh takes some tenths
+# of a second.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
+
+
+@final
+@attrs.frozen(eq=False)
+class Terms:
+    """What all logins of one store have in common."""
+
+    target: Target
+    prefix: str
+    lease: float
+    timeout: float
+    replicas: int
+    turns: Turns
+    hints: Hints
+    connected: Callable[[], Connected]
+    """Returns what the store is connected with, or raises that it is not open."""
+
+
+@final
+@attrs.frozen
+class _Lease:
+    holder: str
+    """A random name of this lock, of this time."""
+    fence: str
+    """A number that rises with each lease of this login."""
+
+
+@final
+@attrs.define(eq=False, repr=False)
+class RedisLogin:
+    """One login of a `RedisStore`: what `RedisStore.at` returns. It has no constructor of yours."""
+
+    _terms: Terms
+    _key: str
+    _seen: int = attrs.field(kw_only=True, alias="seen")
+    _lease: _Lease | None = attrs.field(default=None, init=False)
+    _waits_for: str | None = attrs.field(default=None, init=False)
+
+    def __repr__(self) -> str:
+        # Without the key, which may be personal.
+        return f"<a login on {self._terms.target}>"
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncGenerator[None, None]:
+        """Keep out all other sessions of this login, on all hosts, for as long as a lease can.
+
+        Cancellation:
+          Safe. A cancelled wait for the lock leaves nothing locked: what may have reached the
+          server is released in the background, or lapses.
+
+        Raises:
+          StoreError: The server can't be reached, or refuses.
+        """
+        connected = self._terms.connected()
+        async with self._terms.turns.take(self._key):
+            holder = secrets.token_hex(8)
+            try:
+                self._lease = await self._acquire(holder)
+                yield
+            finally:
+                self._lease = None
+                release = partial(self._evaluate, RELEASE, [holder])
+                connected.start(partial(connected.routes.run, self._tag, release))
+
+    async def load(self) -> Record | None:
+        """Return the record last saved, or None if there never was one.
+
+        Cancellation:
+          Safe. Nothing is changed.
+
+        Raises:
+          StoreError: The server can't be reached or refuses, or what is there is not a record.
+        """
+        reply: Any = await self._run(lambda wire: wire.send(b"HMGET", self._name, "record"))
+        text: bytes | None = reply[0]
+        if text is None:
+            return None
+        try:
+            return Record.from_text(text)
+        except ValueError as exc:
+            reason = str(exc)
+        # Raised outside `except`, and without the text in the frame: both hold the record.
+        del text, reply
+        raise self._error(
+            f"holds what is {reason}. It was not touched: mend it, or delete that key"
+        )
+
+    async def save(self, record: Record, *, expected: int) -> None:
+        """Replace the record if the stored one is still generation ``expected`` (0: there is none).
+
+        Cancellation:
+          All or nothing. A cancelled call leaves at once; the server may save all the same.
+
+        Raises:
+          StoreConflictError: Another generation is stored. Nothing was written.
+          StoreError: The server can't be reached or refuses; what is there is not a record; or the
+              lease has lapsed and another session has got it. Nothing was overwritten. Or too few
+              replicas have confirmed the record, which the message says: then it was written.
+          RuntimeError: The lock is not held.
+        """
+        lease = self._held("save")
+        arguments = [lease.holder, lease.fence, str(expected), str(record.generation)]
+        arguments += [record.to_text(), f"{self._terms.prefix}changed", self._key]
+        replicas = self._terms.replicas
+        status, *more = await self._run(
+            partial(self._save, arguments=arguments, replicas=replicas), alone=replicas > 0
+        )
+        if status == b"conflict":
+            found = int(more[0])
+            raise StoreConflictError(
+                f"{self._terms.target} holds generation {found}, not {expected}: another session "
+                "saved first; load again",
+                key=self._key,
+            )
+        self._check(status)
+        if replicas and more[0] < replicas:
+            raise self._error(
+                f"has saved the record, but {more[0]} replicas of {replicas} have confirmed it: a "
+                "failover now could lose it; look at the replicas"
+            )
+
+    async def probe(self) -> None:
+        """Prove that `save` could write now, and that the lock is still held; renew its lease.
+
+        Cancellation:
+          Safe. Nothing is changed but the lease.
+
+        Raises:
+          StoreError: `save` would fail, or another session has got the lock. The message says why.
+          RuntimeError: The lock is not held.
+        """
+        lease = self._held("probe")
+        arguments = [lease.holder, lease.fence, self._milliseconds]
+        (status,) = await self._run(partial(self._evaluate, PROBE, arguments))
+        self._check(status)
+
+    async def changed(self) -> str | None:
+        """Wait for a hint that the record of this login may have changed, and return "".
+
+        The first call subscribes to the hints of the whole store. Hints may be lost, doubled or
+        forged.
+
+        Cancellation:
+          Safe. No hint is lost.
+        """
+        self._terms.connected().listen()
+        await trio.lowlevel.checkpoint()
+        seen, hints = self._seen, self._terms.hints
+        while not hints.of(self._key, seen):
+            await hints.wait(self._key)
+        self._seen = hints.number
+        return ""
+
+    @property
+    def waits_for(self) -> str | None:
+        """What the last unfinished wait for the lock is for, in words; None if there is none."""
+        return self._waits_for
+
+    # --- inside ----------------------------------------------------------------------------
+
+    @property
+    def _tag(self) -> str:
+        # Between the braces, as Redis Cluster finds them: both keys are in the slot of this text.
+        return self._key.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+
+    @property
+    def _name(self) -> str:
+        return f"{self._terms.prefix}{{{self._tag}}}"
+
+    @property
+    def _milliseconds(self) -> str:
+        return str(math.ceil(1000 * self._terms.lease))
+
+    async def _acquire(self, holder: str) -> _Lease:
+        pause, arguments = _SHORTEST_PAUSE, [holder, self._milliseconds]
+        while True:
+            granted, more = await self._run(partial(self._evaluate, ACQUIRE, arguments))
+            if granted:
+                self._waits_for = None
+                return _Lease(holder, more.decode())
+            self._waits_for = (
+                f"another session to unlock the login on {self._terms.target} (its lease ends in "
+                f"{max(0, more) / 1000:.0f} seconds)"
+            )
+            await trio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _run(self, talk: Callable[[Wire], Awaitable[T]], *, alone: bool = False) -> T:
+        routes = self._terms.connected().routes
+        try:
+            return await routes.run(self._tag, talk, alone=alone)
+        except StoreError as exc:
+            exc.key = self._key
+            raise
+
+    async def _evaluate(self, script: Script, arguments: list[str], wire: Wire) -> Any:
+        return await wire.run(script, (self._name, f"{self._name}:lock"), arguments)
+
+    def _held(self, name: str) -> _Lease:
+        if self._lease is None:
+            raise RuntimeError(
+                f"{name}() needs the lock: call it inside `async with store.lock():`"
+            )
+        return self._lease
+
+    def _check(self, status: bytes) -> None:
+        if status == b"foreign":
+            raise self._error(
+                "holds something under the key of this login that is not a record, or one of a "
+                "newer version of trioauth. It was not touched: upgrade, or delete that key"
+            )
+        if status == b"taken":
+            raise self._error(
+                "has given the lock to another session: the lease of "
+                f"{self._terms.lease:g} seconds had ended (this process was stopped, say), or was "
+                "lost in a failover"
+            )
+
+    def _error(self, problem: str) -> StoreError:
+        return StoreError(f"{self._terms.target} {problem}", key=self._key)
+
+    async def _save(self, wire: Wire, *, arguments: list[str], replicas: int) -> list[Any]:
+        reply: list[Any] = await self._evaluate(SAVE, arguments, wire)
+        if replicas and reply[0] == b"ok":
+            wait = math.ceil(1000 * min(1, self._terms.timeout / 2))
+            reply.append(await wire.send(b"WAIT", replicas, wait))
+        return reply
