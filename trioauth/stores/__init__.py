@@ -1,4 +1,4 @@
-"""Where tokens are kept: in memory, in files that several processes share, in a keyring, on a server.
+"""Where tokens are kept: in memory, in files that processes share, in a keyring, on a server.
 
 A store of your own needs the three methods of `trioauth.TokenStore`, and no base class. One for
 many logins needs the method of `trioauth.KeyedStore`.
