@@ -544,6 +544,19 @@ async def test_a_secret_that_has_expired_is_replaced_by_another_client(tmp_path:
     assert stage.client_id == "registered-2"
 
 
+async def test_a_secret_whose_end_is_not_said_has_none(tmp_path: Path) -> None:
+    # RFC 7591 3.2.1 requires it, and servers leave it out.
+    stage = stage_of(tmp_path)
+    stage.auth.lie(
+        metadata={"token_endpoint_auth_methods_supported": ["client_secret_post"]},
+        registration={"client_secret_expires_at": None},
+    )
+    await stage.log_in()
+    await stage.log_in()
+    assert stage.client_id == "registered-1"
+    assert stage.kept["login"]["client"]["expires_at"] is None
+
+
 ASKED = client_document(["http://127.0.0.1:7/cb"], name="Notes")
 
 
