@@ -58,7 +58,7 @@ class Identity:
     def check_userinfo(self, claims: object) -> Mapping[str, object]:
         """Return what a userinfo endpoint says, if it is about this person.
 
-        ::
+        A server may say more of a person there than in an ID token::
 
             answer = (await session.get(userinfo_endpoint)).raise_for_status()
             claims = session.state.identity.check_userinfo(answer.json())

@@ -274,7 +274,7 @@ async def test_userinfo_of_the_person_is_taken() -> None:
 
 
 @pytest.mark.parametrize("sub", ["anninvalid", "", None, ["ann"]])
-async def test_userinfo_of_another_person_is_refused(sub: object) -> None:
+async def test_userinfo_of_another_person_is_refused(sub: Any) -> None:
     server = AuthServer(persona=Persona(signing_alg="ES256"))
     client, log_in = opened(server)
     async with server.open_session(client, logged_in=False) as session:
