@@ -183,7 +183,7 @@ class AuthServer(Ordered):
 
     @property
     def issuer(self) -> str:
-        """What a client is told to find everything else with (RFC 8414); by default the persona's."""
+        """What a client is told to find everything else with (RFC 8414)."""
         return self._exchange.site.places.issuer
 
     @property
