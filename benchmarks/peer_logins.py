@@ -47,14 +47,13 @@ class Server:
     def mount(self, session: Any) -> None:
         """Lead a session of requests here."""
         import requests
-        from requests.adapters import BaseAdapter
 
         server = self
 
-        class Adapter(BaseAdapter):
+        class Adapter:
             def send(self, request: Any, **_: Any) -> Any:
                 server.codes += 1
-                answer = requests.Response()
+                answer: Any = requests.Response()
                 answer.status_code, answer.raw, answer.request = 200, BytesIO(_ANSWER), request
                 answer.headers["Content-Type"] = "application/json"
                 return answer
@@ -62,7 +61,8 @@ class Server:
             def close(self) -> None:
                 pass
 
-        session.mount("https://", Adapter())
+        adapter: Any = Adapter()
+        session.mount("https://", adapter)
 
 
 def _ours(server: Server, callback: Callable[[str], str]) -> str:
