@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import peer_logins
 from benchmarks.peers import QUESTIONS, SIDES, answer
 
 PAGE = Path(__file__).parent.parent / "docs" / "comparison.md"
@@ -18,3 +19,10 @@ def test_the_comparison_says_what_happens(title: str) -> None:
     cells = dict(zip(SIDES, row.strip("| ").split(" | ")[1:], strict=True))
     for side in ("trioauth", "pasted lock"):
         assert cells[side] == answer(side, title)
+
+
+@pytest.mark.parametrize("title", peer_logins.QUESTIONS)
+def test_the_comparison_says_what_happens_to_a_log_in(title: str) -> None:
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    [row] = [line for line in lines if line.startswith(f"| {title} |")]
+    assert row.strip("| ").split(" | ")[1] == peer_logins.answer("trioauth", title)

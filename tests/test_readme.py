@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 import trioauth
-from trioauth.oauth.logins import browser
-from trioauth.testing import AuthServer
+from trioauth.testing import AuthServer, prompting
 
 if TYPE_CHECKING:
     import pytest
@@ -38,19 +37,20 @@ async def test_the_first_program_logs_in_and_stays_logged_in(
     monkeypatch.chdir(tmp_path)
     server = AuthServer(client_id="notes", scope="offline_access")
     server.approve("ann")
-    asked: list[trioauth.Prompt] = []
+    asked: list[trioauth.Invitation] = []
+    person = server.person(follows=True)
 
-    def ask() -> trioauth.Prompt:
-        asked.append(server.person(follows=True))
-        return asked[-1]
+    async def ask(invitation: trioauth.Invitation, /) -> str | None:
+        asked.append(invitation)
+        return await person(invitation)
 
-    monkeypatch.setattr(browser, "default_prompt", ask)
     async with server.serve():
         names: dict[str, Any] = {}
         exec(at(server, block_with("trio.run(main)")).replace("trio.run(main)", ""), names)
-        await names["main"]()
-        server.expire()
-        await names["main"]()
+        with prompting(ask):
+            await names["main"]()
+            server.expire()
+            await names["main"]()
     assert capsys.readouterr().out.count("'path': '/me'") == 2
     assert len(asked) == 1
     assert server.ledger.refreshes == 1

@@ -351,7 +351,7 @@ class LoginTimeoutError(LoginError):
 
 
 class IdentityError(Error):
-    """An ID token was refused (OpenID Connect Core 3.1.3.7), and the tokens beside it with it."""
+    """An ID token was refused (OpenID Connect Core 3.1.3.7), and its tokens; or userinfo was."""
 
     claim: str | None = None
     """The claim or member of the header that is wrong, or ``"signature"``; None if else."""

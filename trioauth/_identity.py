@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, cast, final
 
 import attrs
 
+from ._errors import IdentityError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -52,6 +54,31 @@ class Identity:
     def sub(self) -> str:
         """Who it is, by the server's own name for the person."""
         return cast("str", self.claims["sub"])
+
+    def check_userinfo(self, claims: object) -> Mapping[str, object]:
+        """Return what a userinfo endpoint says, if it is about this person.
+
+        A server may say more of a person there than in an ID token::
+
+            answer = (await session.get(userinfo_endpoint)).raise_for_status()
+            claims = session.state.identity.check_userinfo(answer.json())
+
+        Args:
+          claims: What came, as JSON.
+
+        Raises:
+          IdentityError: It is about another person, or doesn't say about whom (OpenID Connect Core
+              5.3.2). Quotes nothing.
+        """
+        if isinstance(claims, dict):
+            said = cast("dict[str, object]", claims)
+            if said.get("sub") == self.sub:
+                return said
+        raise IdentityError(
+            "userinfo is not about the person that the ID token names: its 'sub' is missing, or "
+            "another; don't use it (OpenID Connect Core 5.3.2)",
+            claim="sub",
+        )
 
     def __repr__(self) -> str:
         return f"<trioauth.Identity with {', '.join(sorted(self.claims))}>"

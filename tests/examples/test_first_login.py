@@ -9,18 +9,17 @@ import pytest
 import trio
 
 import trioauth
-from trioauth.oauth.logins import browser, device
-from trioauth.testing import AuthServer, Person, Persona
+from trioauth.testing import AuthServer, Person, prompting
 
 from . import load
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 # The programs name this issuer; in memory the server answers at every host.
-ISSUER = Persona(issuer="https://id.example.com")
+ISSUER = "https://id.example.com"
 
 
 class Prompts:
@@ -49,7 +48,7 @@ def at(server: AuthServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> AuthServer:
-    server = AuthServer(persona=ISSUER, client_id="notes", scope="notes offline_access")
+    server = AuthServer(issuer=ISSUER, client_id="notes", scope="notes offline_access")
     at(server, monkeypatch)
     # A clock that jumps does not wait for a file. Both runs of a program have the same store.
     files: dict[str, trioauth.MemoryStore] = {}
@@ -59,11 +58,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> AuthServer:
     return server
 
 
-def ask(server: AuthServer, monkeypatch: pytest.MonkeyPatch) -> Prompts:
+@pytest.fixture
+def prompts(server: AuthServer) -> Iterator[Prompts]:
     prompts = Prompts(server.person())
-    for module in (browser, device):
-        monkeypatch.setattr(module, "default_prompt", lambda: prompts)
-    return prompts
+    with prompting(prompts):
+        yield prompts
 
 
 WAYS = [("browser", "browser"), ("device", "device"), ("pasted", "paste")]
@@ -74,10 +73,9 @@ async def test_a_program_asks_a_person_in_its_first_run_only(
     program: str,
     kind: str,
     server: AuthServer,
-    monkeypatch: pytest.MonkeyPatch,
+    prompts: Prompts,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    prompts = ask(server, monkeypatch)
     server.approve("ann")
     main = load(f"logins/{program}").main
     await main()
@@ -95,9 +93,8 @@ async def test_a_person_who_says_no_is_asked_again_in_the_next_run(
     program: str,
     kind: str,
     server: AuthServer,
-    monkeypatch: pytest.MonkeyPatch,
+    prompts: Prompts,
 ) -> None:
-    prompts = ask(server, monkeypatch)
     server.deny()
     main = load(f"logins/{program}").main
     with pytest.raises(trioauth.LoginDeclinedError):
@@ -108,21 +105,20 @@ async def test_a_person_who_says_no_is_asked_again_in_the_next_run(
 
 
 async def test_the_terminal_says_what_to_do_on_stderr_and_the_program_keeps_stdout(
-    server: AuthServer,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    server: AuthServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     person = server.person()
     terminal = trioauth.TerminalPrompt(open_browser=False)
 
-    async def both(invitation: trioauth.Invitation) -> None:
+    async def both(invitation: trioauth.Invitation, /) -> str | None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(person, invitation)
             await terminal(invitation)
+        return None
 
-    monkeypatch.setattr(device, "default_prompt", lambda: both)
     server.approve("ann")
-    await load("logins/device").main()
+    with prompting(both):
+        await load("logins/device").main()
     out, err = capsys.readouterr()
     assert out.startswith("{'generation': 1")
     assert "To log in notes at server.test, open this address:" in err
@@ -133,7 +129,7 @@ async def test_a_machine_logs_in_by_itself_when_it_is_first_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = "cs-canary-secret"
-    server = AuthServer(persona=ISSUER, client_id="reports", client_secret=secret, scope="notes")
+    server = AuthServer(issuer=ISSUER, client_id="reports", client_secret=secret, scope="notes")
     at(server, monkeypatch)
     monkeypatch.setenv("CLIENT_SECRET", secret)
     await load("logins/machine").main()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Without the prompt it leaves offline_access out, silently (OpenID Connect Core 11).
 SCOPE, RENEWABLE = "openid offline_access", {"prompt": "consent"}
 PATIENCE = 90
+ANN = "ann"
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -57,7 +58,7 @@ class Asked:
 
 async def sign_in(page: Page) -> None:
     """Enter a name and a password at the server; any will do."""
-    await page.type("input[name=login]", "ann")
+    await page.type("input[name=login]", ANN)
     await page.type("input[name=password]", "of no account")
     await page.click("button.login-submit")
 
@@ -128,6 +129,22 @@ async def log_in(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(session.log_in, log_in)
         await invited(asked, person)
+    assert who(session) == ANN
+
+
+def who(session: Session) -> str:
+    """Return who has logged in, by the ID token, which the server has signed."""
+    assert isinstance(session.state, trioauth.LoggedIn)
+    assert session.state.identity is not None
+    return session.state.identity.sub
+
+
+async def userinfo(session: Session, provider: Provider) -> dict[str, Any]:
+    """Ask the server for more about the person (OpenID Connect Core 5.3)."""
+    response = await session.get(provider.userinfo_url)
+    assert response.status_code == 200, response.text
+    claims: dict[str, Any] = response.json()
+    return claims
 
 
 async def invited(asked: Asked, person: Callable[[Invitation], Awaitable[None]]) -> None:

@@ -55,6 +55,10 @@ class Provider:
         return f"{self.issuer}/tenant"
 
     @property
+    def userinfo_url(self) -> str:
+        return f"{self.issuer}/me"
+
+    @property
     def revocation_url(self) -> str:
         return f"{self.issuer}/token/revocation"
 

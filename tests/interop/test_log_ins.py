@@ -14,6 +14,7 @@ from trioauth import OAuthClient
 
 from .chromium import run_chromium
 from .people import (
+    ANN,
     RENEWABLE,
     SCOPE,
     Asked,
@@ -26,6 +27,8 @@ from .people import (
     log_in,
     open_session,
     sign_in,
+    userinfo,
+    who,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +74,9 @@ async def test_person_logs_in_with_a_browser_and_stays_logged_in(
         await both_see(it, provider, 1)
         await provider.expire()
         await both_see(it, provider, 2)
+        # After the refresh, too, which has brought an ID token of its own.
+        assert who(it) == ANN
+        assert await userinfo(it, provider) == {"sub": ANN}
         await it.log_out(revoke=True)
     ledger = await provider.ledger()
     assert ledger["events"]["grant.revoked"] == 1
@@ -153,6 +159,7 @@ async def test_address_that_the_browser_could_not_open_is_pasted(
             return pasted
 
         await session.log_in(client.browser(prompt=person, paste=True))
+        assert who(session) == ANN
         await both_see(session, provider, 1)
 
 
@@ -181,6 +188,7 @@ async def test_web_application_logs_in_in_two_halves(provider: Provider, tmp_pat
             return await client.finish(kept, await page.address(callback))(channel)
 
         await session.log_in(halves)
+        assert who(session) == ANN
         await both_see(session, provider, 1)
         await provider.expire()
         await both_see(session, provider, 2)

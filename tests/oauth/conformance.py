@@ -403,6 +403,12 @@ ROWS: Final = (
 
 ELSEWHERE: Final = (
     Elsewhere(
+        "1a",
+        "userinfo-invalid-sub",
+        "another sub at userinfo, and none; `Identity.check_userinfo` looks at it",
+        ("test_userinfo_of_another_person_is_refused",),
+    ),
+    Elsewhere(
         "1b",
         "discovery-jwks-uri-keys",
         "its keys are at another address each time",
@@ -419,6 +425,12 @@ ELSEWHERE: Final = (
         "signing-key-rotation",
         "new keys between two log-ins",
         ("test_new_keys_are_fetched_when_an_id_token_names_them",),
+    ),
+    Elsewhere(
+        "1d",
+        "dynamic-registration",
+        "knows no client before it registers",
+        ("test_a_program_registers_once_and_logs_in_again_and_again",),
     ),
     Elsewhere(
         "1g",
@@ -443,22 +455,33 @@ ELSEWHERE: Final = (
             "test_ten_times_a_minute_is_all_that_keys_are_fetched",
         ),
     ),
-)
-
-_USERINFO: Final = (
-    "`session.get(userinfo)` gives a program what the server says; it compares `sub` with "
-    "`session.state.identity.sub` itself"
+    Elsewhere(
+        "1g",
+        "11: callback",
+        "a callback with another state, path or iss",
+        (
+            "test_p25_another_callback_is_an_error_and_nothing_is_sent",
+            "test_a_missing_iss_is_an_error_only_where_the_server_promised_one",
+        ),
+    ),
+    Elsewhere(
+        "1g",
+        "12: userinfo",
+        "JSON that is about the person",
+        ("test_userinfo_of_the_person_is_taken",),
+    ),
+    Elsewhere(
+        "1g",
+        "15: registration",
+        "a client_secret without client_secret_expires_at, which is taken",
+        ("test_a_secret_whose_end_is_not_said_has_none",),
+    ),
 )
 
 LEFT_OUT: Final = (
-    LeftOut("1a", "userinfo-invalid-sub", _USERINFO),
     LeftOut("1d", "userinfo-signed", "a signed userinfo answer is not asked for"),
     LeftOut("1d", "mtls-endpoint-aliases", "needs a client with a certificate"),
-    LeftOut("1d", "dynamic-registration", "needs registration (RFC 7591)"),
     LeftOut("1d", "request-uri-signed-rs256, -none", "needs a public address of the client"),
     LeftOut("1d", "discovery-webfinger-acct, -url", "a program knows its issuer"),
     LeftOut("1g", "8, 9, 10, 14: DPoP and mTLS", "sender-constrained tokens are not here yet"),
-    LeftOut("1g", "11: callback", "tested with the log-in by browser (`tests/oauth`)"),
-    LeftOut("1g", "12: userinfo", _USERINFO),
-    LeftOut("1g", "15: registration", "needs registration (RFC 7591)"),
 )

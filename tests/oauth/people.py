@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
 
+    from trioauth import Begun
     from trioauth.testing import AuthServer, Person
 
 
@@ -97,6 +98,16 @@ class Elsewhere:
         self.nursery.start_soon(self.person, invitation)
         await trio.lowlevel.checkpoint()
         return None
+
+
+async def brought_back(server: AuthServer, begun: Begun) -> str:
+    """Where a browser ends that is sent to begin."""
+    invitation = Invitation(
+        kind="browser", url=begun.url, expires_at=0, client_id="notes", where="server.test"
+    )
+    address = await server.person()(invitation)
+    assert address is not None
+    return address
 
 
 def is_free(port: int) -> bool:

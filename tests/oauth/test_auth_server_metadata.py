@@ -52,6 +52,32 @@ async def test_the_metadata_is_where_the_issuer_says(
         assert (await program.get(path)).status_code == 404
 
 
+async def test_the_issuer_is_what_a_test_wants_it_to_be() -> None:
+    for persona in ("plain", "google"):
+        server = AuthServer(issuer="https://id.example.com/notes", persona=persona)
+        program = open_program(server)
+        assert server.issuer == "https://id.example.com/notes"
+        there = "https://id.example.com/notes/.well-known/openid-configuration"
+        metadata = (await program.get(there)).json()
+        assert metadata["issuer"] == server.issuer
+        assert metadata["token_endpoint"] == server.token_url
+
+
+async def test_on_a_socket_the_path_of_the_issuer_alone_counts() -> None:
+    server = AuthServer(issuer="https://id.example.com/notes")
+    async with server.serve() as url:
+        assert server.issuer == f"{url}/notes"
+    assert server.issuer == "https://id.example.com/notes"
+
+
+@pytest.mark.parametrize(
+    "issuer", ["http://id.example.com", "id.example.com", "https://i.example/?a"]
+)
+def test_an_issuer_that_no_client_takes_is_refused(issuer: str) -> None:
+    with pytest.raises(ValueError, match="^issuer"):
+        AuthServer(issuer=issuer)
+
+
 async def test_a_server_may_have_one_form_of_metadata_alone() -> None:
     program = open_program(AuthServer(persona=Persona(well_known=("oauth-authorization-server",))))
     assert (await program.get(OAUTH)).status_code == 200

@@ -32,7 +32,7 @@ from trioauth import (
     StoreError,
     open_session,
 )
-from trioauth.testing import AuthServer, Victim, every_checkpoint
+from trioauth.testing import AuthServer, Victim, every_checkpoint, prompting
 
 from .people import Elsewhere, FullStore, Watched, client_of, is_free, logged_out
 from .world import GOOD, ISSUER, TOKEN_URL, World, form_of, frames
@@ -484,12 +484,11 @@ async def test_an_invitation_says_who_asks_and_where() -> None:
     ]
 
 
-async def test_without_a_prompt_of_the_programs_the_terminal_is_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("trioauth.oauth.logins.browser.default_prompt", paste)
+async def test_without_a_prompt_of_the_programs_the_default_is_used() -> None:
     client = OAuthClient("notes", server=BY_HAND)
-    assert (await client.browser()(World({TOKEN_URL: GOOD}).open())).access_token == "at2"
+    with prompting(paste()):
+        tokens = await client.browser()(World({TOKEN_URL: GOOD}).open())
+    assert tokens.access_token == "at2"
 
 
 # --- what is left ---------------------------------------------------------------------------------

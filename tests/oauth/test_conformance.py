@@ -19,6 +19,7 @@ from trioauth import (
     ClientSecretBasic,
     ClientSecretPost,
     GrantRefusedError,
+    Identity,
     IdentityError,
     LoggedIn,
     LoggedOutError,
@@ -31,6 +32,8 @@ from .by_code import ByCode
 from .conformance import ELSEWHERE, ROWS, Row
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio.testing import MockClock
 
 pytest.importorskip("joserfc")
@@ -249,6 +252,46 @@ async def test_ten_times_a_minute_is_all_that_keys_are_fetched(autojump_clock: M
             with pytest.raises(IdentityError):
                 await session.log_in(log_in)
             assert server.ledger.calls["jwks"] == 1 + min(number + 1, 10)
+
+
+# --- userinfo -------------------------------------------------------------------------------------
+
+
+async def said_of_ann(server: AuthServer, session: Session) -> Mapping[str, object]:
+    assert isinstance(session.state, LoggedIn)
+    assert session.state.identity is not None
+    answer = await session.get(server.endpoint("userinfo"))
+    return session.state.identity.check_userinfo(answer.json())
+
+
+async def test_userinfo_of_the_person_is_taken() -> None:
+    server = AuthServer(persona=Persona(signing_alg="ES256"))
+    client, log_in = opened(server)
+    server.approve("ann", email="ann@example.com")
+    async with server.open_session(client, logged_in=False) as session:
+        await session.log_in(log_in)
+        assert await said_of_ann(server, session) == {"sub": "ann", "email": "ann@example.com"}
+
+
+@pytest.mark.parametrize("sub", ["anninvalid", "", None, ["ann"]])
+async def test_userinfo_of_another_person_is_refused(sub: Any) -> None:
+    server = AuthServer(persona=Persona(signing_alg="ES256"))
+    client, log_in = opened(server)
+    async with server.open_session(client, logged_in=False) as session:
+        await session.log_in(log_in)
+        server.lie(userinfo={"sub": sub})
+        with pytest.raises(IdentityError) as caught:
+            await said_of_ann(server, session)
+        assert caught.value.claim == "sub"
+        assert "ann" not in str(caught.value)
+        # The login is good: nothing was wrong with the ID token.
+        assert session.logged_in
+
+
+@pytest.mark.parametrize("claims", [None, [], "ann", [{"sub": "ann"}]])
+def test_userinfo_that_is_no_object_is_refused(claims: object) -> None:
+    with pytest.raises(IdentityError, match="not about the person"):
+        Identity({"iss": "https://id.test", "sub": "ann"}).check_userinfo(claims)
 
 
 # --- the page -------------------------------------------------------------------------------------

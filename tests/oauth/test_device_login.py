@@ -27,7 +27,7 @@ from trioauth import (
     RefreshUnavailableError,
     StoreError,
 )
-from trioauth.testing import AuthServer, Victim, every_checkpoint
+from trioauth.testing import AuthServer, Victim, every_checkpoint, prompting
 
 from .people import FullStore, Watched, client_of, logged_out
 from .world import GOOD, ISSUER, TOKEN_URL, World, frames
@@ -265,13 +265,12 @@ async def test_what_a_person_pastes_changes_nothing() -> None:
     assert (await client.device(prompt=pastes)(world.open())).access_token == "at2"
 
 
-async def test_without_a_prompt_of_the_programs_the_terminal_is_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("trioauth.oauth.logins.device.default_prompt", Watched)
+async def test_without_a_prompt_of_the_programs_the_default_is_used() -> None:
     world = World({DEVICE: CODES, TOKEN_URL: GOOD})
     client = OAuthClient("notes", server=BY_HAND)
-    assert (await client.device()(world.open())).access_token == "at2"
+    with prompting(Watched()):
+        tokens = await client.device()(world.open())
+    assert tokens.access_token == "at2"
 
 
 async def test_a_login_without_a_refresh_token_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,6 @@ from trioauth import (
     BackChannel,
     Begun,
     GrantMisconfiguredError,
-    Invitation,
     LoginDeclinedError,
     LoginError,
     MetadataError,
@@ -28,7 +27,7 @@ from trioauth import (
 )
 from trioauth.testing import AuthServer, Victim, every_checkpoint
 
-from .people import client_of, logged_out
+from .people import brought_back, client_of, logged_out
 from .world import GOOD, ISSUER, TOKEN_URL, World, frames
 
 if TYPE_CHECKING:
@@ -49,16 +48,6 @@ BEGUN = Begun(
     verifier="vf-canary",
     nonce="nc-canary",
 )
-
-
-async def brought_back(server: AuthServer, begun: Begun) -> str:
-    """Where a browser ends that is sent to begin."""
-    invitation = Invitation(
-        kind="browser", url=begun.url, expires_at=0, client_id="notes", where="server.test"
-    )
-    address = await server.person()(invitation)
-    assert address is not None
-    return address
 
 
 async def test_a_web_application_logs_in_with_a_text_between_the_halves() -> None:
@@ -191,7 +180,7 @@ async def test_what_can_not_be_asked_for_is_said_before_anything_is_sent(
 
 def test_what_was_begun_is_the_same_after_it_was_text() -> None:
     assert Begun.from_text(BEGUN.to_text()) == BEGUN
-    unknown = attrs.evolve(BEGUN, issuer=None, iss_promised=True)
+    unknown = attrs.evolve(BEGUN, issuer=None, iss_promised=True, parameters={"max_age": "60"})
     assert Begun.from_text(unknown.to_text()) == unknown
 
 
@@ -223,6 +212,9 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
         changed(lambda members: members.update(state=7)),
         changed(lambda members: members.update(issuer=7)),
         changed(lambda members: members.update(iss_promised="yes")),
+        changed(lambda members: members.update(parameters=["max_age"])),
+        changed(lambda members: members.update(parameters={"max_age": 7})),
+        changed(lambda members: members.update(binding=None)),
         BEGUN.to_text()[:-1] + ', "state": "st-canary"}',
     ],
 )

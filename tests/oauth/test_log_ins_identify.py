@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from trioauth import IdentityError, LoggedIn, OAuthClient
+from trioauth import Begun, IdentityError, LoggedIn, OAuthClient
 from trioauth.testing import AuthServer, Persona
+
+from .people import brought_back
 
 pytest.importorskip("joserfc")
 
@@ -48,3 +50,18 @@ async def test_a_log_in_refuses_an_id_token_that_does_not_hold(way: str) -> None
         assert not session.logged_in
         assert server.ledger.calls["token"] == 1
         assert server.ledger.requests_seen == []
+
+
+async def test_what_was_asked_for_in_the_first_half_is_looked_for_in_the_second() -> None:
+    server, client = opened()
+    server.lie(id_token={"auth_time": None})
+    callback = "http://127.0.0.1:8000/callback"
+    async with server.open_session(client, logged_in=False) as session:
+        begun = await client.begin(
+            session.back_channel, redirect_uri=callback, parameters={"max_age": "600"}
+        )
+        begun = Begun.from_text(begun.to_text())
+        with pytest.raises(IdentityError) as caught:
+            await session.log_in(client.finish(begun, await brought_back(server, begun)))
+        assert caught.value.claim == "auth_time"
+        assert not session.logged_in

@@ -27,6 +27,7 @@ from trioauth.oauth.logins.prompt import (
     TerminalPrompt,
     default_prompt,
 )
+from trioauth.testing import prompting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -320,6 +321,21 @@ async def test_a_notebook_without_a_display_asks_in_the_terminal(
     monkeypatch.setenv("BROWSER", "true")
     assert await NotebookPrompt()(invite()) is None
     assert URL in capsys.readouterr().err.splitlines()
+
+
+def test_a_test_has_its_own_prompt_as_long_as_a_block_lasts() -> None:
+    async def first(invitation: Invitation, /) -> str | None:
+        raise NotImplementedError
+
+    async def second(invitation: Invitation, /) -> str | None:
+        raise NotImplementedError
+
+    with prompting(first):
+        with pytest.raises(ZeroDivisionError), prompting(second):
+            assert default_prompt() is second
+            raise ZeroDivisionError
+        assert default_prompt() is first
+    assert isinstance(default_prompt(), TerminalPrompt)
 
 
 async def test_the_prompt_is_chosen_by_where_the_program_runs(

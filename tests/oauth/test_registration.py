@@ -15,7 +15,6 @@ import trio
 
 from trioauth import (
     BackChannel,
-    FileStore,
     GrantMisconfiguredError,
     GrantRefusedError,
     Invitation,
@@ -24,75 +23,26 @@ from trioauth import (
     LoginTimeoutError,
     OAuthClient,
     RefreshUnavailableError,
-    Session,
     StoreError,
     Tokens,
-    open_session,
 )
 from trioauth.oauth.kept import Kept
 from trioauth.oauth.registration import Registration, client_document, read_registration
 from trioauth.testing import AuthServer, Victim, every_checkpoint
-from trioauth.testing._personas import find_persona
 
+from .stage import API, EXACT, MCP, Stage, stage_of
 from .world import ISSUER, World, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from trio.testing import MockClock
 
-    from trioauth import ResourceClient
     from trioauth.oauth.channel import Answer
 
-API = "https://server.test/mcp"
-MCP = find_persona("mcp")
-# As supabase/auth#2703: each redirect URI to the letter, the port included.
-EXACT = attrs.evolve(MCP, redirects="exact")
 FIXED = "http://localhost:20003/cb"
 NO_PAR = attrs.evolve(EXACT, endpoints={k: v for k, v in MCP.endpoints.items() if k != "par"})
-
-
-@attrs.define
-class Stage:
-    """An API whose server registers clients, and a program that keeps what it must."""
-
-    folder: Path
-    auth: AuthServer
-
-    def client(self, url: str = API, **options: Any) -> ResourceClient:
-        kept: dict[str, Any] = {"keep": self.folder / "client.json", "name": "Notes", **options}
-        return OAuthClient.for_resource(url, **kept)
-
-    def open(self, client: ResourceClient) -> AbstractAsyncContextManager[Session]:
-        return open_session(
-            client,
-            store=FileStore(self.folder / "tokens.json"),
-            base_url=API,
-            transport=self.auth.transport(),
-        )
-
-    async def log_in(self, client: ResourceClient | None = None, **options: Any) -> None:
-        client = client or self.client()
-        async with self.open(client) as session:
-            await session.log_in(client.browser(prompt=self.auth.person(), **options))
-
-    @property
-    def kept(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "client.json").read_text("utf-8"))
-        return found
-
-    @property
-    def client_id(self) -> str:
-        found: str = self.kept["login"]["client"]["client_id"]
-        return found
-
-
-def stage_of(folder: Path, persona: Any = EXACT, **options: Any) -> Stage:
-    auth = AuthServer(persona=persona, scope="notes write offline_access", **options)
-    auth.approve()
-    return Stage(folder, auth)
 
 
 @pytest.fixture
@@ -592,6 +542,19 @@ async def test_a_secret_that_has_expired_is_replaced_by_another_client(tmp_path:
     await stage.log_in()
     await stage.log_in()
     assert stage.client_id == "registered-2"
+
+
+async def test_a_secret_whose_end_is_not_said_has_none(tmp_path: Path) -> None:
+    # RFC 7591 3.2.1 requires it, and servers leave it out.
+    stage = stage_of(tmp_path)
+    stage.auth.lie(
+        metadata={"token_endpoint_auth_methods_supported": ["client_secret_post"]},
+        registration={"client_secret_expires_at": None},
+    )
+    await stage.log_in()
+    await stage.log_in()
+    assert stage.client_id == "registered-1"
+    assert stage.kept["login"]["client"]["expires_at"] is None
 
 
 ASKED = client_document(["http://127.0.0.1:7/cb"], name="Notes")

@@ -36,6 +36,7 @@ from trioauth.testing import (
     check_login,
     check_store,
     every_checkpoint,
+    prompting,
 )
 from trioauth.timeline import Timeline
 
@@ -74,6 +75,8 @@ async def stores(path: Path, record: Record) -> None:
 
 
 async def servers() -> None:
+    with prompting(AuthServer(issuer="https://id.example.com").person()):
+        pass
     server = AuthServer(client_id="me")
     assert_type(server.log_in(), Tokens)
     assert_type(server.transport(), httpx.AsyncBaseTransport)

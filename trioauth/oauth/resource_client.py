@@ -7,7 +7,7 @@ registered, and the log-in begins again, once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, final
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, final
 
 import attrs
 
@@ -21,15 +21,16 @@ from trioauth._secrets import Unpicklable
 
 from .fields import owner_of
 from .kept import Kept
-from .registration import client_document, redirect_uris
+from .registration import client_document, redirect_uris, wants_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trioauth._tokens import Tokens
 
     from .channel import BackChannel
     from .kept import Binding
+    from .logins.halves import Begun, FinishedLogin
     from .logins.interactive import Way
     from .logins.prompt import Prompt
     from .newcomer import LogIn, Newcomer, Ready, Template
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # What a server says that has forgotten a client, or its redirect URIs.
 _FORGOTTEN = frozenset({"invalid_client", "invalid_redirect_uri", "unauthorized_client"})
 
+ResultT = TypeVar("ResultT")
 Make: TypeAlias = "Callable[[Template], LogIn]"
 
 
@@ -45,7 +47,7 @@ Make: TypeAlias = "Callable[[Template], LogIn]"
 class ResourceClient(Unpicklable):
     """A client that is told an API's address alone: `OAuthClient.for_resource`.
 
-    It is the grant that refreshes, and gives the log-ins of a program with its own port or device.
+    It is the grant that refreshes, and gives the log-ins: `OAuthClient` says more of them.
     It can't be pickled, because of its secrets.
     """
 
@@ -213,6 +215,75 @@ class ResourceClient(Unpicklable):
         make(self.newcomer.template)  # so that what is wrong with the options is said here
         return ResourceLogin(self.newcomer, make)
 
+    async def begin(
+        self,
+        endpoint: BackChannel,
+        *,
+        redirect_uri: str | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> Begun:
+        """Begin a log-in whose callback comes to a web application of yours; `finish` ends it.
+
+        See `OAuthClient.begin`. What is found out about the API stands in what this returns, so
+        that a request in another process can finish it.
+
+        Args:
+          endpoint: A way to the server.
+          redirect_uri: Where the browser comes back to; by default the client's. A client that
+              registers itself does so with this one.
+          parameters: More, for this log-in.
+
+        Cancellation:
+          Safe. A client that was registered for it may be left at the server.
+
+        Raises:
+          ValueError: Of the parameters.
+          GrantMisconfiguredError: There is no server, or no client, or what they say can't be used.
+          RefreshUnavailableError: No usable answer.
+          StoreError: Nothing can be kept.
+        """
+        from .logins.halves import FirstHalf
+
+        me = self.newcomer
+        uri = me.template.redirect_uri if redirect_uri is None else redirect_uri
+        if wants_port(uri):
+            raise ValueError(
+                f"redirect_uri must be an address of your web application, and {uri} has no port: "
+                'pass redirect_uri="https://app.example.com/callback"'
+            )
+        # Any: the client is an `OAuthClient`, which this file need not know.
+        template: Any = me.template
+        template = attrs.evolve(template, redirect_uri=uri, ports=())
+        first = FirstHalf(client=template, redirect_uri=uri, parameters=parameters or {})
+
+        async def begin(ready: Ready) -> Begun:
+            client: Any = ready.client
+            begun = await attrs.evolve(first, client=client)(endpoint)
+            kept = Kept(login=ready.binding).to_text()
+            return attrs.evolve(begun, owner=self.owner, binding=kept)
+
+        return await _as_client(attrs.evolve(me, template=template), endpoint, begin)
+
+    def finish(self, begun: Begun, callback_url: str) -> FinishedResourceLogin:
+        """Return the log-in that `begin` began, for `Session.log_in`.
+
+        Args:
+          begun: What `begin` returned. Each once.
+          callback_url: The address that the browser came back to, or its path and query.
+
+        Raises:
+          ValueError: Another client has begun it.
+        """
+        from .logins.halves import FinishedLogin
+
+        login = Kept.from_text(begun.binding.encode()).login if begun.binding else None
+        if login is None or begun.owner != self.owner:
+            raise ValueError(f"this log-in was begun by {begun.owner}, not by {self.owner}")
+        # Any: as in `begin`.
+        client: Any = self.newcomer.client_of(login)
+        half = FinishedLogin.read(client, attrs.evolve(begun, owner=client.owner), callback_url)
+        return FinishedResourceLogin(self.newcomer, login, half)
+
 
 @final
 @attrs.frozen
@@ -235,43 +306,79 @@ class ResourceLogin(Unpicklable):
           RefreshUnavailableError: No usable answer.
           StoreError: Nothing can be kept.
         """
-        ready = await self.newcomer.prepare(endpoint)
-        try:
-            return await self._log_in(ready, endpoint)
-        except (GrantMisconfiguredError, LoginError) as exc:
-            if ready.new or not ready.binding.registered or not _is_forgotten(exc):
-                raise
-        return await self._log_in(await self.newcomer.prepare(endpoint, anew=True), endpoint)
 
-    async def _log_in(self, ready: Ready, endpoint: BackChannel) -> Tokens:
-        login = ready.binding
-        declined: LoginDeclinedError
-        try:
-            tokens = await self.make(ready.client)(endpoint)
-        except LoginDeclinedError as exc:
-            declined = exc
-        else:
-            await self._note(login, login)
-            return tokens
-        await self._note(login, None)
-        raise declined
+        async def log_in(ready: Ready) -> Tokens:
+            return await _log_in(self.newcomer, ready.binding, self.make(ready.client), endpoint)
 
-    async def _note(self, came_back: Binding, login: Binding | None) -> None:
-        """Keep that a client came back from the person, and the login that it brought.
+        return await _as_client(self.newcomer, endpoint, log_in)
+
+
+@final
+@attrs.frozen
+class FinishedResourceLogin(Unpicklable):
+    """The second half of a log-in, for `Session.log_in`: `ResourceClient.finish`."""
+
+    newcomer: Newcomer
+    login: Binding
+    half: FinishedLogin
+
+    async def __call__(self, endpoint: BackChannel, /) -> Tokens:
+        """Turn the code of the callback into tokens, and keep whose they are.
 
         Cancellation:
-          All or nothing.
+          Unsafe. The server may have issued tokens that are never used.
 
         Raises:
-          StoreError: It can't be kept.
+          LoginDeclinedError: The person said no.
+          LoginError: The server did; or it is not the callback of this log-in.
+          GrantMisconfiguredError: The server does not accept this client.
+          RefreshUnavailableError: No usable answer.
+          StoreError: Nothing can be kept.
         """
-        keep = self.newcomer.keep
-        async with keep.lock():
-            kept = await keep.load()
-            client = kept.client
-            if client is not None and client.client == came_back.client:
-                client = came_back
-            await keep.save(Kept(client, login or kept.login))
+        return await _log_in(self.newcomer, self.login, self.half, endpoint)
+
+
+async def _as_client(
+    me: Newcomer, endpoint: BackChannel, do: Callable[[Ready], Awaitable[ResultT]]
+) -> ResultT:
+    """Do something as a client; if the server has forgotten that one, once more as another."""
+    ready = await me.prepare(endpoint)
+    try:
+        return await do(ready)
+    except (GrantMisconfiguredError, LoginError) as exc:
+        if ready.new or not ready.binding.registered or not _is_forgotten(exc):
+            raise
+    return await do(await me.prepare(endpoint, anew=True))
+
+
+async def _log_in(me: Newcomer, login: Binding, log_in: LogIn, endpoint: BackChannel) -> Tokens:
+    declined: LoginDeclinedError
+    try:
+        tokens = await log_in(endpoint)
+    except LoginDeclinedError as exc:
+        declined = exc
+    else:
+        await _note(me, login, login)
+        return tokens
+    await _note(me, login, None)
+    raise declined
+
+
+async def _note(me: Newcomer, came_back: Binding, login: Binding | None) -> None:
+    """Keep that a client came back from the person, and the login that it brought.
+
+    Cancellation:
+      All or nothing.
+
+    Raises:
+      StoreError: It can't be kept.
+    """
+    async with me.keep.lock():
+        kept = await me.keep.load()
+        client = kept.client
+        if client is not None and client.client == came_back.client:
+            client = came_back
+        await me.keep.save(Kept(client, login or kept.login))
 
 
 def _is_forgotten(error: GrantMisconfiguredError | LoginError) -> bool:

@@ -2,6 +2,7 @@
 
 `AuthServer`         an authorization server and an API, with faults on demand; keeps a `Ledger`
 `Person`             a prompt that logs in there without a browser
+`prompting`          lets such a prompt ask where a program has none of its own
 `Persona`            how one authorization server differs from another
 `every_checkpoint`   runs a scenario once for each place where it can be cancelled
 `check_store`        checks that a store of your own keeps the promises of `TokenStore`
@@ -21,6 +22,7 @@ A map, in reading order:
 ``_places``         which endpoint is where; ``_metadata`` says so
 ``_clients``        the clients that it knows; ``_authenticating`` is how they prove who they are
 ``_human``          the person, and what they decide; ``_person`` is their browser
+``_prompting``      `prompting`
 ``_keys``           signing and verifying; ``_identity`` is ID tokens and userinfo
 ``_site``           what all endpoints share
 ``_asking``         reading an authorization request; ``_codes`` is what comes of it
@@ -38,7 +40,7 @@ A map, in reading order:
 ``_check_grant``    `check_grant`
 ``_check_login``    `check_login`; ``_login_call`` calls a log-in, and counts what is left
 
-Imports from: the base, the session, the doors, ``stores``, ``oauth``.
+Imports from: the base, the session, the doors, ``stores``, ``oauth``, ``oauth/logins``.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ from ._ledger import Ledger, Outcome, Presented, Seen
 from ._lies import Lie
 from ._person import Person
 from ._persona import Endpoint, Persona
+from ._prompting import prompting
 from ._server import AuthServer
 
 __all__ = [
@@ -72,4 +75,5 @@ __all__ = [
     "check_login",
     "check_store",
     "every_checkpoint",
+    "prompting",
 ]

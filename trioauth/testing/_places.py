@@ -20,6 +20,8 @@ class Places:
     """The URLs of a server, in memory and while it serves on a socket."""
 
     persona: Persona
+    named: str | None = None
+    """The issuer that a test wants; None: that of the persona."""
     serving: list[str] = attrs.field(factory=list[str], init=False)
     """Base URLs on loopback, the newest last."""
 
@@ -31,9 +33,10 @@ class Places:
     @property
     def issuer(self) -> str:
         """Who a client is told to ask (RFC 8414 2)."""
-        if self.persona.issuer is None:
+        issuer = self.named or self.persona.issuer
+        if issuer is None:
             return self.base + self.persona.issuer_path
-        return self._here(self.persona.issuer)
+        return self._here(issuer)
 
     def url(self, endpoint: Endpoint) -> str | None:
         """Return where an endpoint is; None: there is none."""

@@ -52,6 +52,13 @@ def _check_lifetime(_: object, attribute: attrs.Attribute[Any], value: float | N
         )
 
 
+def _check_issuer(_: object, __: object, value: str | None) -> None:
+    if value is not None:
+        from trioauth.oauth.metadata import check_issuer  # what clients are made of loads slowly
+
+        check_issuer(value, "issuer")
+
+
 def _all_of(uris: Iterable[str]) -> tuple[str, ...]:
     if isinstance(uris, str):
         raise TypeError("redirect_uris must be several, as in [uri], not one string")
@@ -139,6 +146,9 @@ class AuthServer(Ordered):
     the port must be the one that is registered."""
     scope: str = ""
     """What tokens are good for, separated by spaces; sent in each answer, unless empty."""
+    _issuer: str | None = attrs.field(default=None, alias="issuer", validator=_check_issuer)
+    """What it calls itself, such as ``https://id.example.com``; by default as the persona has it,
+    or else `url`. On a socket its path alone counts."""
     ledger: Ledger = attrs.field(factory=Ledger, init=False)
     """What the server saw."""
 
@@ -147,7 +157,7 @@ class AuthServer(Ordered):
         site = Site(
             self._new_book(),
             self.ledger,
-            Places(self.persona),
+            Places(self.persona, self._issuer),
             Clients(client),
             Human(),
             Keys(self.persona.signing_alg),

@@ -86,7 +86,7 @@ class BrowserLogin(Unpicklable):
             )
             begun = await first(endpoint)
             inbox = Inbox(begun.expected, self.form_post)
-            finish = partial(exchange, self.client, endpoint, begun, self.parameters)
+            finish = partial(exchange, self.client, endpoint, begun)
             program = self.program or self.client.client_id
             return await with_prompt(
                 self.prompt or default_prompt(),

@@ -17,7 +17,7 @@ from trioauth._errors import RefreshUnavailableError
 from trioauth._secrets import Secrets, Unpicklable
 from trioauth._tokens import decode_object
 from trioauth.oauth.answers import failure
-from trioauth.oauth.fields import check_text, copied
+from trioauth.oauth.fields import check_strings, check_text, copied
 from trioauth.oauth.form import Form, pairs_of
 from trioauth.oauth.identity import identify
 from trioauth.oauth.options import check_parameters
@@ -78,6 +78,16 @@ class Begun(Unpicklable):
     """What proves to the server that we began this (RFC 7636)."""
     nonce: str = attrs.field(repr=False)
     """What an ID token must bring with it."""
+    parameters: Mapping[str, str] = attrs.field(
+        factory=dict[str, str],
+        converter=copied,
+        validator=check_strings,
+        repr=False,
+        hash=False,
+    )
+    """What was asked for besides: the ID token is held against ``max_age`` and ``acr_values``."""
+    binding: str = attrs.field(default="", repr=False)
+    """What a `ResourceClient` has found out, and who it is there. May hold a client's secret."""
 
     @property
     def attempt(self) -> Attempt:
@@ -111,13 +121,14 @@ def _members(text: str) -> dict[str, Any] | None:
     body, problem = decode_object(text.encode("utf-8", "replace"))
     if problem is not None or body.get("version") != _VERSION:
         return None
-    members = {name: value for name, value in body.items() if name != "version"}
+    members: dict[str, Any] = {name: body[name] for name in body if name != "version"}
     if members.keys() != {field.name for field in attrs.fields(Begun)}:
         return None
-    promised, issuer = members["iss_promised"], members["issuer"]
-    texts = [value for name, value in members.items() if name not in ("iss_promised", "issuer")]
-    right = isinstance(promised, bool) and isinstance(issuer, str | None)
-    return members if right and all(isinstance(each, str) for each in texts) else None
+    others: dict[str, Any] = {"iss_promised": bool, "issuer": str | None, "parameters": dict}
+    if not all(isinstance(value, others.get(name, str)) for name, value in members.items()):
+        return None
+    said: dict[str, object] = members["parameters"]
+    return members if all(isinstance(value, str) for value in said.values()) else None
 
 
 def _check_redirect_uri(_: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -182,6 +193,7 @@ class FirstHalf(Unpicklable):
             state=attempt.state,
             verifier=attempt.verifier,
             nonce=attempt.nonce,
+            parameters=self.parameters,
         )
 
 
@@ -220,7 +232,6 @@ async def exchange(
     client: LoginClient,
     endpoint: BackChannel,
     begun: Begun,
-    parameters: Mapping[str, str],
     code: Code,
 ) -> Tokens:
     """Turn a code into tokens (RFC 6749 4.1.3).
@@ -229,7 +240,6 @@ async def exchange(
       client: Who has begun the log-in.
       endpoint: The session's way to the server.
       begun: The first half.
-      parameters: What was said in it besides the client's own.
       code: From the callback.
 
     Cancellation:
@@ -248,7 +258,7 @@ async def exchange(
     ask = partial(client.ask, endpoint, server.endpoint("token_endpoint"), form, secrets=secrets)
     answer = await bounded(ask, "exchanging the code for tokens")
     came = read_first_tokens(answer, scope=client.scope, rules=client.rules)
-    told = {**client.more, **parameters}
+    told = {**client.more, **begun.parameters}
     # Bounded, because it may have to fetch the keys of the server. No partial: its repr would show
     # the nonce.
     tokens = await bounded(
@@ -299,4 +309,4 @@ class FinishedLogin(Unpicklable):
             raise stray_error(callback)
         if isinstance(callback, Refusal):
             raise refusal_error(callback)
-        return await exchange(self.client, endpoint, self.begun, {}, callback)
+        return await exchange(self.client, endpoint, self.begun, callback)

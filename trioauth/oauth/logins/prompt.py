@@ -272,8 +272,14 @@ def _ipython_display() -> Callable[[str], object] | None:
     return show
 
 
+# What a test uses instead of the default, the innermost last: `trioauth.testing.prompting`.
+instead: Final[list[Prompt]] = []
+
+
 def default_prompt() -> Prompt:
     """Return the prompt for where this program runs. Not a checkpoint."""
+    if instead:
+        return instead[-1]
     # A shell with a kernel: IPython in a terminal has none, and shows no HTML.
     if getattr(_ipython(), "kernel", None) is not None:
         return NotebookPrompt()
