@@ -531,7 +531,7 @@ class Judge:
         if type(exc) not in allowed:
             self.ledger.violate("P19", f"{what} of {stay.name} raised {exc!r}")
         if any(exc is each for each in self._raised):
-            self.ledger.violate("P11", f"{what} of {stay.name} raised the {name} of another task")
+            self.ledger.violate("P11", f"{what} of {stay.name} raised somebody else's {name}")
         self._raised.append(exc)
         each: BaseException | None = exc
         while each is not None:
