@@ -231,7 +231,7 @@ class RedisLogin:
                 await connected.routes.run(self._tag, release)
             except StoreError:
                 if trio.current_time() + pause > until:
-                    return
+                    return  # noqa: ASYNC910  # after its one attempt
             else:
                 return
             await trio.sleep(pause)
