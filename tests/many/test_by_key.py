@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -155,8 +155,11 @@ async def test_a_log_in_by_a_function_asks_once_for_tasks_that_log_the_same_key_
 
 
 async def test_a_cancelled_log_in_keeps_no_session_in_memory() -> None:
+    async def never(_: object) -> NoReturn:
+        await trio.sleep_forever()
+
     async with many(idle=1) as sessions:
         with trio.move_on_after(1):
-            await sessions.log_in("cat", lambda _: trio.sleep_forever())  # type: ignore[arg-type,return-value]
+            await sessions.log_in("cat", never)
         await trio.sleep(3)
         assert sessions.statistics().in_memory == 0
