@@ -167,7 +167,7 @@ class Members:
         if member is None:
             member = self._add(Key.of(check_key(key), self.show_key))
         if member.pins == 0:
-            self.resting.pop(key, None)
+            self.resting.pop(member.key.name, None)
         member.pins += 1
         opening = member.opening
         if opening is None:

@@ -216,7 +216,7 @@ class Plan:
         """
         grant, queue = self.grant, self.queue
         # One of its own for each login: the life of tokens counts from what it has asked last.
-        endpoint = self.endpoint if key is None else self.endpoint.share()
+        endpoint = self.endpoint if key is None else self.endpoint._share()
         machine = Machine(
             self.policy,
             Vacant() if self.unattended else LoggedOut("never_logged_in"),

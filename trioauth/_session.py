@@ -255,8 +255,7 @@ class Session(ClientMethods, metaclass=Opened):
             state = self.state
             assert isinstance(state, LoggedOut)  # noqa: S101  # an open session without a login
             return state
-        login = generation.login
-        await login.ended.wait()
+        await (login := generation.login).ended.wait()
         if login.outcome is None:
             machine.raise_ended(login)
         return login.outcome

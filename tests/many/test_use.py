@@ -205,7 +205,7 @@ async def test_a_use_after_closing_is_one_clear_error() -> None:
 async def test_a_task_that_waits_for_an_opening_is_told_when_the_sessions_are_closed() -> None:
     store = KeyedFakeStore.with_logins("ann")
     store.of("ann").latency = 10
-    told = []
+    told: list[float] = []
 
     async def use() -> None:
         with pytest.raises(trio.ClosedResourceError):

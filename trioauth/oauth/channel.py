@@ -138,7 +138,7 @@ class BackChannel:
     """What was found out about servers (their metadata, their keys), for this session only."""
     _shares: BackChannel | None = attrs.field(default=None, init=False, repr=False)
 
-    def share(self) -> BackChannel:
+    def _share(self) -> BackChannel:
         """Return one for another login: the client and the cache are the same, `asked_at` is not.
 
         Not a checkpoint.
