@@ -96,7 +96,7 @@ class Member:
         if self._look is not None and not self._look.done.is_set():
             return False
         self._look = None
-        if self.parts is not None:
+        if self.parts is not None and not self.members.closed:
             flights, self.looked_at = self.session._flights, trio.current_time()
             # A renewal looks by itself.
             if flight_of(flights.machine.state) is None:

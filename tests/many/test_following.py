@@ -160,6 +160,27 @@ async def test_a_store_that_fails_to_give_hints_is_asked_again_and_costs_nothing
     assert len(lines) == 2
 
 
+async def test_while_the_sessions_are_being_closed_hints_are_not_followed() -> None:
+    store, grant = store_of("ann"), KeyedGrant(latency=3)
+
+    async def refresh() -> None:
+        async with sessions.use("ann") as session:
+            with pytest.raises(trio.ClosedResourceError):
+                await session.refresh()
+
+    async def hint_soon() -> None:
+        await trio.sleep(1)
+        store.hint("ann")
+
+    async with trio.open_nursery() as nursery:
+        async with many(grant, store=store) as sessions:
+            nursery.start_soon(refresh)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(hint_soon)
+        assert trio.current_time() == 3
+    assert store.of("ann").record == store.of("ann").saved[-1]
+
+
 async def test_a_session_that_only_looks_is_dropped_when_idle() -> None:
     store = store_of("ann")
     async with many(store=store, idle=5) as sessions:

@@ -119,9 +119,7 @@ async def play(steps: list[Step]) -> None:
 
 
 @given(st.lists(STEPS, max_size=25))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_p30_in_any_order_each_key_gets_its_own_answers_and_no_refresh_token_is_sent_twice(
     steps: list[Step],
 ) -> None:
