@@ -131,7 +131,7 @@ class Asking:
 
     async def _obtain_by(self, obtain: Obtain, pending: _PendingLogIn) -> None:
         # Not the session's own: a refresh that uses that one meanwhile must not look like this one.
-        machine, endpoint = self.machine, self.endpoint.share()
+        machine, endpoint = self.machine, self.endpoint._share()
         # Before a person is asked: otherwise the answer could not be kept (P23).
         await self.flights.logins.prove_writable()
         took = 0.0

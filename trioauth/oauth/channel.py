@@ -139,7 +139,7 @@ class BackChannel:
     _shares: BackChannel | None = attrs.field(default=None, init=False, repr=False)
     """The back channel whose client and cache this one uses; None: it has its own."""
 
-    def share(self) -> BackChannel:
+    def _share(self) -> BackChannel:
         """Return one with the same client and cache, and with an ``asked_at`` of its own.
 
         For another login; or for one log-in, while the session's own refreshes use this one. Not a
