@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trioauth.oauth.authentication import (
     ClientSecretBasic,
@@ -31,12 +31,13 @@ _BY_SECRET: Mapping[str, Callable[[str], ClientAuthentication]] = {
     "client_secret_post": ClientSecretPost,
     "client_secret_jwt": ClientSecretJWT,
 }
-_ENDPOINTS = (
+ENDPOINTS: Final = (
     "token_endpoint",
     "authorization_endpoint",
     "device_authorization_endpoint",
     "revocation_endpoint",
 )
+"""The settings of a profile that name an endpoint."""
 
 
 def client_of(profile: Profile, *, secret: str | None = None) -> OAuthClient:
@@ -49,7 +50,7 @@ def client_of(profile: Profile, *, secret: str | None = None) -> OAuthClient:
     Raises:
       ProfileError: The profile contradicts itself, or the client's secret is not where it says.
     """
-    by_hand = {name: url for name in _ENDPOINTS if (url := getattr(profile, name)) is not None}
+    by_hand = {name: url for name in ENDPOINTS if (url := getattr(profile, name)) is not None}
     more: dict[str, Any] = {}
     if profile.redirect_uri is not None:
         more["redirect_uri"] = profile.redirect_uri

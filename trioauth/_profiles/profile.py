@@ -112,6 +112,8 @@ class Profile:
 
     name: str = attrs.field(validator=_check_name)
     client_id: str | None = _text()
+    provider: str | None = _text()
+    """Which one of `trioauth.providers` it is. What is known of it is in the other settings."""
     issuer: str | None = _text()
     token_endpoint: str | None = _text()
     authorization_endpoint: str | None = _text()
