@@ -9,7 +9,7 @@ import pytest
 
 from tests.oauth.providers import KNOWN
 from trioauth import ClientSecretPost
-from trioauth._profiles import client, files
+from trioauth._profiles import client, files, places
 from trioauth.cli.main import main
 from trioauth.providers import BY_NAME, auth0, entra, github, okta
 from trioauth.testing import AuthServer
@@ -163,7 +163,7 @@ async def test_another_server_is_no_provider_any_more(shell: Shell) -> None:
 
 async def test_a_provider_that_is_not_known_any_more_is_but_a_name(shell: Shell) -> None:
     await take(shell, "--issuer", "https://x.test", "--client-id", "c")
-    path = files.profile_file("notes")
+    path = places.profile_file("notes")
     path.write_text(path.read_text() + 'provider = "gone"\n')
     assert (await take(shell, "--scope", "notes")).code == 0
     assert files.load_profile("notes").scope == "notes"

@@ -59,7 +59,7 @@ def settings_of(options: argparse.Namespace, known_as: str | None) -> dict[str, 
     """
     provider = _named(options)
     settings: dict[str, Any] = {} if provider is None else _known(provider, options)
-    name = options.provider or known_as
+    name = options.provider or known_as or ""
     if name not in BY_NAME:
         return settings
     if options.scope is not None or provider is not None:
