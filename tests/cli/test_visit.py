@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import httpx
 import pytest
 import trio
+import trio.testing
 
+import trioauth
 from tests.canary import SECRET
 from trioauth import GrantMisconfiguredError, RefreshUnavailableError, Tokens
 from trioauth._profiles import files
 from trioauth.cli import _command
 from trioauth.cli._demo import show as shows
 from trioauth.cli._demo import view, visit
+from trioauth.cli._demo.crowd import Crowd
 from trioauth.cli._demo.report import Counts, checks_of_a_visit
 from trioauth.cli._demo.show import Show, run
 from trioauth.cli._demo.visit import OneRefresh, Visit
@@ -185,6 +189,36 @@ async def test_all_tasks_ask_for_the_address_that_was_named(
         f"GET {API}?page=2",
         "GET https://server.test/.well-known/oauth-authorization-server",
     }
+
+
+async def test_the_bell_lets_all_tasks_ask_at_once_those_that_are_asking_included(
+    autojump_clock: object,
+) -> None:
+    asked = list[float]()
+
+    async def get(url: str) -> httpx.Response:
+        assert url == API
+        asked.append(trio.current_time())
+        await trio.sleep(1000)
+        how = trioauth.Authentication(generation=1, attempts=1)
+        return httpx.Response(200, extensions={"trioauth": how})
+
+    crowd = Crowd(random.Random(7), 5000, httpx.RequestError, Counts(), url=API)
+    crowd.get = get
+    async with trio.open_nursery() as nursery:
+        for slot in range(8):
+            crowd.start(nursery, slot)
+        await trio.testing.wait_all_tasks_blocked()
+        crowd.ring()
+        await trio.sleep(500)
+        assert asked == [0] * 8
+        crowd.ring()
+        await trio.sleep(700)
+        assert asked == [0] * 8 + [1000] * 8
+        # And no more than once.
+        await trio.sleep(1500)
+        assert len(asked) == 16
+        nursery.cancel_scope.cancel()
 
 
 # --- the grant that there is one refresh of --------------------------------------------------

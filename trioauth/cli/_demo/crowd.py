@@ -74,9 +74,8 @@ class Crowd:
 
     # --- coming and going ------------------------------------------------------------------
 
-    def begin(self, generation: int) -> None:
-        """Count from a generation that was in the store before. Not a checkpoint."""
-        self._saved.add(generation)
+    def begin(self) -> None:
+        """Count from the generation that the store had before. Not a checkpoint."""
         self.counts.generations, self.counts.unsaved = 1, 0
 
     def ring(self) -> None:

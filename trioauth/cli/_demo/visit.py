@@ -161,7 +161,7 @@ class Visit(Show):
                     f"the login of {profile.name} can't be renewed, because the server gave no "
                     "refresh token: there is nothing to show"
                 )
-            self.crowd.begin(session.generation)
+            self.crowd.begin()
             client: Any = nullcontext(session.http)
             if self.httpx2:
                 client = session.attach(
