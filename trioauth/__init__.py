@@ -86,7 +86,7 @@ from ._tokens import Tokens
 from ._version import __version__
 from .oauth.channel import Answer, BackChannel, TokenEndpoint, TokenRequest
 from .oauth.grant import Grant
-from .stores._contract import Record, TokenStore
+from .stores._contract import KeyedStore, Record, TokenStore
 
 if TYPE_CHECKING:
     from . import grants as grants
@@ -107,7 +107,15 @@ if TYPE_CHECKING:
     from .oauth.logins.prompt import Invitation, NotebookPrompt, Prompt, TerminalPrompt
     from .oauth.metadata import AuthorizationServer
     from .oauth.resource_client import ResourceClient
-    from .stores import FileStore, MemoryStore
+    from .stores import (
+        EncryptedStore,
+        FileStore,
+        KeyedEncryptedStore,
+        KeyedMemoryStore,
+        KeyringStore,
+        MemoryStore,
+        SQLiteStore,
+    )
 else:
     # Not for type checkers: to them it would say that there is every name one can mistype.
     # What is imported when it is first used, and from where.
@@ -125,7 +133,15 @@ else:
         "oauth.logins.prompt": ("Invitation", "NotebookPrompt", "Prompt", "TerminalPrompt"),
         "oauth.metadata": ("AuthorizationServer",),
         "oauth.resource_client": ("ResourceClient",),
-        "stores": ("FileStore", "MemoryStore"),
+        "stores": (
+            "EncryptedStore",
+            "FileStore",
+            "KeyedEncryptedStore",
+            "KeyedMemoryStore",
+            "KeyringStore",
+            "MemoryStore",
+            "SQLiteStore",
+        ),
         "_profiles.errors": ("ProfileError",),
         "_profiles.opening": ("open_profile",),
         "_signals": ("cancel_on_sigterm",),
@@ -153,6 +169,7 @@ __all__ = [
     "ClientSecretBasic",
     "ClientSecretJWT",
     "ClientSecretPost",
+    "EncryptedStore",
     "Error",
     "FileStore",
     "Grant",
@@ -162,6 +179,10 @@ __all__ = [
     "Identity",
     "IdentityError",
     "Invitation",
+    "KeyedEncryptedStore",
+    "KeyedMemoryStore",
+    "KeyedStore",
+    "KeyringStore",
     "LoggedIn",
     "LoggedOut",
     "LoggedOutError",
@@ -182,6 +203,7 @@ __all__ = [
     "RefreshTokenGrant",
     "RefreshUnavailableError",
     "ResourceClient",
+    "SQLiteStore",
     "Session",
     "Statistics",
     "StoreConflictError",

@@ -22,6 +22,7 @@ import trio
 from . import _challenge
 from ._core.asking import Asking
 from ._core.flights import Flights
+from ._core.hints import Hints
 from ._core.login_state import LoggedOut
 from ._core.logins import Logins
 from ._core.machine import Machine
@@ -261,6 +262,8 @@ async def _start(
         machine.become(LoggedOut(record.ended or "elsewhere", at_unix=record.ended_at_unix))
     if policy.keep_fresh:
         session._flights.start_soon(timers.keep_fresh)
+    if vault.changed is not None:
+        session._flights.start_soon(Hints(machine, session._flights, vault.changed).follow)
 
 
 @asynccontextmanager
@@ -314,6 +317,8 @@ def _check_kinds(  # noqa: PLR0917  # the arguments of open_session, in its orde
         raise TypeError(f"tokens must be trioauth.Tokens, not {no_tokens(tokens)}")
     methods = [getattr(store, name, None) for name in ("lock", "load", "save")]
     if isinstance(store, type) or (store is not None and not all(map(callable, methods))):
+        if not isinstance(store, type) and callable(getattr(store, "at", None)):
+            raise TypeError(f"{_kind(store)} keeps many logins: give store=store.at(key) for one")
         raise TypeError(f"store must be a TokenStore, such as FileStore, not {_kind(store)}")
     if not isinstance(policy, RefreshPolicy):
         raise TypeError(f"policy must be a trioauth.RefreshPolicy, not {_kind(policy)}")

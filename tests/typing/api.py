@@ -14,6 +14,7 @@ from trioauth import (
     Answer,
     Authentication,
     Grant,
+    KeyedStore,
     LoggedIn,
     LoggedOut,
     LogoutReason,
@@ -75,6 +76,24 @@ class ProbingStore(OwnStore):
 
     async def probe(self) -> None:
         pass
+
+
+class HintingStore(OwnStore):
+    """A fifth method is optional."""
+
+    async def changed(self) -> str | None:
+        return ""
+
+
+class OwnKeyedStore:
+    """A store of many logins needs one method, and no base class."""
+
+    def at(self, key: str) -> OwnStore:
+        return OwnStore()
+
+
+keyed: list[KeyedStore] = [OwnKeyedStore(), trioauth.KeyedMemoryStore()]
+one_of_many: TokenStore = keyed[0].at("user-17")
 
 
 class Mine(httpx2.AsyncClient):

@@ -16,6 +16,7 @@ In reading order, from the pure to what acts:
 ``logins``          the flights that begin and end logins
 ``flights``         running flights: taking off, deadlines, landing, closing
 ``timers``          what a session does without being asked
+``hints``           looks into the store when it hints that another session has saved
 ``source``          gives tokens to tasks, and lets them wait for a flight
 ``asking``          one task asks a person to log in, the others wait
 ``statistics``      `Statistics`: the figures

@@ -228,6 +228,8 @@ class Flights:
                 machine = self.machine
                 if isinstance(landing, Generation) and generation_of(machine.state) is None:
                     machine.become(on_log_in(machine.state, landing), landing=landing)
+                elif isinstance(landing, LoggedOut):
+                    machine.become(on_log_out(machine.state, landing), landing=landing)
             case "log_out":
                 pass  # The state changed when this took off; by now it may be that of a new login.
             case _:  # "save"

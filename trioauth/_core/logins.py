@@ -8,6 +8,8 @@
    then they cancel it: `Logins._exclusively`.
 4. A look (`Logins.look`) adopts a login that another process has begun. It takes no lock of the
    store, and gives way to 1 and 2.
+5. After a hint of the store (`Logins.catch_up`) a session with a login adopts what another one has
+   saved: a newer generation, a new login, or a log-out.
 """
 
 from __future__ import annotations
@@ -175,6 +177,23 @@ class Logins:
             # The pending record is the tombstone of an older login. This one has replaced it.
             self.vault.pending = None
             return self.records.restore(record, record.tokens)
+
+    async def catch_up(self, flight: Flight[Landing]) -> Landing | None:
+        """Adopt what another session has saved, after a hint of the store.
+
+        Cancellation:
+          Safe. Either nothing was adopted, or all of it.
+        """
+        if generation_of(self.machine.state) is None:
+            return await self.look(flight)
+        flight.doing = "waiting for the token store"
+        # First without a lock: a hint is often about what this session has saved itself.
+        if not self.vault.may_be_news(await self.vault.peek()):
+            return None
+        async with self.lock, self.vault.lock():
+            has_login = generation_of(self.machine.state) is not None
+            news = await self.records.news(has_login=has_login)
+        return news if isinstance(news, LoggedOut) else None
 
     async def save_again(self, flight: Flight[Landing]) -> Landing | None:
         """Save the pending record, see `Records.save_again`.

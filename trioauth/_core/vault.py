@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, final
 import attrs
 
 from trioauth._errors import StoreConflictError, StoreError
-from trioauth.stores._contract import probe_store
+from trioauth.stores._contract import changed_of, probe_store
 
 from .machine import ask
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Container
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Container
 
     from trioauth.stores._contract import Record, TokenStore
 
@@ -96,6 +96,11 @@ class Vault:
         waits_for = getattr(self._store, "waits_for", None)
         return waits_for if isinstance(waits_for, str) else None
 
+    @property
+    def changed(self) -> Callable[[], Awaitable[str | None]] | None:
+        """The method of a shared store that waits for a hint; None if there is none."""
+        return changed_of(self._store) if self.shared else None
+
     async def look(self) -> Record | None:
         """Return the record in the store, and count it as seen.
 
@@ -148,11 +153,7 @@ class Vault:
         """
         before, record = self.stored, await self.peek()
         # Cases 1 to 4.
-        newer = (
-            record is not None
-            and (record.generation > self.synced or record.login not in self._seen)
-            and record.login not in ended_logins
-        )
+        newer = record is not None and self.may_be_news(record) and record.login not in ended_logins
         # Case 5. The session's own tokens are newer, and are about to be saved.
         if self.pending is not None and self.pending.tokens is not None:
             newer = newer and not _same_tokens(record, before)
@@ -166,6 +167,12 @@ class Vault:
             # The pending record was overtaken, or it is the one that was saved after all.
             self.pending = None
         return None if ours else record
+
+    def may_be_news(self, record: Record | None) -> bool:
+        """Say whether a record can be news: cases 1 and 2 of `news`. Not a checkpoint."""
+        return record is not None and (
+            record.generation > self.synced or record.login not in self._seen
+        )
 
     def forget(self, login: Login) -> None:
         """Drop the pending record if it is about this login."""

@@ -1,4 +1,4 @@
-"""What a token store is: Record, its form as text, and the TokenStore protocol."""
+"""What a token store is: Record, its form as text, and the protocols TokenStore and KeyedStore."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _FORMAT = "trioauth tokens"
 _VERSION = 1
 # The largest signed 64-bit integer: every database has a type for it.
 _LAST_GENERATION = 2**63 - 1
+_LONGEST_KEY = 1024
 
 
 def _check_generation(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -203,6 +204,14 @@ class TokenStore(Protocol):
     session calls it with the lock held, before it spends a refresh token and before it asks a
     person to log in. The reason: when saving the new token fails, a server that rotates has
     forgotten the old one already. A store without this method is not asked. Cancellation: Safe.
+
+    A fifth method is optional: ``async def changed(self) -> str | None`` waits for a hint that
+    another session may have saved, and returns "" (or None). A session then looks into the store at
+    once, and not only when it needs a token. Hints may be lost, doubled or wrong: the method may
+    return for no reason, at once, or never, and a session calls it ten times a second at most. A
+    hint that comes while no task waits is kept for the next call; if several tasks wait, each gets
+    it. After a lost connection it returns None, because something may have been missed.
+    Cancellation: Safe, no hint is lost.
     """
 
     def lock(self) -> AbstractAsyncContextManager[None]:
@@ -235,6 +244,78 @@ class TokenStore(Protocol):
           StoreError: The store can't be written. Nothing was overwritten.
         """
         ...
+
+
+class KeyedStore(Protocol):
+    """Somewhere to keep many logins: one `TokenStore` for each key.
+
+    Any object with this method will do; there is nothing to inherit. A keyed store is not a
+    `TokenStore` itself: give `trioauth.open_session` the one of a key, ``store.at("user-17")``.
+
+    What one key has never shows under another, and each key has a lock of its own (two keys may
+    share one by chance; then they only wait for each other). No operation may cost more because
+    there are more keys.
+
+    The method ``changed`` is optional here, too, as in `TokenStore`: it returns the key whose
+    record may have changed, or None if any of them may have. What comes while no task waits is
+    kept, up to a bound of the store's choosing; beyond that it is one None.
+
+    A keyed store that holds a connection is an async context manager, and has ``aclose()``.
+    """
+
+    def at(self, key: str) -> TokenStore:
+        """Return the store of one login. Not a checkpoint.
+
+        This is cheap, and may be done for each use: nothing is read or opened, and what is
+        returned holds nothing that must be closed. All that are returned for one key share one
+        record and one lock. ``probe`` and ``changed`` are optional in it.
+
+        Args:
+          key: Which login, such as the number of a user: 1 to 1,024 characters. Keys are compared
+              character by character: case, blanks at the end, and the forms of an accent count.
+
+        Raises:
+          ValueError: The key is empty, too long, or has characters that can't be stored (a null
+              character, or half of a surrogate pair).
+          TypeError: The key is no str.
+        """
+        ...
+
+
+def check_key(key: object) -> str:
+    """Return a key, or raise an exception that says what is wrong with it, but not what it is.
+
+    For each `KeyedStore.at`: what is a key is the same in all stores.
+
+    Raises:
+      ValueError: It is empty or too long, or has a character that can't be stored.
+      TypeError: It is no str.
+    """
+    # A key may be personal, such as an e-mail address, so the messages don't quote it.
+    if not isinstance(key, str):
+        raise TypeError(f"key must be a str, not {type(key).__name__}")
+    if not 1 <= len(key) <= _LONGEST_KEY:
+        raise ValueError(
+            f"key must have 1 to {_LONGEST_KEY:,} characters, and this one has {len(key):,}"
+        )
+    if "\0" in key:
+        raise ValueError("key must have no null character in it")
+    try:
+        key.encode()
+    except UnicodeEncodeError as exc:
+        position = exc.start
+    else:
+        return key
+    # Raised outside `except`: the caught exception holds the key.
+    raise ValueError(
+        f"key must be text that UTF-8 can encode; character {position} is half of a surrogate pair"
+    )
+
+
+def changed_of(store: object) -> Callable[[], Awaitable[str | None]] | None:
+    """Return the method ``changed`` of a store, or None if it has none. Not a checkpoint."""
+    changed: Callable[[], Awaitable[str | None]] | None = getattr(store, "changed", None)
+    return changed
 
 
 async def probe_store(store: TokenStore) -> None:

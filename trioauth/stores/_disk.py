@@ -83,13 +83,13 @@ def read(path: Path) -> bytes | None:
     with explained("read", path):
         try:
             # Checked before it is opened, because opening a device may have an effect.
-            _check(path, path.lstat())
+            check_ours(path, path.lstat())
             fd = os.open(path, os.O_RDONLY | _NO_FOLLOW | _NO_WAITING | _BINARY)
         except FileNotFoundError:
             return None
         try:
             # Checked again, because the name may lead to another file now.
-            _check(path, os.fstat(fd))
+            check_ours(path, os.fstat(fd))
             with os.fdopen(fd, "rb", closefd=False) as file:
                 data = file.read(LARGEST + 1)
         finally:
@@ -107,7 +107,8 @@ def refused(path: Path, reason: str) -> StoreError:
     )
 
 
-def _check(path: Path, info: os.stat_result) -> None:
+def check_ours(path: Path, info: os.stat_result) -> None:
+    """Raise `StoreError` if this is not a regular file of ours."""
     if stat.S_ISLNK(info.st_mode):
         raise StoreError(
             f"{path} is a symbolic link, and none is followed: name the file it points to, "
@@ -151,11 +152,20 @@ def prove_replaceable(path: Path, size: int) -> None:
         )
     with explained("write", path):
         _refuse_frozen(path)
-        with _temporary(path) as new:
-            # Random bytes: some file systems store zeros without using room for them.
-            _fill(new, os.urandom(max(_ROOM, 2 * size)), flush=False)
-            # Removed inside `explained`: in an append-only folder this fails, as `replace` would.
-            new.unlink()
+        prove_room(path, size)
+
+
+def prove_room(path: Path, size: int) -> None:
+    """Make a temporary file beside a file, of twice the size at least, and remove it.
+
+    Raises:
+      OSError: That can't be done. There may be no room.
+    """
+    with _temporary(path) as new:
+        # Random bytes: some file systems store zeros without using room for them.
+        _fill(new, os.urandom(max(_ROOM, 2 * size)), flush=False)
+        # Removed here, too: in an append-only folder this fails, as `replace` would.
+        new.unlink()
 
 
 def _refuse_frozen(path: Path) -> None:

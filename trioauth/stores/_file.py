@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import os
-import random
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, final
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, final
 
 import attrs
-import trio
 
 from trioauth._errors import StoreConflictError
 
 from ._contract import Record
 from ._disk import LONGEST_NAME, prove_replaceable, read, refused, replace
-from ._hold import Hold
+from ._place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
 
-T = TypeVar("T")
-
-# How often to try for a lock that another process holds, in seconds. A refresh takes
-# some tenths of a second, so a waiter need not be much faster.
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+    from ._hold import Hold
 
 
-def _to_path(path: str | os.PathLike[str]) -> Path:
+def to_path(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a file that can have a lock file beside it.
+
+    Raises:
+      TypeError: It is no path of str.
+      ValueError: It can't name a file, or the name is too long for that of a lock file.
+    """
     text = os.fspath(path)
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
         raise TypeError(f"path must be a str or a path of str, not {type(text).__name__}")
@@ -44,31 +41,6 @@ def _to_path(path: str | os.PathLike[str]) -> Path:
             f" {LONGEST_NAME} is the most"
         )
     return path
-
-
-@final
-@attrs.define(eq=False)
-class _Desk:
-    """What is shared by all tasks of one trio run that use one store."""
-
-    turn: trio.Lock = attrs.field(factory=trio.Lock)
-    """Tasks of this run wait here, in order; only the first of them polls the file lock."""
-
-    limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
-    """One thread at a time. So a thread that a cancelled task left behind ends before the next
-    begins, and a disk that hangs does not use up the threads of the program."""
-
-    hold: Hold | None = None
-
-    waits_for: str | None = None
-    """What the last unfinished wait is for; see `FileStore.waits_for`."""
-
-
-# One desk for each run, because trio's locks know only the tasks of one run. Held weakly, because a
-# program may have a store for each of its users: the desk goes with its store.
-_desks: trio.lowlevel.RunVar[WeakKeyDictionary[FileStore, _Desk]] = trio.lowlevel.RunVar(
-    "trioauth.FileStore"
-)
 
 
 @final
@@ -94,10 +66,14 @@ class FileStore:
       path: The file. ``~`` is expanded. A relative path is made absolute at once.
     """
 
-    path: Path = attrs.field(converter=_to_path, on_setattr=attrs.setters.frozen)
+    path: Path = attrs.field(converter=to_path, on_setattr=attrs.setters.frozen)
 
-    @asynccontextmanager
-    async def lock(self) -> AsyncGenerator[None, None]:
+    _place: Place = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._place = Place(self.path, f"the disk of {self.path}")
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
         """Keep out all other users of this file, in this process and elsewhere.
 
         Waits until the lock is free; `waits_for` says what it waits for.
@@ -109,20 +85,7 @@ class FileStore:
           StoreError: The file can't be locked. For example, its folder can't be made, or the file
               system is read-only or has no locks.
         """
-        desk = self._desk()
-        async with desk.turn:
-            hold = Hold(self.path)
-            try:
-                pause, attempt = _SHORTEST_PAUSE, partial(hold.run, hold.try_acquire)
-                while not await self._in_thread(attempt):
-                    desk.waits_for = f"another process to unlock {hold.lock_path}"
-                    await trio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
-                    pause = min(2 * pause, _LONGEST_PAUSE)
-                desk.hold = hold
-                yield
-            finally:
-                desk.hold = None
-                hold.leave()
+        return self._place.lock()
 
     async def load(self) -> Record | None:
         """Return the record last saved, or None if there is no file.
@@ -133,7 +96,7 @@ class FileStore:
         Raises:
           StoreError: There is a file, but it can't be read, or is not ours. It is not changed.
         """
-        return await self._in_thread(self._load)
+        return await self._place.in_thread(self._load)
 
     async def save(self, record: Record, *, expected: int) -> None:
         """Replace the record if the stored one is still generation ``expected`` (0: there is none).
@@ -148,7 +111,7 @@ class FileStore:
               overwritten.
           RuntimeError: The lock is not held.
         """
-        await self._with_lock("save", lambda hold: self._save(hold, record, expected))
+        await self._place.with_lock("save", lambda hold: self._save(hold, record, expected))
 
     async def probe(self) -> None:
         """Prove that `save` could write now, without changing what is stored.
@@ -164,7 +127,7 @@ class FileStore:
           StoreError: `save` would fail. The message says why, and what to do.
           RuntimeError: The lock is not held.
         """
-        await self._with_lock("probe", self._probe)
+        await self._place.with_lock("probe", self._probe)
 
     @property
     def waits_for(self) -> str | None:
@@ -174,16 +137,7 @@ class FileStore:
         /home/me/tokens.json". After a cancelled wait the words stay until another wait has
         finished, so that they can be read after a deadline. Only inside `trio.run`.
         """
-        return self._desk().waits_for
-
-    async def _with_lock(self, name: str, work: Callable[[Hold], None]) -> None:
-        hold = self._desk().hold
-        if hold is None:
-            await trio.lowlevel.checkpoint()
-            raise RuntimeError(
-                f"{name}() needs the lock: call it inside `async with store.lock():`"
-            )
-        await self._in_thread(partial(hold.run, partial(work, hold)))
+        return self._place.waits_for
 
     def _load(self) -> Record | None:
         data = read(self.path)
@@ -215,27 +169,3 @@ class FileStore:
         hold.check()
         stored = self._load()
         prove_replaceable(self.path, 0 if stored is None else len(stored.to_text()))
-
-    def _desk(self) -> _Desk:
-        try:
-            desks = _desks.get()
-        except LookupError:
-            desks = WeakKeyDictionary[FileStore, _Desk]()
-            _desks.set(desks)
-        if self not in desks:
-            desks[self] = _Desk()
-        return desks[self]
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        desk = self._desk()
-        # After a first attempt at the lock, the lock is the likelier reason: keep those words.
-        desk.waits_for = desk.waits_for or f"the disk of {self.path}"
-        try:
-            result = await trio.to_thread.run_sync(
-                work, abandon_on_cancel=True, limiter=desk.limiter
-            )
-        except Exception:
-            desk.waits_for = None
-            raise
-        desk.waits_for = None
-        return result

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def lock_path_of(path: Path) -> Path:
+    """Name the lock file of a path."""
+    return path.with_name(f"{path.name}.lock")
+
+
 @final
 @attrs.define(eq=False)
 class Hold:
@@ -55,7 +60,7 @@ class Hold:
     """How many hold the locks: the task and its threads. At 0 it stays 0."""
 
     def __attrs_post_init__(self) -> None:
-        self.lock_path = self.path.with_name(self.path.name + ".lock")
+        self.lock_path = lock_path_of(self.path)
         self._lock = filelock.FileLock(
             self.lock_path,
             mode=0o600,

@@ -1,4 +1,4 @@
-"""MemoryStore: tokens that several sessions of one trio run share."""
+"""MemoryStore and KeyedMemoryStore: tokens that several sessions of one trio run share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import trio
 
 from trioauth._errors import StoreConflictError
 
+from ._contract import check_key
+from ._turns import Turns
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from ._contract import Record
+    from ._contract import Record, TokenStore
 
 
 @final
@@ -26,7 +30,7 @@ class MemoryStore:
       record: What is in the store at the start; by default nothing (None).
     """
 
-    _record: Record | None = None
+    _record: Record | None = attrs.field(default=None, repr=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
@@ -57,13 +61,8 @@ class MemoryStore:
           RuntimeError: The lock is not held.
         """
         # The only checkpoint, before anything changes: so a cancelled call changes nothing.
-        await self._checkpoint_with_lock("save")
-        found = 0 if self._record is None else self._record.generation
-        if found != expected:
-            raise StoreConflictError(
-                f"the store holds generation {found}, not {expected}: "
-                "another session saved first; load again"
-            )
+        await _checkpoint_with_lock("save", held=self._lock.locked)
+        _compare(self._record, expected)
         self._record = record
 
     async def probe(self) -> None:
@@ -75,11 +74,68 @@ class MemoryStore:
         Raises:
           RuntimeError: The lock is not held.
         """
-        await self._checkpoint_with_lock("probe")
+        await _checkpoint_with_lock("probe", held=self._lock.locked)
 
-    async def _checkpoint_with_lock(self, name: str) -> None:
+
+@final
+@attrs.define(eq=False)
+class KeyedMemoryStore:
+    """Keep many logins in memory, one for each key; gone when the program ends."""
+
+    _records: dict[str, Record] = attrs.field(factory=dict[str, "Record"], init=False, repr=False)
+    _turns: Turns = attrs.field(factory=Turns, init=False, repr=False)
+
+    def at(self, key: str) -> TokenStore:
+        """Return the store of one login. Not a checkpoint.
+
+        Args:
+          key: Which login: 1 to 1,024 characters.
+
+        Raises:
+          ValueError: The key is empty, too long, or has characters that can't be stored.
+          TypeError: The key is no str.
+        """
+        return _OneOfMany(check_key(key), self._records, self._turns)
+
+
+@final
+@attrs.define(eq=False)
+class _OneOfMany:
+    """The login of one key in a `KeyedMemoryStore`. It keeps nothing itself."""
+
+    _key: str = attrs.field(repr=False)
+    _records: dict[str, Record] = attrs.field(repr=False)
+    _turns: Turns = attrs.field(repr=False)
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        return self._turns.take(self._key)
+
+    async def load(self) -> Record | None:
         await trio.lowlevel.checkpoint()
-        if not self._lock.locked():
-            raise RuntimeError(
-                f"{name}() needs the lock: call it inside `async with store.lock():`"
-            )
+        return self._records.get(self._key)
+
+    async def save(self, record: Record, *, expected: int) -> None:
+        await _checkpoint_with_lock("save", held=self._is_locked)
+        _compare(self._records.get(self._key), expected)
+        self._records[self._key] = record
+
+    async def probe(self) -> None:
+        await _checkpoint_with_lock("probe", held=self._is_locked)
+
+    def _is_locked(self) -> bool:
+        return self._turns.is_taken(self._key)
+
+
+async def _checkpoint_with_lock(name: str, *, held: Callable[[], bool]) -> None:
+    await trio.lowlevel.checkpoint()
+    if not held():
+        raise RuntimeError(f"{name}() needs the lock: call it inside `async with store.lock():`")
+
+
+def _compare(stored: Record | None, expected: int) -> None:
+    found = 0 if stored is None else stored.generation
+    if found != expected:
+        raise StoreConflictError(
+            f"the store holds generation {found}, not {expected}: "
+            "another session saved first; load again"
+        )

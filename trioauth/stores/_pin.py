@@ -6,6 +6,7 @@ Not for Windows: there, a file that is open can be neither removed nor replaced.
 from __future__ import annotations
 
 import os
+import struct
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, final
@@ -54,6 +55,30 @@ class Pin:
         except BlockingIOError:
             return False
         return True
+
+    def try_lock_byte(self, offset: int) -> bool:
+        """Lock one byte, or return False if it is locked through another open file (Linux only).
+
+        Not through this one: the system does not count that.
+
+        Raises:
+          OSError: The file system can't lock it.
+        """
+        try:
+            self._set_lock(fcntl.F_WRLCK, offset)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def unlock_byte(self, offset: int) -> None:
+        """Unlock one byte."""
+        self._set_lock(fcntl.F_UNLCK, offset)
+
+    def _set_lock(self, kind: int, offset: int) -> None:
+        # A `struct flock` (fcntl(2)). Locks of an open file description, not of the process: those
+        # would be lost as soon as any other descriptor of the file is closed.
+        lock = struct.pack("@hhqqi0q", kind, os.SEEK_SET, offset, 1, 0)
+        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, lock)
 
     def close(self) -> None:
         """Unlock and close the file."""
