@@ -1,4 +1,4 @@
-"""From a profile to an `OAuthClient`, and to the store of its tokens."""
+"""From a profile to an `OAuthClient`, with the secret from where it is."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from trioauth.oauth.authentication import (
 )
 from trioauth.oauth.client import OAuthClient
 from trioauth.oauth.metadata import AuthorizationServer
-from trioauth.stores import FileStore
 
 from .errors import ProfileError
-from .places import login_file, profile_file
+from .places import profile_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,11 +70,6 @@ def client_of(profile: Profile, *, secret: str | None = None) -> OAuthClient:
     except (TypeError, ValueError) as exc:
         problem = str(exc)
     raise _unusable(profile, problem)
-
-
-def store_of(profile: Profile) -> FileStore:
-    """Return the store of the tokens of a profile; the folder is made when it is needed."""
-    return FileStore(login_file(profile))
 
 
 def _auth_of(profile: Profile, secret: str | None) -> ClientAuthentication | None:

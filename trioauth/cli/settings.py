@@ -12,7 +12,7 @@ import attrs
 from trioauth._errors import Error
 from trioauth._profiles.files import NewProfile, find_profile
 from trioauth._profiles.places import secret_file
-from trioauth._profiles.profile import ClientAuth, Profile, check_name
+from trioauth._profiles.profile import ClientAuth, Profile, Store, check_name
 from trioauth._tokens import Tokens, decode_object
 
 from .exits import EPILOG, UsageError
@@ -25,7 +25,7 @@ _DESCRIPTION: Final = """\
 Log in as a person, and keep the login under a name. The first time say which server and which
 client; after that the name is enough. With --provider, --issuer, --token-endpoint or --client-id
 a profile begins anew; any other option changes just that. The profile is kept without secrets, the
-tokens in a private file elsewhere."""
+tokens elsewhere: in a private file, or in the keyring of the system."""
 
 _SECRETS: Final = f"""\
 Secrets are never on the command line, where every user of the machine could see them. {EPILOG}"""
@@ -76,6 +76,7 @@ def _add_server(add: Any) -> None:
     add("--account", metavar="WHO", help="who is to log in; profiles may differ in just that")
     add("--redirect-uri", metavar="URI", help="as registered (http://127.0.0.1/callback)")
     add("--ports", metavar="N[,N]", type=_ports, help="those registered for it (any free one)")
+    add("--store", choices=get_args(Store), help="where the tokens are kept (a private file)")
     add("--ca-file", metavar="FILE", help="whom to trust, as PEM, instead of the usual authorities")
     for name in ("token", "authorization", "device-authorization", "revocation"):
         add(f"--{name}-endpoint", metavar="URL", help="if the server does not say")

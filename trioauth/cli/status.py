@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION: Final = """\
 Say of each login, or of one, whether it is there, until when its token is good, and where it is
-kept. It looks into files only, unless --check is given. No token is ever shown."""
+kept. It looks into files, or the keyring, only, unless --check is given. No token is ever shown."""
 
 Check = Literal["ok", "refused", "unavailable", "failed", "not renewable"]
 
@@ -146,8 +146,9 @@ async def _look_at(name: str, *, is_all: bool, check: bool) -> Shown:
     Raises:
       ProfileError: It is the only one, and there is none of that name.
     """
-    from trioauth._profiles.client import client_of, store_of
+    from trioauth._profiles.client import client_of
     from trioauth._profiles.files import NoProfileError, load_profile
+    from trioauth._profiles.keeping import place_of, store_of
 
     await trio.lowlevel.checkpoint()
     shown = Shown(name=name)
@@ -162,14 +163,14 @@ async def _look_at(name: str, *, is_all: bool, check: bool) -> Shown:
             login_hint=profile.account,
         )
         client_of(profile)
+        shown = attrs.evolve(shown, stored_in=place_of(profile))
         store = store_of(profile)
-        shown = attrs.evolve(shown, stored_in=str(store.path))
         shown = _with_record(shown, await store.load())
         if check and shown.logged_in:
             outcome, error = await _ask(profile, renewable=shown.renewable)
             shown = _with_record(shown, await store.load())
             shown = attrs.evolve(shown, check=outcome, error=error)
-    except Error as exc:
+    except (Error, ModuleNotFoundError) as exc:
         if isinstance(exc, NoProfileError) and not is_all:
             raise
         return attrs.evolve(shown, error=str(exc))

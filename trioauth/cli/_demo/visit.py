@@ -25,7 +25,8 @@ from trioauth._core.policy import RefreshPolicy
 from trioauth._errors import RefreshUnavailableError
 from trioauth._opening import open_session
 from trioauth._origins import Origins
-from trioauth._profiles.client import client_of, store_of
+from trioauth._profiles.client import client_of
+from trioauth._profiles.keeping import store_of
 from trioauth._profiles.opening import trust_of
 from trioauth._secrets import Unpicklable
 from trioauth.cli.exits import FailedError, UsageError, not_logged_in
