@@ -81,7 +81,7 @@ async def play(
     command = [*around, sys.executable, "-m", module, scenario]
     # Not pipes: what the bus has started would keep them open after the end.
     with (folder / "output").open("wb") as output, (folder / "errors").open("wb") as errors:
-        with trio.fail_after(120):
+        with trio.fail_after(300):
             done = await trio.run_process(
                 command,
                 env=environment,
