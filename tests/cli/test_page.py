@@ -93,7 +93,7 @@ def test_each_option_that_a_page_names_is_one(page: Path) -> None:
     there = {option for each in commands.choices.values() for option in each._option_string_actions}
     demo = argparse.ArgumentParser()
     _command._add_demo(demo.add_subparsers())
-    [own] = [each for each in demo._actions if isinstance(each.choices, dict)]
+    own: Any = next(each for each in demo._actions if isinstance(each.choices, dict))
     there |= set(own.choices["demo"]._option_string_actions)
     named = set(re.findall(r"[\s`(](--[a-z][a-z0-9-]*)", page.read_text("utf-8")))
     assert named - there <= {"--help"}

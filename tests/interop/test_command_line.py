@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -63,17 +64,16 @@ class Person:
         words = [sys.executable, "-m", "trioauth", "login", "notes", *who, *PARAMETERS, *more]
         try:
             async with trio.open_nursery() as nursery:
-                process: trio.Process = await nursery.start(
-                    lambda task_status: trio.run_process(
-                        words,
-                        stdin=end,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.PIPE,
-                        check=False,
-                        env=self.environment,
-                        task_status=task_status,
-                    )
+                start = partial(
+                    trio.run_process,
+                    words,
+                    stdin=end,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    check=False,
+                    env=self.environment,
                 )
+                process: trio.Process = await nursery.start(start)
                 terminal = Terminal(process, keyboard)
                 yield terminal
                 await terminal.read("notes: logged in at")
