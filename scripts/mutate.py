@@ -70,8 +70,9 @@ FILES = [
     "oauth/fields",
     "oauth/grants/client_credentials_grant", "oauth/grants/refresh_token_grant",
     "oauth/revocation",
-    "stores/_disk", "stores/_file", "stores/_hold", "stores/_memory", "stores/_mounts",
-    "stores/_pin",
+    "stores/_cipher", "stores/_disk", "stores/_encrypted", "stores/_entry", "stores/_file",
+    "stores/_hold", "stores/_keyring", "stores/_memory", "stores/_mounts", "stores/_pin",
+    "stores/_place",
 ]
 
 # Whatever starts processes (they would not be mutated), opens sockets, or takes long.

@@ -93,6 +93,7 @@ class OwnKeyedStore:
 
 
 keyed: list[KeyedStore] = [OwnKeyedStore(), trioauth.KeyedMemoryStore()]
+keyed.append(trioauth.KeyedEncryptedStore(keyed[0], "key"))
 one_of_many: TokenStore = keyed[0].at("user-17")
 
 
@@ -156,6 +157,13 @@ async def stop_when_told_to() -> None:
         assert_type(scope, trio.CancelScope)
     await trioauth.FileStore("tokens.json").probe()
     await trioauth.MemoryStore().probe()
+    keyring = trioauth.KeyringStore("notes", username="me", lock_path="notes.lock", timeout=5)
+    encrypted = trioauth.EncryptedStore(keyring, trioauth.EncryptedStore.new_key(), old_keys=[b""])
+    open_session(function_grant, store=encrypted)
+    await keyring.probe()
+    assert_type(keyring.waits_for, str | None)
+    assert_type(keyring.lock_path, Path)
+    assert_type(encrypted.store, TokenStore)
     assert_type(trioauth.FileStore("tokens.json").waits_for, str | None)
 
 

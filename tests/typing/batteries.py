@@ -24,7 +24,7 @@ from trioauth.grants import (
     ClientCredentialsGrant,
     RefreshTokenGrant,
 )
-from trioauth.stores import FileStore, MemoryStore
+from trioauth.stores import EncryptedStore, FileStore, KeyringStore, MemoryStore
 from trioauth.testing import (
     AuthServer,
     CancelPoint,
@@ -66,6 +66,7 @@ async def grants(answer: Answer, tokens: Tokens, endpoint: TokenEndpoint) -> Non
 
 async def stores(path: Path, record: Record) -> None:
     both: list[TokenStore] = [MemoryStore(), FileStore("tokens.json"), FileStore(path)]
+    both += [KeyringStore(username="me"), EncryptedStore(both[0], b"key")]
     for store in both:
         async with store.lock():
             assert_type(await store.load(), Record | None)
