@@ -52,8 +52,15 @@ BUS = """
 WINDOW = "[D-BUS Service]\nName=org.gnome.keyring.SystemPrompter\nExec={program} {seconds}\n"
 
 
-async def play(scenario: str, home: Path, *, window: str = "/bin/false", bus: bool = True) -> str:
-    """Run this file in a D-Bus session of its own; return what it printed."""
+async def play(
+    scenario: str,
+    home: Path,
+    *,
+    window: str = "/bin/false",
+    bus: bool = True,
+    module: str = "tests.test_secret_service",
+) -> str:
+    """Run this file, or another, in a D-Bus session of its own; return what it printed."""
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
         assert os.environ.get("CI") != "true", HOW_TO_GET_IT
@@ -71,10 +78,10 @@ async def play(scenario: str, home: Path, *, window: str = "/bin/false", bus: bo
         "PYTHONPATH": str(Path(trioauth.__file__).parents[1]),
     }
     around = ["dbus-run-session", f"--config-file={folder / 'bus.conf'}", "--"] if bus else []
-    command = [*around, sys.executable, "-m", "tests.test_secret_service", scenario]
+    command = [*around, sys.executable, "-m", module, scenario]
     # Not pipes: what the bus has started would keep them open after the end.
     with (folder / "output").open("wb") as output, (folder / "errors").open("wb") as errors:
-        with trio.fail_after(120):
+        with trio.fail_after(300):
             done = await trio.run_process(
                 command,
                 env=environment,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
+from trioauth.cli import _command, main
 from trioauth.testing import AuthServer, Persona
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
     from .conftest import Shell
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "command-line.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "howto" / "command-line.md"
 # What differs each time.
 _VARIES = [
     (re.compile(r"\b(at-canary[\w-]+|eyJ\w+)"), "TOKEN"),
@@ -27,9 +30,9 @@ _VARIES = [
 ]
 
 
-def commands() -> Iterator[tuple[str, str]]:
+def commands(page: Path = PAGE) -> Iterator[tuple[str, str]]:
     """Each command on the page, and what it says there."""
-    text = PAGE.read_text("utf-8")
+    text = page.read_text("utf-8")
     for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         yield from re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
 
@@ -69,3 +72,29 @@ async def test_the_transcripts_of_the_page_are_what_the_commands_say(
         assert done.code == (3 if said.startswith("trioauth: ") else 0)
         ran += 1
     assert ran > 10
+
+
+async def test_the_commands_of_the_readme_do_what_it_says(
+    shell: Shell, auth_server: AuthServer
+) -> None:
+    said = [text for text, _ in commands(ROOT / "README.md") if text.startswith("trioauth ")]
+    assert [text.split()[1] for text in said] == ["login", "token", "status", "logout"]
+    for text in said:
+        words = shlex.split(
+            text.partition("|")[0].replace("--client-id notes", "--client-id client")
+        )
+        assert (await shell(*words[1:])).code == 0, text
+
+
+@pytest.mark.parametrize("page", [PAGE, ROOT / "SECURITY.md"])
+def test_each_option_that_a_page_names_is_one(page: Path) -> None:
+    parser: Any = main._parser()
+    [commands] = [each for each in parser._actions if isinstance(each.choices, dict)]
+    there = {option for each in commands.choices.values() for option in each._option_string_actions}
+    demo = argparse.ArgumentParser()
+    _command._add_demo(demo.add_subparsers())
+    own: Any = next(each for each in demo._actions if isinstance(each.choices, dict))
+    there |= set(own.choices["demo"]._option_string_actions)
+    named = set(re.findall(r"[\s`(](--[a-z][a-z0-9-]*)", page.read_text("utf-8")))
+    assert named - there <= {"--help"}
+    assert named

@@ -204,6 +204,45 @@ async def test_p29_no_command_shows_a_token_but_token_however_much_it_tells(
         assert done.returncode == (3 if argv == ["status"] and "logged out" in done.stderr else 0)
 
 
+@pytest.mark.parametrize("more", [[], ["--httpx2"]])
+async def test_the_demo_with_a_profile_spends_one_refresh_and_revokes_nothing(
+    more: list[str], machine: Machine
+) -> None:
+    await machine.take()
+    machine.server.delay(0.2)
+    api = f"{machine.server.url}/notes"
+    done = await machine.run(
+        "demo", "--profile", "notes", "--api", api, "--seconds", "2", "--tasks", "10", *more
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not SECRET.search(done.stdout), "P29"
+    assert "BROKEN" not in done.stdout
+    ledger = machine.server.ledger
+    assert [each.outcome for each in ledger.presented] == ["rotated"]
+    assert (ledger.refreshes, ledger.revocations) == (1, 0)
+    assert (await machine.run("token", "notes")).returncode == 0
+    assert ledger.refreshes == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM")
+async def test_p8_a_demo_that_is_told_to_stop_keeps_the_login(machine: Machine) -> None:
+    await machine.take(expires_in=0.001)
+    machine.server.delay(1)
+    api = f"{machine.server.url}/notes"
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            argv = ["demo", "--profile", "notes", "--api", api]
+            demo = await begin(machine, nursery, *argv)
+            while machine.server.ledger.in_flight == 0:  # noqa: ASYNC110  # the server's count
+                await trio.sleep(0.01)
+            demo.process.terminate()
+            await demo.read_all()
+            assert await demo.process.wait() == 143, demo.err
+    assert (await machine.run("token", "notes")).returncode == 0
+    assert machine.server.ledger.refreshes == 1
+    assert machine.server.ledger.reused == 0
+
+
 async def test_a_reader_that_has_gone_is_no_traceback(machine: Machine) -> None:
     await machine.take()
     if sys.platform == "win32":

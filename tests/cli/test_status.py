@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trioauth import Tokens
+from trioauth import Identity, Tokens
 from trioauth._profiles import files, places
 from trioauth.cli.exits import DONE, FAILED, NOT_LOGGED_IN, TRY_LATER
-from trioauth.cli.status import Shown, _words
+from trioauth.cli.status import Account, Shown, _words
 
 if TYPE_CHECKING:
     from trioauth.testing import AuthServer
@@ -49,8 +49,11 @@ async def test_status_says_all_that_there_is_to_say(shell: Shell) -> None:
     assert await one(shell) == {
         "code": 0,
         "name": "notes",
+        "provider": None,
         "issuer": "https://server.test",
+        "server": "https://server.test",
         "client_id": "client",
+        "login_hint": None,
         "account": None,
         "logged_in": True,
         "scope": ["a", "b"],
@@ -62,6 +65,54 @@ async def test_status_says_all_that_there_is_to_say(shell: Shell) -> None:
         "check": None,
         "error": None,
     }
+
+
+async def test_status_says_who_has_logged_in_as_the_id_token_said_it(
+    shell: Shell, auth_server: AuthServer
+) -> None:
+    pytest.importorskip("joserfc")
+    auth_server.approve("248", name="Ann Example", email="ann@example.com", age=44)
+    who = ["--browser", "--scope", "openid notes", "--account", "bob@example.com"]
+    assert (await shell.log_in(*who)).code == 0
+    ann = {"sub": "248", "name": "Ann Example", "email": "ann@example.com"}
+    for _ in range(2):
+        shown = await one(shell)
+        assert (shown["account"], shown["login_hint"]) == (ann, "bob@example.com")
+        text = (await shell("status", "notes")).err
+        assert "\n  account  Ann Example <ann@example.com> (248)\n" in text
+        # The refresh brings no other name, and it is still there.
+        assert (await shell("token", "notes", "--refresh")).code == 0
+    await shell("logout", "notes")
+    assert (await one(shell))["account"] is None
+    # Nobody is logged in; who was to be is in the profile.
+    assert "\n  account  bob@example.com\n" in (await shell("status", "notes")).err
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({}, "248"),
+        ({"name": "Ann"}, "Ann (248)"),
+        ({"email": "ann@example.com"}, "ann@example.com (248)"),
+        ({"name": ["Ann"], "email": ""}, "248"),
+        ({"name": "Ann\x1b[2J\r\nnotes: logged out"}, "Ann [2J  notes: logged out (248)"),
+        ({"name": "A" * 9000}, f"{'A' * 200}"),
+    ],
+)
+def test_what_a_server_calls_a_person_is_one_line(claims: dict[str, Any], words: str) -> None:
+    identity = Identity({"iss": "https://id.example.com", "sub": "248", **claims})
+    text = str(Account.of(identity))
+    assert text.startswith(words)
+    assert len(text) < 1000
+    assert text.isprintable()
+
+
+async def test_status_names_the_server_of_a_profile_without_an_issuer(shell: Shell) -> None:
+    who = ["--client-id", "c", "--token-endpoint", "https://id.example.com/token"]
+    await shell("login", "notes", *who, "--with-token", stdin="at-canary")
+    shown = await one(shell)
+    assert (shown["issuer"], shown["server"]) == (None, "https://id.example.com/token")
+    assert "\n  server   https://id.example.com/token\n" in (await shell("status", "notes")).err
 
 
 async def test_status_asks_nobody_and_shows_no_token(shell: Shell, auth_server: AuthServer) -> None:

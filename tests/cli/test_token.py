@@ -232,6 +232,7 @@ async def test_1_says_what_is_wrong_with_a_profile(shell: Shell) -> None:
         (f"{text}resource = 'x'", "resource must be a list"),
         (f"{text}ports = [true]", "ports must be a list"),
         (f"{text}way = 'fax'", "way must be one of browser, device, paste"),
+        (f"{text}store = 'fax'", "store must be one of file, keyring"),
         (f"{text}client_auth = 'fax'", "client_auth must be one of"),
         (f"{text}parameters = 5", "parameters must be a table"),
         (f"{text}[parameters]\naudience = 5", "parameters must be a table"),

@@ -1,10 +1,10 @@
-"""From a profile to an `OAuthClient`, and to the store of its tokens."""
+"""From a profile to an `OAuthClient`, with the secret from where it is."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trioauth.oauth.authentication import (
     ClientSecretBasic,
@@ -14,10 +14,9 @@ from trioauth.oauth.authentication import (
 )
 from trioauth.oauth.client import OAuthClient
 from trioauth.oauth.metadata import AuthorizationServer
-from trioauth.stores import FileStore
 
 from .errors import ProfileError
-from .places import login_file, profile_file
+from .places import profile_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,12 +30,13 @@ _BY_SECRET: Mapping[str, Callable[[str], ClientAuthentication]] = {
     "client_secret_post": ClientSecretPost,
     "client_secret_jwt": ClientSecretJWT,
 }
-_ENDPOINTS = (
+ENDPOINTS: Final = (
     "token_endpoint",
     "authorization_endpoint",
     "device_authorization_endpoint",
     "revocation_endpoint",
 )
+"""The settings of a profile that name an endpoint."""
 
 
 def client_of(profile: Profile, *, secret: str | None = None) -> OAuthClient:
@@ -49,7 +49,7 @@ def client_of(profile: Profile, *, secret: str | None = None) -> OAuthClient:
     Raises:
       ProfileError: The profile contradicts itself, or the client's secret is not where it says.
     """
-    by_hand = {name: url for name in _ENDPOINTS if (url := getattr(profile, name)) is not None}
+    by_hand = {name: url for name in ENDPOINTS if (url := getattr(profile, name)) is not None}
     more: dict[str, Any] = {}
     if profile.redirect_uri is not None:
         more["redirect_uri"] = profile.redirect_uri
@@ -70,11 +70,6 @@ def client_of(profile: Profile, *, secret: str | None = None) -> OAuthClient:
     except (TypeError, ValueError) as exc:
         problem = str(exc)
     raise _unusable(profile, problem)
-
-
-def store_of(profile: Profile) -> FileStore:
-    """Return the store of the tokens of a profile; the folder is made when it is needed."""
-    return FileStore(login_file(profile))
 
 
 def _auth_of(profile: Profile, secret: str | None) -> ClientAuthentication | None:

@@ -10,9 +10,10 @@ from trioauth import _challenge
 from trioauth._core.policy import RefreshPolicy
 from trioauth._opening import open_session
 
-from .client import client_of, store_of
+from .client import client_of
 from .errors import ProfileError
 from .files import load_profile
+from .keeping import store_of
 from .places import profile_file
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ def open_profile(
 ) -> AbstractAsyncContextManager[Session]:
     """Open a session with the login that ``trioauth login NAME`` has made on this machine.
 
-    The tokens stay in the file that the command line keeps them in, so that this program, others
-    and ``trioauth token NAME`` share one login, and refresh once for all of them. A login that is
-    made while the session is open is adopted, too. Needs the extra ``cli``.
+    The tokens stay where the command line keeps them, in a file or in the keyring, so that this
+    program, others and ``trioauth token NAME`` share one login, and refresh once for all of them. A
+    login that is made while the session is open is adopted, too. Needs the extra ``cli``.
 
     Use it like this::
 
@@ -67,7 +68,7 @@ def open_profile(
 
     Raises:
       ProfileError: There is no such profile, or it can't be used; says what to do.
-      ModuleNotFoundError: platformdirs is not installed.
+      ModuleNotFoundError: platformdirs is not installed; or keyring, and the tokens are there.
       ValueError: As `open_session`, and so the others.
       TypeError: As `open_session`.
       RuntimeError: As `open_session`.

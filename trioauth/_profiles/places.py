@@ -89,3 +89,15 @@ def login_file(profile: Profile) -> Path:
     digest = hashlib.sha256(json.dumps(who).encode()).hexdigest()[:32]
     host = _ODD.sub("-", (urlsplit(profile.server).hostname or "").lower())[:100]
     return state_folder() / "logins" / f"{host}-{digest}.json"
+
+
+def keyring_user(profile: Profile) -> str:
+    """Return the user name of the keyring's entry that has the tokens of a profile.
+
+    A person has one keyring, whatever folder the environment variable names: so a login of such a
+    folder has a name of its own.
+    """
+    name = login_file(profile).stem
+    if not os.environ.get(HOME):
+        return name
+    return f"{name}-{hashlib.sha256(str(state_folder()).encode()).hexdigest()[:8]}"

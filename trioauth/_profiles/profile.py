@@ -20,6 +20,7 @@ ClientAuth = Literal[
     "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt"
 ]
 Way = Literal["browser", "device", "paste"]
+Store = Literal["file", "keyring"]
 
 # A file name on every system, and nothing that a shell or an option parser would take for more.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -86,6 +87,11 @@ def _check_way(_: object, attribute: attrs.Attribute[Any], value: object) -> Non
         raise ValueError(f"{attribute.name} must be one of {', '.join(get_args(Way))}")
 
 
+def _check_store(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value not in get_args(Store):
+        raise ValueError(f"{attribute.name} must be one of {', '.join(get_args(Store))}")
+
+
 def _to_tuple(value: object) -> tuple[Any, ...]:
     """Copy a list; what is none is left to the check, which refuses None."""
     return tuple(cast("Iterable[Any]", value)) if isinstance(value, list | tuple) else (None,)
@@ -112,6 +118,8 @@ class Profile:
 
     name: str = attrs.field(validator=_check_name)
     client_id: str | None = _text()
+    provider: str | None = _text()
+    """Which one of `trioauth.providers` it is. What is known of it is in the other settings."""
     issuer: str | None = _text()
     token_endpoint: str | None = _text()
     authorization_endpoint: str | None = _text()
@@ -125,6 +133,8 @@ class Profile:
     ports: tuple[int, ...] = attrs.field(default=(), converter=_to_tuple, validator=_check_ports)
     way: Way | None = attrs.field(default=None, validator=_check_way)
     """How to log in; None: what fits where the program runs."""
+    store: Store = attrs.field(default="file", validator=_check_store)
+    """Where the tokens are kept."""
     client_auth: ClientAuth | None = attrs.field(default=None, validator=_check_auth)
     client_secret_env: str | None = _text()
     """The environment variable that holds the client's secret."""
@@ -168,7 +178,7 @@ class Profile:
         lines, table = [_HEADER], list[str]()
         for field in attrs.fields(Profile):
             value = getattr(self, field.name)
-            if field.name == "name" or not value:
+            if field.name == "name" or not value or value == field.default:
                 continue
             if field.name == "parameters":
                 items = cast("dict[str, str]", value).items()

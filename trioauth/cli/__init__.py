@@ -5,6 +5,7 @@
 ``speaking``   stdout and stderr: who gets what (P29)
 ``opening``    the session that a command opens
 ``settings``   ``trioauth login``: its options, and the profile that they make
+``provider``   ``--provider``: what is known of one, as settings
 ``login``      ``trioauth login``: what it does
 ``token``      ``trioauth token``: prints the access token
 ``status``     ``trioauth status``: which logins there are

@@ -54,7 +54,8 @@ def not_logged_in(name: str, state: object) -> NotLoggedInError:
 def judge(error: BaseException) -> tuple[int, str] | None:
     """Return the exit code for an error and what to say; None for one that must not happen.
 
-    1. The person pressed Control-C, perhaps while several tasks ran.
+    1. The person pressed Control-C, perhaps while several tasks ran. If tasks failed, all of them
+       for reasons that a person can be told: the first of these.
     2. No login, or no profile at all: 3.
     3. No answer for now: 4. If it is the store that is in the way, that must be mended: 1.
     4. Anything else that is ours: 1.
@@ -64,7 +65,9 @@ def judge(error: BaseException) -> tuple[int, str] | None:
             return INTERRUPTED, ""
         case BaseExceptionGroup():
             judged = [judge(each) for each in error.exceptions]
-            return next((each for each in judged if each and each[0] == INTERRUPTED), None)
+            interrupted = [each for each in judged if each and each[0] == INTERRUPTED]
+            # Many tasks may have failed in the same way: the first says it.
+            return interrupted[0] if interrupted else None if None in judged else judged[0]
         case UsageError() | ModuleNotFoundError():
             return USAGE, str(error)
         case NotLoggedInError() | NoProfileError():

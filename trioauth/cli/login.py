@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trioauth._profiles.client import client_of, store_of
+from trioauth._profiles.client import client_of
 from trioauth._profiles.errors import ProfileError
+from trioauth._profiles.keeping import place_of, store_of
 from trioauth.oauth.logins.prompt import TerminalPrompt
 from trioauth.stores._contract import Record
 
@@ -53,7 +54,7 @@ async def run(options: argparse.Namespace) -> int:
     1. The settings make sense; the profile can be written.
     2. The session proves that the store can be written, and the person logs in.
     3. The profile is written, and then the tokens.
-    4. If the profile's tokens were in another file before, they are removed from there.
+    4. If the profile's tokens were in another place before, they are removed from there.
 
     Cancellation:
       Safe until the person has logged in; then the login is completed.
@@ -74,7 +75,7 @@ async def run(options: argparse.Namespace) -> int:
     new.prove_writable()
     async with open_login(new.profile, client) as session:
         await session.log_in(partial(_obtain, new, obtain))
-    if before is not None and store_of(before).path != store_of(new.profile).path:
+    if before is not None and place_of(before) != place_of(new.profile):
         await _forget(before)
     await _tell(new.profile)
     return DONE

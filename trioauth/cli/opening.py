@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from trioauth._core.policy import RefreshPolicy
 from trioauth._opening import open_session
-from trioauth._profiles.client import client_of, store_of
+from trioauth._profiles.client import client_of
+from trioauth._profiles.keeping import store_of
 from trioauth._profiles.opening import trust_of
 
 from .speaking import observe

@@ -12,27 +12,31 @@ import attrs
 from trioauth._errors import Error
 from trioauth._profiles.files import NewProfile, find_profile
 from trioauth._profiles.places import secret_file
-from trioauth._profiles.profile import ClientAuth, Profile, check_name
+from trioauth._profiles.profile import ClientAuth, Profile, Store, check_name
 from trioauth._tokens import Tokens, decode_object
 
 from .exits import EPILOG, UsageError
+from .provider import add_provider, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 _DESCRIPTION: Final = """\
 Log in as a person, and keep the login under a name. The first time say which server and which
-client; after that the name is enough. With --issuer, --token-endpoint or --client-id a profile
-begins anew; any other option changes just that. The profile is kept without secrets, the tokens in
-a private file elsewhere."""
+client; after that the name is enough. With --provider, --issuer, --token-endpoint or --client-id
+a profile begins anew; any other option changes just that. The profile is kept without secrets, the
+tokens elsewhere: in a private file, or in the keyring of the system."""
 
 _SECRETS: Final = f"""\
 Secrets are never on the command line, where every user of the machine could see them. {EPILOG}"""
 
 # Where one of these is said, it is about another client.
-_ANEW: Final = ("issuer", "token_endpoint", "client_id")
+_ANEW: Final = ("provider", "issuer", "token_endpoint", "client_id")
 # Each says where the client's secret is: one of them replaces all of them.
 _SOURCES: Final = ("client_secret_env", "client_secret_file", "key_file")
+
+# Of these a provider's settings have already what the command line says.
+_JOINED: Final = ("scope", "parameters")
 
 _LARGEST: Final = 100_000
 
@@ -44,6 +48,8 @@ def add_options(commands: Any, run: Callable[[argparse.Namespace], Awaitable[int
     )
     parser.add_argument("name", metavar="NAME", help="of the profile")
     _add_server(parser.add_argument_group("which server, and which client of it").add_argument)
+    group = parser.add_argument_group("if it is one of those that are known: instead of --issuer")
+    add_provider(group.add_argument)
     _add_secret(parser.add_argument_group("if the client has a secret").add_argument)
     group = parser.add_argument_group("how to log in", "By default what fits where it runs.")
     ways = group.add_mutually_exclusive_group()
@@ -70,6 +76,7 @@ def _add_server(add: Any) -> None:
     add("--account", metavar="WHO", help="who is to log in; profiles may differ in just that")
     add("--redirect-uri", metavar="URI", help="as registered (http://127.0.0.1/callback)")
     add("--ports", metavar="N[,N]", type=_ports, help="those registered for it (any free one)")
+    add("--store", choices=get_args(Store), help="where the tokens are kept (a private file)")
     add("--ca-file", metavar="FILE", help="whom to trust, as PEM, instead of the usual authorities")
     for name in ("token", "authorization", "device-authorization", "revocation"):
         add(f"--{name}-endpoint", metavar="URL", help="if the server does not say")
@@ -139,6 +146,8 @@ def changed(before: Profile | None, options: argparse.Namespace, given: Given) -
         if any(name in said for name in _SOURCES):
             raise UsageError("--client-secret-stdin: one source of the secret is enough")
         said["client_secret_file"] = str(secret_file(options.name))
+    known = settings_of(options, None if before is None else before.provider)
+    said |= {name: known[name] for name in known if name in _JOINED or name not in said}
     if "key_file" in said:
         said.setdefault("client_auth", "private_key_jwt")
     if before is None:

@@ -12,19 +12,21 @@ import trio
 
 from trioauth._errors import Error, LoggedOutError
 from trioauth._outcomes import REASONS
+from trioauth._secrets import printable
 
 from .exits import DONE, EPILOG, FAILED, NOT_LOGGED_IN, TRY_LATER, judge
 
 if TYPE_CHECKING:
     import argparse
 
+    from trioauth._identity import Identity
     from trioauth._outcomes import LogoutReason
     from trioauth._profiles.profile import Profile
     from trioauth.stores._contract import Record
 
 _DESCRIPTION: Final = """\
 Say of each login, or of one, whether it is there, until when its token is good, and where it is
-kept. It looks into files only, unless --check is given. No token is ever shown."""
+kept. It looks into files, or the keyring, only, unless --check is given. No token is ever shown."""
 
 Check = Literal["ok", "refused", "unavailable", "failed", "not renewable"]
 
@@ -51,13 +53,42 @@ def add_status(commands: Any) -> None:
 
 @final
 @attrs.frozen(kw_only=True)
+class Account:
+    """Who has logged in, as the ID token said it."""
+
+    sub: str
+    name: str | None = None
+    email: str | None = None
+
+    @classmethod
+    def of(cls, identity: Identity) -> Account:
+        """Take from the claims what is of the type that it should be."""
+        texts = {name: identity.claims.get(name) for name in ("name", "email")}
+        known = {name: text for name, text in texts.items() if isinstance(text, str) and text}
+        return cls(sub=identity.sub, **known)
+
+    def __str__(self) -> str:
+        # Of a server: it must not move the cursor, nor be more than a line.
+        name, email, sub = (printable(each or "") for each in (self.name, self.email, self.sub))
+        mail = f"<{email}>" if name and email else email
+        return " ".join(filter(None, [name, mail, f"({sub})" if name or email else sub]))
+
+
+@final
+@attrs.frozen(kw_only=True)
 class Shown:
     """What is said of one profile. No secrets."""
 
     name: str
+    provider: str | None = None
     issuer: str | None = None
+    server: str | None = None
+    """The issuer, or else the token endpoint."""
     client_id: str | None = None
-    account: str | None = None
+    login_hint: str | None = None
+    """Who was to log in."""
+    account: Account | None = None
+    """Who did; None if the server does not say, or was not asked with the scope "openid"."""
     logged_in: bool = False
     scope: tuple[str, ...] = ()
     expires_at: int | None = None
@@ -115,25 +146,31 @@ async def _look_at(name: str, *, is_all: bool, check: bool) -> Shown:
     Raises:
       ProfileError: It is the only one, and there is none of that name.
     """
-    from trioauth._profiles.client import client_of, store_of
+    from trioauth._profiles.client import client_of
     from trioauth._profiles.files import NoProfileError, load_profile
+    from trioauth._profiles.keeping import place_of, store_of
 
     await trio.lowlevel.checkpoint()
     shown = Shown(name=name)
     try:
         profile = load_profile(name)
         shown = Shown(
-            name=name, issuer=profile.issuer, client_id=profile.client_id, account=profile.account
+            name=name,
+            provider=profile.provider,
+            issuer=profile.issuer,
+            server=profile.server,
+            client_id=profile.client_id,
+            login_hint=profile.account,
         )
         client_of(profile)
+        shown = attrs.evolve(shown, stored_in=place_of(profile))
         store = store_of(profile)
-        shown = attrs.evolve(shown, stored_in=str(store.path))
         shown = _with_record(shown, await store.load())
         if check and shown.logged_in:
             outcome, error = await _ask(profile, renewable=shown.renewable)
             shown = _with_record(shown, await store.load())
             shown = attrs.evolve(shown, check=outcome, error=error)
-    except Error as exc:
+    except (Error, ModuleNotFoundError) as exc:
         if isinstance(exc, NoProfileError) and not is_all:
             raise
         return attrs.evolve(shown, error=str(exc))
@@ -148,6 +185,7 @@ def _with_record(shown: Shown, record: Record | None) -> Shown:
         return attrs.evolve(
             shown,
             logged_in=False,
+            account=None,
             scope=(),
             expires_at=None,
             renewable=False,
@@ -160,6 +198,7 @@ def _with_record(shown: Shown, record: Record | None) -> Shown:
         shown,
         # Without a refresh token it ends when the access token does.
         logged_in=renewable or expires_at is None or expires_at > time.time(),
+        account=None if tokens.identity is None else Account.of(tokens.identity),
         scope=tuple(sorted(tokens.scope)),
         expires_at=expires_at,
         renewable=renewable,
@@ -197,9 +236,10 @@ def _words(shown: Shown, now: float) -> str:
     """Say it for a person."""
     lines = [f"{shown.name}: {_state_words(shown, now)}"]
     rows = {
-        "server": shown.issuer,
+        "provider": shown.provider,
+        "server": shown.server,
         "client": shown.client_id,
-        "account": shown.account,
+        "account": shown.login_hint if shown.account is None else str(shown.account),
         "scope": " ".join(shown.scope) or None,
         "token": _expiry_words(shown, now) if shown.logged_in else None,
         "kept in": shown.stored_in,

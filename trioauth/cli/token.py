@@ -58,8 +58,8 @@ async def run(options: argparse.Namespace) -> int:
       Error: Why there is no token.
     """
     from trioauth._errors import LoggedOutError
-    from trioauth._profiles.client import store_of
     from trioauth._profiles.files import load_profile
+    from trioauth._profiles.keeping import store_of
 
     from .exits import not_logged_in
     from .opening import open_login

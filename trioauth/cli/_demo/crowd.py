@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .report import Counts
 
 _POLITENESS, _SLOWEST = 10, 0.2
+# In seconds: how often a number of tasks is looked at.
+_GLANCE = 0.005
 
 Doing: TypeAlias = Literal["new", "rests", "asks", "waits", "told"]
 """``new``: took the place of a cancelled one. ``waits``: for a refresh. ``told``: it is over."""
@@ -51,6 +53,8 @@ class Crowd:
     network_error: type[Exception]
     """What the HTTP library raises when the network fails."""
     counts: Counts
+    url: str | None = attrs.field(default=None, kw_only=True)
+    """What all tasks ask for; None: each for a note of its own."""
     get: Callable[[str], Awaitable[Any]] = attrs.field(init=False)
     """What a task asks with: like `Session.get`, of either library."""
     slots: dict[int, Worker] = attrs.field(factory=dict[int, Worker], init=False)
@@ -62,10 +66,22 @@ class Crowd:
     )
     """What happened last, and when."""
     generation: int = attrs.field(default=0, init=False)
+    landing: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set when the first refresh is over, or the login."""
+    _bell: trio.Event = attrs.field(factory=trio.Event, init=False)
     _saved: set[int] = attrs.field(factory=set[int], init=False)
     """The generations that the store has, or had."""
 
     # --- coming and going ------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Count from the generation that the store had before. Not a checkpoint."""
+        self.counts.generations, self.counts.unsaved = 1, 0
+
+    def ring(self) -> None:
+        """Let the tasks that rest ask at once. Not a checkpoint."""
+        self._bell.set()
+        self._bell = trio.Event()
 
     def start(self, nursery: trio.Nursery, slot: int) -> None:
         """Start a task in a place, which may have been another's. Not a checkpoint."""
@@ -92,6 +108,16 @@ class Crowd:
         """The places of the tasks that wait for a refresh."""
         return [slot for slot, worker in self.slots.items() if worker.doing == "waits"]
 
+    async def wait_all_wait(self, tasks: int) -> None:
+        """Wait until so many tasks wait for a refresh, or it is over.
+
+        Cancellation:
+          Safe.
+        """
+        await trio.lowlevel.checkpoint()
+        while len(self.waiting) < tasks and not self.landing.is_set():  # noqa: ASYNC110  # a count
+            await trio.sleep(_GLANCE)
+
     async def _live(self, worker: Worker) -> None:
         try:
             with worker.scope:
@@ -111,9 +137,12 @@ class Crowd:
     # --- working ---------------------------------------------------------------------------
 
     async def _work(self, worker: Worker) -> None:
-        rest = self.pause * self.random.uniform(0.0, 1.5)
+        rest, bell = self.pause * self.random.uniform(0.0, 1.5), self._bell
         while True:
-            await trio.sleep(rest)
+            with trio.move_on_after(rest):
+                await bell.wait()
+            # Before it asks: if the bell rings while it does, it does not rest afterwards.
+            bell = self._bell
             worker.doing, began = "asks", trio.current_time()
             try:
                 await self._ask()
@@ -128,11 +157,13 @@ class Crowd:
             worker.doing = "rests"
 
     async def _ask(self) -> None:
-        response = await self.get(f"/notes/{self.random.randrange(1000)}")
+        response = await self.get(self.url or f"/notes/{self.random.randrange(1000)}")
         how: Authentication = response.extensions["trioauth"]
         self.counts.most_attempts = max(self.counts.most_attempts, how.attempts)
         if response.is_success:
             self.counts.requests += 1
+        elif response.status_code != 401:
+            self.counts.otherwise += 1
         elif how.attempts == 1:
             self.counts.refused_once += 1
         else:
@@ -161,20 +192,32 @@ class Crowd:
             case events.RefreshStarted(flight=flight, cause=cause):
                 counts.refreshes += 1
                 self._tell(event, f"refresh {flight} starts ({_CAUSES[cause]})")
-            case events.RefreshLanded(flight=flight, generation=number, waited=waited):
-                counts.landed += 1
-                self._renewed(number)
-                waits = f"; {waited} waited" if waited else ""
-                self._tell(event, f"refresh {flight} lands: generation {number}{waits}")
+            case events.RefreshLanded():
+                self._land(event)
             case events.RefreshFailed(flight=flight, error=error, words=words):
                 counts.failed += 1
+                self.landing.set()
                 why = words.removeprefix(f"{error}: ") or error
                 self._tell(event, f"refresh {flight} fails: {why}")
             case events.LoggedOut(reason=reason):
                 counts.ended, counts.present = reason, len(self.alive)
+                self.landing.set()
                 self._tell(event, f"logged out ({reason}); {counts.present} tasks are told")
             case _:
                 pass
+
+    def _land(self, event: events.RefreshLanded) -> None:
+        counts, number = self.counts, event.generation
+        counts.landed += 1
+        counts.most_served = max(counts.most_served, event.waited)
+        if event.adopted:
+            # From the store, where another process has put it.
+            counts.adopted += 1
+            self._saved.add(number)
+        self._renewed(number)
+        self.landing.set()
+        waits = f"; {event.waited} waited" if event.waited else ""
+        self._tell(event, f"refresh {event.flight} lands: generation {number}{waits}")
 
     def _renewed(self, generation: int) -> None:
         self.generation = generation

@@ -18,6 +18,9 @@ _AT_ONCE = 1.0
 LONGEST_WAIT = 10.0
 """Seconds that a task may wait for a refresh: `RefreshPolicy.timeout`."""
 
+PATIENCE = 30.0
+"""The same, where it is a person's own server."""
+
 
 @final
 @attrs.define(eq=False, kw_only=True)
@@ -33,6 +36,8 @@ class Counts:
     """Those that came back refused after they had been: the API forgot that token, too."""
     most_attempts: int = 0
     """How often the most often sent request was sent."""
+    otherwise: int = 0
+    """Requests that were answered with another status, such as 404."""
     unavailable: int = 0
     """Requests that were told "not now, still logged in"."""
     faults: int = 0
@@ -53,6 +58,10 @@ class Counts:
     refreshes: int = 0
     """Refreshes that began."""
     landed: int = 0
+    adopted: int = 0
+    """Those that brought what another process had put into the store."""
+    most_served: int = 0
+    """Tasks that waited for the same refresh, at most."""
     failed: int = 0
     generations: int = 0
     """Generations that the session went through."""
@@ -124,26 +133,64 @@ def checks(c: Counts) -> Sequence[Check]:
             + (", to learn the fate of a lost answer." if c.dropped else "."),
             c.reused == 0 and c.repeated <= 2 * c.dropped,
         ),
-        Check(
-            "P6",
-            f"{c.cancelled} tasks were cancelled, {c.cancelled_waiting} of them waiting for a"
-            f" refresh: the slowest left after {c.slowest_exit:.2f} s, and all"
-            f" {c.refreshes} refreshes went on.",
-            c.slowest_exit < _AT_ONCE and c.refreshes == c.landed + c.failed,
-        ),
-        Check(
-            "P7",
-            f"New tokens were in the store before a task used them: {c.generations - c.unsaved}"
-            f" of {c.generations}.",
-            c.unsaved == 0,
-        ),
+        _cancelled(c),
+        _saved(c),
         *_checks_of_the_end(c),
-        Check(
-            "P20",
-            f"Nothing waited for ever: the longest wait for a refresh took {c.longest_wait:.2f} s.",
-            c.longest_wait <= LONGEST_WAIT,
-        ),
+        _bounded(c, LONGEST_WAIT),
     ]
+
+
+def checks_of_a_visit(c: Counts) -> Sequence[Check]:
+    """Hold what was counted, with a person's own login, against the promises."""
+    elsewhere = f", {c.adopted} by another process" if c.adopted else ""
+    return [
+        Check(
+            "P1",
+            f"{c.rotations} refresh{'' if c.rotations == 1 else 'es'} here{elsewhere}:"
+            f" {c.most_served} tasks waited for the same one.",
+            c.rotations <= 1 and c.generations - 1 == c.rotations + c.adopted,
+        ),
+        Check(
+            "P4",
+            f"{c.resent} refused requests were sent again, once.",
+            c.most_attempts <= 2 + bool(c.adopted),
+        ),
+        _cancelled(c),
+        _saved(c),
+        _left_running(c),
+        _bounded(c, PATIENCE),
+    ]
+
+
+def _cancelled(c: Counts) -> Check:
+    return Check(
+        "P6",
+        f"{c.cancelled} tasks were cancelled, {c.cancelled_waiting} of them waiting for a"
+        f" refresh: the slowest left after {c.slowest_exit:.2f} s, and all"
+        f" {c.refreshes} refreshes went on.",
+        c.slowest_exit < _AT_ONCE and c.refreshes == c.landed + c.failed,
+    )
+
+
+def _saved(c: Counts) -> Check:
+    return Check(
+        "P7",
+        f"New tokens were in the store before a task used them: {c.generations - c.unsaved}"
+        f" of {c.generations}.",
+        c.unsaved == 0,
+    )
+
+
+def _left_running(c: Counts) -> Check:
+    return Check("P12", f"Tasks left running: {c.left_running}.", c.left_running == 0)
+
+
+def _bounded(c: Counts, longest: float) -> Check:
+    return Check(
+        "P20",
+        f"Nothing waited for ever: the longest wait for a refresh took {c.longest_wait:.2f} s.",
+        c.longest_wait <= longest,
+    )
 
 
 def _checks_of_the_end(c: Counts) -> Sequence[Check]:
@@ -153,7 +200,7 @@ def _checks_of_the_end(c: Counts) -> Sequence[Check]:
             f"The end of the login was seen by {c.told} of {c.present} tasks.",
             c.ended == "refused" and c.told == c.present > 0,
         ),
-        Check("P12", f"Tasks left running: {c.left_running}.", c.left_running == 0),
+        _left_running(c),
         Check(
             "P14",
             f"While the token endpoint was down no task was logged out;"
@@ -176,5 +223,21 @@ def numbers(c: Counts) -> Sequence[tuple[str, object]]:
         ("generations", c.generations),
         ("refresh tokens presented twice", c.repeated + c.reused),
         ("tasks that saw the end of the login", f"{c.told} of {c.present}"),
+        ("tasks left running", c.left_running),
+    ]
+
+
+def numbers_of_a_visit(c: Counts, unauthorized: int) -> Sequence[tuple[str, object]]:
+    """Give the figures of a show with a person's own login."""
+    return [
+        ("requests", c.requests),
+        ("answered with another status", c.otherwise),
+        ("401s", unauthorized),
+        ("sent again", c.resent),
+        ("told to try later", c.unavailable),
+        ("lost in the network", c.faults),
+        ("tasks cancelled", c.cancelled),
+        ("refreshes here", c.rotations),
+        ("... by another process", c.adopted),
         ("tasks left running", c.left_running),
     ]

@@ -15,11 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .report import checks, numbers
-
 if TYPE_CHECKING:
     from .crowd import Doing
-    from .demo import Demo
+    from .show import Show
 
 _FRAME = 0.1
 _WIDEST, _MOST_DOTS = 88, 400
@@ -37,7 +35,7 @@ same token again for a while (AuthServer's reuse_grace), as some do for that rea
 """
 
 
-async def watch(demo: Demo) -> None:
+async def watch(show: Show) -> None:
     """Show what goes on, until cancelled.
 
     Cancellation:
@@ -45,73 +43,73 @@ async def watch(demo: Demo) -> None:
     """
     console = Console()
     if console.is_terminal:
-        await _watch_live(demo, console)
+        await _watch_live(show, console)
     else:
-        await _watch_lines(demo)
+        await _watch_lines(show)
 
 
-def tell(demo: Demo) -> None:
+def tell(show: Show) -> None:
     """Print what came of it."""
     console = Console(highlight=False, soft_wrap=True)
-    for name, number in numbers(demo.counts):
+    for name, number in show.numbers():
         console.print(f"{name:>36}  {number}")
-    console.print(_FORGIVEN if demo.counts.dropped else "")
-    for check in checks(demo.counts):
+    console.print(_FORGIVEN if show.counts.dropped else "")
+    for check in show.checks():
         verdict = "kept" if check.kept else "BROKEN"
         line = f"{verdict:>6}  {check.promise:<3}  {check.sentence}"
         text = Text(textwrap.fill(line, _WIDEST, subsequent_indent=" " * 13))
         text.highlight_words([verdict], style="green" if check.kept else "bold red")
         console.print(text)
     # Without the history: that has just been seen.
-    now = demo.explanation.partition("\nWhat happened lately")[0]
+    now = show.explanation.partition("\nWhat happened lately")[0]
     console.print("\nsession.explain() says:", textwrap.indent(now, "  "), sep="\n", markup=False)
 
 
 # --- in a terminal -----------------------------------------------------------------------------
 
 
-async def _watch_live(demo: Demo, console: Console) -> None:
+async def _watch_live(show: Show, console: Console) -> None:
     pulse = deque[int](maxlen=50)
     seen = 0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            requests = demo.counts.requests
+            requests = show.counts.requests
             pulse.append(requests - seen)
             seen = requests
-            live.update(_frame(demo, pulse, console.width), refresh=True)
+            live.update(_frame(show, pulse, console.width), refresh=True)
             await trio.sleep(_FRAME)
 
 
-def _frame(demo: Demo, pulse: deque[int], width: int) -> Panel:
+def _frame(show: Show, pulse: deque[int], width: int) -> Panel:
     return Panel(
         Group(
-            Text(demo.phase, style="bold"),
-            ProgressBar(total=1, completed=demo.share, complete_style="cyan"),
+            Text(show.phase, style="bold"),
+            ProgressBar(total=1, completed=show.share, complete_style="cyan"),
             Text(),
-            _numbers(demo),
+            _numbers(show),
             Text(),
-            _crowd(demo),
+            _crowd(show),
             _legend(),
             Text(),
             Text.assemble(("requests  ", "bright_black"), (_sparkline(pulse), "blue")),
             Text(),
-            _news(demo),
+            _news(show),
         ),
         title="trioauth",
-        subtitle=f"{demo.tasks} tasks, tokens that live {demo.lifetime:g} s",
+        subtitle=show.subtitle,
         padding=(1, 2),
         width=min(width, _WIDEST),
     )
 
 
-def _numbers(demo: Demo) -> Table:
+def _numbers(show: Show) -> Table:
     """Lay the counters out side by side."""
-    counts, waiting = demo.counts, len(demo.crowd.waiting)
+    counts, waiting = show.counts, len(show.crowd.waiting)
     shown = (
-        ("generation", demo.crowd.generation, "bold green"),
+        ("generation", show.crowd.generation, "bold green"),
         ("waiting", waiting, "bold yellow" if waiting else ""),
         ("requests", counts.requests, "bold blue"),
-        ("401s", demo.server.ledger.unauthorized, ""),
+        ("401s", show.unauthorized, ""),
         ("sent again", counts.resent, ""),
         ("refreshes", counts.refreshes, "green"),
         ("cancelled", counts.cancelled, "red"),
@@ -122,9 +120,9 @@ def _numbers(demo: Demo) -> Table:
     return table
 
 
-def _crowd(demo: Demo) -> Text:
+def _crowd(show: Show) -> Text:
     """Draw a dot for each task."""
-    text, slots = Text(), demo.crowd.slots
+    text, slots = Text(), show.crowd.slots
     for slot in sorted(slots)[:_MOST_DOTS]:
         dot, style, _ = _DOTS[slots[slot].doing]
         text.append(dot, style=style)
@@ -144,9 +142,9 @@ def _sparkline(pulse: deque[int]) -> str:
     return "".join(_BARS[round(value / highest * (len(_BARS) - 1))] for value in pulse)
 
 
-def _news(demo: Demo) -> Text:
-    news = demo.crowd.news
-    lines = [f"{time - demo.started:5.1f} s  {text}" for time, text in news]
+def _news(show: Show) -> Text:
+    news = show.crowd.news
+    lines = [f"{time - show.started:5.1f} s  {text}" for time, text in news]
     # As many as there will be, so that the picture keeps its size.
     lines += [""] * ((news.maxlen or 0) - len(lines))
     return Text("\n".join(lines), style="bright_black", no_wrap=True, overflow="ellipsis")
@@ -155,22 +153,22 @@ def _news(demo: Demo) -> Text:
 # --- elsewhere ---------------------------------------------------------------------------------
 
 
-async def _watch_lines(demo: Demo) -> None:
+async def _watch_lines(show: Show) -> None:
     told, phase = -math.inf, ""
     while True:
         now = trio.current_time()
         # Each second, and each phase, however short.
-        if now >= told + 1 or phase != demo.phase:
-            print(_line(demo), flush=True)
-            told, phase = now, demo.phase
+        if now >= told + 1 or phase != show.phase:
+            print(_line(show), flush=True)
+            told, phase = now, show.phase
         await trio.sleep(_FRAME)
 
 
-def _line(demo: Demo) -> str:
-    crowd, counts = demo.crowd, demo.counts
+def _line(show: Show) -> str:
+    crowd, counts = show.crowd, show.counts
     return (
-        f"{trio.current_time() - demo.started:5.1f} s  generation {crowd.generation:<3}"
+        f"{trio.current_time() - show.started:5.1f} s  generation {crowd.generation:<3}"
         f"  waiting {len(crowd.waiting):<4}  requests {counts.requests:<6}"
-        f"  401s {demo.server.ledger.unauthorized:<4}  refreshes {counts.refreshes:<3}"
-        f"  {demo.phase}"
+        f"  401s {show.unauthorized:<4}  refreshes {counts.refreshes:<3}"
+        f"  {show.phase}"
     )
