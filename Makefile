@@ -105,6 +105,7 @@ interop: .venv/.made
 	@scripts/setup_interop.sh
 	@scripts/setup_faketime.sh
 	@scripts/setup_chromium.sh
+	@scripts/setup_redis.sh
 
 # --- what to do with them ---------------------------------------------------------------------
 

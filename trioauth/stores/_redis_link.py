@@ -144,16 +144,19 @@ class Dialer:
         Cancellation:
           Safe. Nothing is left open.
         """
-        problem: RedisError = PrimaryNotFoundError()
+        problems: list[RedisError] = []
         for sentinel in self._target.addresses:
             try:
                 named = await self._ask_sentinel(sentinel)
             except RedisError as exc:
-                problem = exc
+                problems.append(exc)
                 continue
             if named is not None:
                 return await self._check_role(await self.dial(named))
-        raise problem
+        # If one of them answered, it knows no such service.
+        if len(problems) == len(self._target.addresses):
+            raise problems[-1]
+        raise PrimaryNotFoundError
 
     async def _ask_sentinel(self, sentinel: Address) -> Address | None:
         target = self._target
