@@ -88,7 +88,7 @@ async def test_p31_session_lives_through_a_failover_that_loses_its_last_write(
 ) -> None:
     grant = FakeGrant(latency=0)
     with watched(tmp_path) as (url, primary, replica, sentinel):
-        async with host(url, grant, timeout=2) as (session, _):
+        async with host(url, grant, timeout=2, lease=2) as (session, _):
             await session.refresh()
             fail_over_without_last_write(primary, replica)
             await session.refresh()
@@ -108,12 +108,12 @@ async def test_p31_failover_that_loses_a_write_costs_a_new_session_one_clean_log
     grant, late = FakeGrant(latency=0), FakeGrant(latency=0)
     late.script.append(GrantRefusedError("invalid_grant"))
     with watched(tmp_path) as (url, primary, replica, sentinel):
-        async with host(url, grant, timeout=2) as (session, _):
+        async with host(url, grant, timeout=2, lease=2) as (session, _):
             await session.refresh()
             fail_over_without_last_write(primary, replica)
             await session.refresh()
             await in_thread(partial(end_primary, primary, replica, sentinel))
-            async with host(url, late, tokens=None, timeout=2) as (other, _):
+            async with host(url, late, tokens=None, timeout=2, lease=2) as (other, _):
                 # It reads the record before the lost one, with a token that is spent.
                 with pytest.raises(LoggedOutError):
                     await other.refresh()
@@ -298,7 +298,7 @@ async def proxied(server: RedisServer, spoil: Callable[[bytes], Any]) -> AsyncGe
     async def pump(source: trio.SocketStream, sink: trio.SocketStream, *, back: bool) -> None:
         try:
             async for data in source:
-                delay = spoil(data) if back else 0
+                delay = spoil(bytes(data)) if back else 0
                 if delay is None:
                     break
                 await trio.sleep(delay)
