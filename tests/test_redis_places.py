@@ -59,6 +59,9 @@ def watched(folder: Path) -> Generator[tuple[str, RedisServer, RedisServer, Redi
 
 def fail_over_without_last_write(primary: RedisServer, replica: RedisServer) -> None:
     """Cut the replica off, so that what is saved from now on is on the primary only."""
+    replica.wait_for(
+        lambda: replica.cli("HGET", "trioauth:{user}", "generation") == "2", "replicated save"
+    )
     replica.freeze()
     primary.cli("CLIENT", "KILL", "TYPE", "replica")
 
