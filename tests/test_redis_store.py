@@ -223,7 +223,9 @@ async def test_task_that_waits_for_a_lease_can_say_so(server: RedisServer) -> No
             with trio.move_on_after(0.2):
                 async with other.lock():
                     pytest.fail("locked twice")
-            assert "another session to unlock the login on Redis at 127.0.0.1" in str(other.waits_for)
+            assert "another session to unlock the login on Redis at 127.0.0.1" in str(
+                other.waits_for
+            )
             assert "60 seconds" in str(other.waits_for)
         async with other.lock():
             assert other.waits_for is None

@@ -140,15 +140,16 @@ class Dialer:
 
         Raises:
           RedisError: No Sentinel names one, it can't be reached, or it is not the primary.
+          TimeoutError: The Sentinels hang.
 
         Cancellation:
           Safe. Nothing is left open.
         """
-        problems: list[RedisError] = []
+        problems: list[Exception] = []
         for sentinel in self._target.addresses:
             try:
                 named = await self._ask_sentinel(sentinel)
-            except RedisError as exc:
+            except (RedisError, TimeoutError) as exc:
                 problems.append(exc)
                 continue
             if named is not None:
@@ -167,8 +168,6 @@ class Dialer:
             reply = await connection.create_request(
                 b"SENTINEL GET-MASTER-ADDR-BY-NAME", target.service, timeout=patience
             )
-        except TimeoutError:
-            return None
         finally:
             connection.invalidate()
         if not isinstance(reply, list) or len(reply) != 2:  # host and port
