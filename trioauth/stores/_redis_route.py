@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SLOTS = 16384
-# How often a request is redirected, and sent because its connection broke, at most.
-_REDIRECTIONS, _BREAKS = 5, 2
+# How often a request is redirected, at most.
+_REDIRECTIONS = 5
 # How long a Cluster that moves the keys of a slot gets before it is asked again, in seconds.
 _MOVING_PAUSE = 0.05
 
@@ -176,7 +176,7 @@ class Routes:
             return _MOVING_PAUSE
         elif _is_break(exc) or (isinstance(exc, ReadOnlyError) and self.target.kind == "sentinel"):
             trip.breaks += 1
-            if trip.breaks >= max(_BREAKS, len(self.target.addresses)):
+            if trip.breaks > len(self.target.addresses):
                 raise exc
             # A Cluster may have given its slots to another node; the next seed will know.
             self._slots.pop(trip.slot, None)
@@ -214,11 +214,11 @@ class Routes:
     def _words(self, exc: RedisError) -> str:
         if code := code_of(exc):
             return meaning_of(code)
-        if words := system_words(exc):
-            return f"can't be reached ({words}): is it running, and is the URL right?"
-        if _timed_out(exc):
+        if not (words := system_words(exc)) and _timed_out(exc):
             return self._too_slow()
-        return "closed the connection: is it running, and does it want TLS (rediss://)?"
+        what = f"can't be reached ({words})" if words else "closed the connection"
+        tls = "" if self.target.tls else ", and does it want TLS (rediss://)"
+        return f"{what}: is it running, is the URL right{tls}?"
 
 
 def _is_break(exc: Exception) -> bool:
