@@ -105,6 +105,7 @@ interop: .venv/.made
 	@scripts/setup_interop.sh
 	@scripts/setup_faketime.sh
 	@scripts/setup_chromium.sh
+	@command -v kubectl >/dev/null || echo "LEFT OUT: the test with kubectl, which is not here." >&2
 
 # --- what to do with them ---------------------------------------------------------------------
 
