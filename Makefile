@@ -107,6 +107,7 @@ interop: .venv/.made
 	@scripts/setup_chromium.sh
 	@scripts/setup_keyring.sh
 	@scripts/setup_redis.sh
+	@command -v kubectl >/dev/null || echo "LEFT OUT: the test with kubectl, which is not here." >&2
 
 # --- what to do with them ---------------------------------------------------------------------
 
