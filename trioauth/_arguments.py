@@ -49,6 +49,8 @@ def check_store(store: object, methods: tuple[str, ...], expected: str) -> None:
     if isinstance(store, type) or (
         store is not None and not all(callable(getattr(store, name, None)) for name in methods)
     ):
+        if not isinstance(store, type) and callable(getattr(store, "at", None)):
+            raise TypeError(f"{kind_of(store)} keeps many logins: give store=store.at(key) for one")
         raise TypeError(f"store must be a {expected}, not {kind_of(store)}")
 
 
