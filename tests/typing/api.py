@@ -96,6 +96,8 @@ class OwnKeyedStore:
 
 keyed: list[KeyedStore] = [OwnKeyedStore(), trioauth.KeyedMemoryStore()]
 keyed.append(trioauth.KeyedEncryptedStore(keyed[0], "key"))
+keyed.append(trioauth.SQLiteStore(Path("logins.db")))
+keyed.append(trioauth.RedisStore("redis://127.0.0.1:6379/0"))
 one_of_many: TokenStore = keyed[0].at("user-17")
 
 
