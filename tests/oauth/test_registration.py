@@ -605,6 +605,7 @@ async def answer_of(status: int, body: dict[str, object]) -> Answer:
 # --- cancelled ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cancelled_anywhere_a_log_in_leaves_a_file_that_the_next_one_can_use() -> None:
     async def scenario(victim: Victim) -> None:
         stage = AuthServer(persona=EXACT, scope="notes")
