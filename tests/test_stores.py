@@ -23,7 +23,7 @@ from trioauth._errors import StoreConflictError, StoreError
 from trioauth._tokens import Tokens
 from trioauth.stores import FileStore, MemoryStore, _disk
 from trioauth.stores._contract import Record
-from trioauth.stores._place import Desk
+from trioauth.stores._file import _Desk
 
 from .files import NEW, OLD, check_locked, check_unlocked, fail, put
 
@@ -242,8 +242,8 @@ def test_memory_store_may_be_used_in_one_run_after_another() -> None:
 def test_package_has_no_other_names() -> None:
     import trioauth.stores
 
-    with pytest.raises(AttributeError, match="no attribute 'OtherStore'"):
-        trioauth.stores.OtherStore  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'PostgresStore'"):
+        trioauth.stores.PostgresStore  # type: ignore[attr-defined]  # noqa: B018
 
 
 # --- FileStore: its path ----------------------------------------------------------------------
@@ -879,4 +879,4 @@ async def test_file_stores_that_were_dropped_leave_nothing_behind(tmp_path: Path
     for number in range(20):
         await put(FileStore(tmp_path / f"{number}.json"), OLD)
     gc.collect()
-    assert sum(isinstance(each, Desk) for each in gc.get_objects()) <= 1
+    assert sum(isinstance(each, _Desk) for each in gc.get_objects()) <= 1

@@ -100,7 +100,9 @@ class Routes:
         except (trio.TooSlowError, TimeoutError):
             problem = meaning_of("TRYAGAIN") if trip.waits_for_move else self._too_slow()
         except RedisError as exc:
-            problem = self._words(exc)
+            # coredis turns a cancellation while it connects into a lost connection.
+            late = trio.current_time() >= trip.deadline and not code_of(exc)
+            problem = self._too_slow() if late else self._words(exc)
         # Raised outside `except`, and without a cause: the frames of coredis hold the password and
         # what was to be saved.
         raise StoreError(f"{self.target} {problem}")
@@ -214,8 +216,7 @@ class Routes:
     def _words(self, exc: RedisError) -> str:
         if code := code_of(exc):
             return meaning_of(code)
-        if not (words := system_words(exc)) and _timed_out(exc):
-            return self._too_slow()
+        words = system_words(exc)
         what = f"can't be reached ({words})" if words else "closed the connection"
         tls = "" if self.target.tls else ", and does it want TLS (rediss://)"
         return f"{what}: is it running, is the URL right{tls}?"
@@ -223,7 +224,3 @@ class Routes:
 
 def _is_break(exc: Exception) -> bool:
     return isinstance(exc, ConnectionError) and not isinstance(exc, BusyLoadingError)
-
-
-def _timed_out(exc: BaseException | None) -> bool:
-    return exc is not None and (isinstance(exc, TimeoutError) or _timed_out(exc.__cause__))
