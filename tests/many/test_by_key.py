@@ -8,8 +8,7 @@ import pytest
 import trio
 
 from tests.fakes import FakeStore
-from tests.oauth.people import client_of
-from tests.oauth.test_halves import brought_back
+from tests.oauth.people import brought_back, client_of
 from trioauth import Begun, LoggedOutError, StoreError, Tokens, events, open_sessions
 from trioauth._core.key import Key
 from trioauth.testing import AuthServer, Victim, every_checkpoint
