@@ -30,6 +30,8 @@ def run_one(kind: Kind, options: argparse.Namespace) -> Row:
         account = trio.run(run_fleet, plan)
     for check in account.checks():
         print(f"{'kept  ' if check.kept else 'BROKEN'} {check.promise:8} {check.sentence}")
+    for token in account.twice ^ frozenset(account.must_cost):
+        print("\n".join(account.story(token)))
     for token, why in sorted(account.must_cost.items(), key=str):
         print(f"       {token}: {why}; {', '.join(account.presentations[token])}")
     return Row.of(account)

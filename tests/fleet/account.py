@@ -318,6 +318,24 @@ class Account:
     def _ran(self) -> bool:
         return bool(self.refreshes and self.orders.get("SIGKILL") and self.requests)
 
+    def story(self, token: Token) -> Iterator[str]:
+        """Tell what the notes say of a refresh token, for a person who looks for a defect."""
+        yield f"{token}: {', '.join(self.presentations.get(token, ()))}"
+        for each in self.spent.get(token, ()):
+            yield f"  {each}"
+        key = self.keys[token.login]
+        notes = [
+            (note.time, life.number, note)
+            for life in self.lives
+            for note in life.notes
+            if note.token in (token, token.next) or (note.key == key and note.token is None)
+        ]
+        spent = [each.spent for each in self.spent.get(token, ())]
+        near = [n for n in sorted(notes, key=lambda n: n[:2]) if any(abs(n[0] - s) < 15 for s in spent)]
+        for then, number, note in near:
+            if note.what not in ("lost", "unavailable"):
+                yield f"  {then:.3f} worker {number}: {note.what} {note.token or ''}"
+
     @property
     def broken(self) -> list[str]:
         """What was not kept, by name."""
