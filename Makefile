@@ -105,7 +105,11 @@ interop: .venv/.made
 	@scripts/setup_interop.sh
 	@scripts/setup_faketime.sh
 	@scripts/setup_chromium.sh
+<<<<<<< HEAD
 	@scripts/setup_keyring.sh
+=======
+	@scripts/setup_redis.sh
+>>>>>>> redis11
 
 # --- what to do with them ---------------------------------------------------------------------
 
