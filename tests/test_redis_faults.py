@@ -409,6 +409,34 @@ async def test_sentinel_that_hangs_is_not_waited_for_without_end(server: RedisSe
                 await store.at("user").load()
 
 
+# --- the program is told to stop ----------------------------------------------------------------
+
+
+async def test_p08_refresh_in_the_air_is_saved_and_unlocked_when_all_around_the_store_is_cancelled(
+    server: RedisServer,
+) -> None:
+    grant = HookedGrant(latency=0)
+    with trio.CancelScope() as program:
+
+        async def sigterm() -> None:
+            program.cancel(reason="SIGTERM")
+            # Whatever is cancelled with the program is gone before the answer comes.
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.1)
+
+        async with host(server.url, grant, timeout=5) as (session, store):
+            async with store.at("user").lock():
+                pass
+            grant.hook = sigterm
+            await session.refresh()
+    assert program.cancelled_caught
+    record = await stored(server.url)
+    assert record is not None
+    assert record.tokens is not None
+    assert record.tokens.access_token == "access-1"
+    assert server.cli("EXISTS", "trioauth:{user}:lock") == "0"
+
+
 # --- leases that are left behind ----------------------------------------------------------------
 
 
