@@ -159,10 +159,13 @@ class RedisLogin:
         arguments = [lease.holder, lease.fence, str(expected), str(record.generation)]
         arguments += [record.to_text(), f"{self._terms.prefix}changed", self._key]
         replicas = self._terms.replicas
-        self._unsaved = True
-        status, *more = await self._run(
-            partial(self._save, arguments=arguments, replicas=replicas), alone=replicas > 0
-        )
+        try:
+            status, *more = await self._run(
+                partial(self._save, arguments=arguments, replicas=replicas), alone=replicas > 0
+            )
+        except StoreError:
+            self._unsaved = True
+            raise
         self._unsaved = False
         if status == b"conflict":
             found = int(more[0])
