@@ -409,6 +409,77 @@ async def test_sentinel_that_hangs_is_not_waited_for_without_end(server: RedisSe
                 await store.at("user").load()
 
 
+# --- the program is told to stop ----------------------------------------------------------------
+
+
+async def test_p08_refresh_in_the_air_is_saved_and_unlocked_when_all_around_the_store_is_cancelled(
+    server: RedisServer,
+) -> None:
+    grant = HookedGrant(latency=0)
+    with trio.CancelScope() as program:
+
+        async def sigterm() -> None:
+            program.cancel(reason="SIGTERM")
+            # Whatever is cancelled with the program is gone before the answer comes.
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.1)
+
+        async with host(server.url, grant, timeout=5) as (session, store):
+            async with store.at("user").lock():
+                pass
+            grant.hook = sigterm
+            await session.refresh()
+    assert program.cancelled_caught
+    record = await stored(server.url)
+    assert record is not None
+    assert record.tokens is not None
+    assert record.tokens.access_token == "access-1"
+    assert server.cli("EXISTS", "trioauth:{user}:lock") == "0"
+
+
+# --- leases that are left behind ----------------------------------------------------------------
+
+
+async def test_lease_that_a_server_grants_after_its_sender_has_gone_is_released(
+    server: RedisServer,
+) -> None:
+    async with RedisStore(server.url, timeout=0.3) as store:
+        login = store.at("user")
+        await login.load()  # connected
+        server.freeze()
+        with pytest.raises(StoreError, match="gave no answer"):
+            async with login.lock():
+                pytest.fail("locked by a server that hangs")
+        await trio.sleep(0.5)  # the first attempt to release it has failed, too
+        server.thaw()
+        async with RedisStore(server.url, timeout=5) as other:
+            with trio.fail_after(20):
+                async with other.at("user").lock():
+                    pass
+
+
+async def test_p31_lease_is_kept_after_a_save_that_failed_until_the_same_session_has_saved(
+    server: RedisServer,
+) -> None:
+    async with RedisStore(server.url) as store, RedisStore(server.url) as other:
+        mine, theirs = store.at("user"), other.at("user")
+        async with mine.lock():
+            await mine.save(Record(1), expected=0)
+            server.cli("CONFIG", "SET", "maxmemory", "1")
+            with pytest.raises(StoreError, match="memory"):
+                await mine.save(Record(2), expected=1)
+        server.cli("CONFIG", "SET", "maxmemory", "0")
+        with trio.move_on_after(0.5) as waiting:
+            async with theirs.lock():
+                pytest.fail("another session would find a refresh token that is spent")
+        assert waiting.cancelled_caught
+        with trio.fail_after(20):
+            async with mine.lock():
+                await mine.save(Record(2), expected=1)
+            async with theirs.lock():
+                assert await theirs.load() == Record(2)
+
+
 # --- hints ------------------------------------------------------------------------------------
 
 

@@ -78,10 +78,16 @@ class Helper:
 
 @asynccontextmanager
 async def helper(
-    module: str, environment: dict[str, str] | None = None, **options: object
+    module: str,
+    environment: dict[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
+    **options: object,
 ) -> AsyncGenerator[Helper, None]:
-    """Run a module with these options; it is gone when the block is left."""
-    command = [sys.executable, "-m", module, json.dumps(options)]
+    """Run a module with these options; it is gone when the block is left.
+
+    ``prefix`` is a command that becomes this one, such as ``ip netns exec NAME``.
+    """
+    command = [*prefix, sys.executable, "-m", module, json.dumps(options)]
     process = await trio.lowlevel.open_process(
         command,
         stdin=subprocess.PIPE,

@@ -89,8 +89,10 @@ async def connect(
 ) -> AsyncGenerator[Connected, None]:
     """Open a store while the block runs. The block's exception comes out as itself."""
     crash: BaseException | None = None
+    left = trio.Event()
     try:
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as outer:
+            nursery: trio.Nursery = await outer.start(_shelter, left)
             routes = Routes(target, Dialer(target, nursery, timeout, tls), timeout)
             connected = Connected(routes, nursery, Listener(routes, hints, channel, timeout))
             try:
@@ -100,14 +102,35 @@ async def connect(
                 raise
             finally:
                 await connected.close()  # noqa: ASYNC102  # shielded, and bounded, inside
+                left.set()
     except BaseExceptionGroup as group:
         # The nursery made this group: of the block's exception, a cancellation, or Control-C.
-        interrupts = [exc for exc in group.exceptions if _is_interrupt(exc)]
-        _reraise(interrupts[0] if interrupts else crash or group)
+        interrupts, _ = group.split(_is_interrupt)
+        _reraise(_first_of(interrupts) if interrupts else crash or group)
+
+
+async def _shelter(  # noqa: ASYNC114  # private
+    left: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
+) -> None:
+    """Give a nursery whose tasks go on when the program around the store is cancelled.
+
+    By SIGTERM, say: then the sessions in it close, and still have tokens to save (P8).
+    """
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            # Shielded from the nursery, too: it is cancelled by `Connected.close`, and closed here.
+            with trio.CancelScope(shield=True):
+                await left.wait()
 
 
 def _is_interrupt(exc: BaseException) -> bool:
     return not isinstance(exc, Exception | BaseExceptionGroup | trio.Cancelled)
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _reraise(exc: BaseException) -> NoReturn:

@@ -7,12 +7,15 @@ be entered in the very task that the other tasks come from.
 
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, final
 
 import attrs
 import trio
+from anyio.abc import SocketAttribute
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from coredis.connection import (
     BaseConnection,
@@ -213,6 +216,22 @@ class Dialer:
         location = TCPLocation(address.host, address.port)
         # Keepalive: a link that was cut while no request was sent is noticed by the system.
         return TCPConnection(location, socket_keepalive=True, **params)
+
+
+def give_up(connection: BaseConnection) -> None:
+    """Close a connection that can't be relied on, and drop what was not delivered. No checkpoint.
+
+    Otherwise the system would go on delivering it: minutes later, when a link is mended, the server
+    would give a lease to a request whose sender has long gone.
+    """
+    stream = connection.stream
+    if stream is not None:
+        # A socket that is closed with this option forgets what it has not delivered.
+        now = struct.pack("ii", 1, 0)
+        stream.extra(SocketAttribute.raw_socket).setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, now
+        )
+    connection.invalidate()
 
 
 # ASYNC910: when connecting fails there is nothing to wait for any more. ASYNC114: private.

@@ -61,6 +61,16 @@ class _Lease:
 
 
 @final
+@attrs.define(eq=False)
+class _Asked:
+    """A lease that was asked for, whether or not it was granted."""
+
+    holder: str
+    until: float = -math.inf
+    """When it ends at the latest, on trio's clock, if the server had it at once."""
+
+
+@final
 @attrs.define(eq=False, repr=False)
 class RedisLogin:
     """One login of a `RedisStore`: what `RedisStore.at` returns. It has no constructor of yours."""
@@ -70,6 +80,10 @@ class RedisLogin:
     _seen: int = attrs.field(kw_only=True, alias="seen")
     _lease: _Lease | None = attrs.field(default=None, init=False)
     _waits_for: str | None = attrs.field(default=None, init=False)
+    _unsaved: bool = attrs.field(default=False, init=False)
+    """Whether the last `save` has failed, so that the record may be behind its session."""
+    _kept: _Asked | None = attrs.field(default=None, init=False)
+    """The lease that was not released because of that. The next `lock` takes it up again."""
 
     def __repr__(self) -> str:
         # Without the key, which may be personal.
@@ -78,6 +92,9 @@ class RedisLogin:
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
         """Keep out all other sessions of this login, on all hosts, for as long as a lease can.
+
+        If a `save` fails, the lease is not released when the block is left: the next `lock` of this
+        object takes it up again, and others have to wait until it ends.
 
         Cancellation:
           Safe. A cancelled wait for the lock leaves nothing locked: what may have reached the
@@ -88,14 +105,19 @@ class RedisLogin:
         """
         connected = self._terms.connected()
         async with self._terms.turns.take(self._key):
-            holder, until = secrets.token_hex(8), 0.0
+            asked, self._kept = self._kept or _Asked(secrets.token_hex(8)), None
             try:
-                self._lease = await self._acquire(holder)
-                until = trio.current_time() + self._terms.lease
+                self._lease = await self._acquire(asked)
+                self._unsaved = False
                 yield
             finally:
                 self._lease = None
-                connected.start(partial(self._release, connected, holder, until))
+                if self._unsaved:
+                    # Other sessions would find a refresh token in the record that may be spent. So
+                    # the lease is for this one, until it has saved, or until it ends by itself.
+                    self._kept = asked
+                else:
+                    connected.start(partial(self._release, connected, asked))
 
     async def load(self) -> Record | None:
         """Return the record last saved, or None if there never was one.
@@ -137,9 +159,14 @@ class RedisLogin:
         arguments = [lease.holder, lease.fence, str(expected), str(record.generation)]
         arguments += [record.to_text(), f"{self._terms.prefix}changed", self._key]
         replicas = self._terms.replicas
-        status, *more = await self._run(
-            partial(self._save, arguments=arguments, replicas=replicas), alone=replicas > 0
-        )
+        try:
+            status, *more = await self._run(
+                partial(self._save, arguments=arguments, replicas=replicas), alone=replicas > 0
+            )
+        except StoreError:
+            self._unsaved = True
+            raise
+        self._unsaved = False
         if status == b"conflict":
             found = int(more[0])
             raise StoreConflictError(
@@ -206,13 +233,19 @@ class RedisLogin:
     def _milliseconds(self) -> str:
         return str(math.ceil(1000 * self._terms.lease))
 
-    async def _acquire(self, holder: str) -> _Lease:
-        pause, arguments = _SHORTEST_PAUSE, [holder, self._milliseconds]
+    async def _acquire(self, asked: _Asked) -> _Lease:
+        pause, arguments = _SHORTEST_PAUSE, [asked.holder, self._milliseconds]
+
+        async def ask(wire: Wire) -> Any:
+            # From here on the server may grant it, also if its answer is never seen.
+            asked.until = trio.current_time() + self._terms.lease + self._terms.timeout
+            return await self._evaluate(ACQUIRE, arguments, wire)
+
         while True:
-            granted, more = await self._run(partial(self._evaluate, ACQUIRE, arguments))
+            granted, more = await self._run(ask)
             if granted:
                 self._waits_for = None
-                return _Lease(holder, more.decode())
+                return _Lease(asked.holder, more.decode())
             self._waits_for = (
                 f"another session to unlock the login on {self._terms.target} (its lease ends in "
                 f"{max(0, more) / 1000:.0f} seconds)"
@@ -220,17 +253,18 @@ class RedisLogin:
             await trio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _release(self, connected: Connected, holder: str, until: float) -> None:
-        """Release the lease; try again until it has ended by itself.
+    async def _release(self, connected: Connected, asked: _Asked) -> None:
+        """Release a lease that may have been granted; try again until it has ended by itself.
 
-        One that was cancelled or refused may have been granted all the same: then try once.
+        A server that hung, or that could not be reached, may grant it when it is back. If nothing
+        was sent to it, one attempt is enough.
         """
-        pause, release = _FIRST_RELEASE, partial(self._evaluate, RELEASE, [holder])
+        pause, release = _FIRST_RELEASE, partial(self._evaluate, RELEASE, [asked.holder])
         while True:
             try:
                 await connected.routes.run(self._tag, release)
             except StoreError:
-                if trio.current_time() + pause > until:
+                if trio.current_time() + pause > asked.until:
                     return  # noqa: ASYNC910  # after its one attempt
             else:
                 return

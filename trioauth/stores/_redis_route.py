@@ -29,7 +29,7 @@ from coredis.exceptions import (
 
 from trioauth._errors import StoreError, system_words
 
-from ._redis_link import Dialer, Link, Wire
+from ._redis_link import Dialer, Link, Wire, give_up
 from ._redis_words import code_of, meaning_of
 
 if TYPE_CHECKING:
@@ -152,12 +152,12 @@ class Routes:
             return await talk(Wire(connection, asking))
         except (ConnectionError, ReadOnlyError, TimeoutError):
             # A primary that has become a replica: the next connection asks the Sentinels again.
-            connection.invalidate()
+            give_up(connection)
             raise
         except trio.Cancelled:
             if trio.current_time() >= trip.deadline:
                 # It hangs. Whatever it answers later, the next request gets a new connection.
-                connection.invalidate()
+                give_up(connection)
             raise
 
     def _reroute(self, trip: _Trip, exc: Exception) -> float:
