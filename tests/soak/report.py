@@ -27,7 +27,7 @@ _MOST_ROTATIONS = 2.0
 # after the start.
 KEPT = (
     "trioauth.Session",
-    "trioauth.Keeper",
+    "trioauth.Machine",
     "trioauth.Flight",
     "trioauth.Generation",
     "trioauth.Login",
