@@ -100,7 +100,9 @@ class Routes:
         except (trio.TooSlowError, TimeoutError):
             problem = meaning_of("TRYAGAIN") if trip.waits_for_move else self._too_slow()
         except RedisError as exc:
-            problem = self._words(exc)
+            # If the deadline comes while it connects, coredis makes an error of its own of that.
+            late = trio.current_time() >= trip.deadline and not code_of(exc)
+            problem = self._too_slow() if late else self._words(exc)
         # Raised outside `except`, and without a cause: the frames of coredis hold the password and
         # what was to be saved.
         raise StoreError(f"{self.target} {problem}")
