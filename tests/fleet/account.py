@@ -331,7 +331,9 @@ class Account:
             if note.token in (token, token.next) or (note.key == key and note.token is None)
         ]
         spent = [each.spent for each in self.spent.get(token, ())]
-        near = [n for n in sorted(notes, key=lambda n: n[:2]) if any(abs(n[0] - s) < 15 for s in spent)]
+        near = [
+            n for n in sorted(notes, key=lambda n: n[:2]) if any(abs(n[0] - s) < 15 for s in spent)
+        ]
         for then, number, note in near:
             if note.what not in ("lost", "unavailable"):
                 yield f"  {then:.3f} worker {number}: {note.what} {note.token or ''}"
