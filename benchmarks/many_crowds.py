@@ -202,6 +202,8 @@ async def _expiring(report: Report, world: World, side: str, users: int, path: P
     lives = [_LIFE + number / users for number in range(users)]
     async with SIDES[side](world, await stored(path, keys, lives)) as keeper:
         await open_all(keeper, keys)
+        # The client that all share, with its TLS context, is made for the first request.
+        await keeper.get(keys[0], "/wait/0")
 
         async def user(number: int) -> None:
             await trio.sleep(_PAUSE * number / users)
