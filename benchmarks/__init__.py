@@ -6,6 +6,7 @@ means the same on your machine.
 ``_measure``     sides interleaved in one process; medians and how far to trust them
 ``_report``      figures, their aims, the table and the JSON
 ``_sides``       who is compared: a fixed header (the floor), trioauth, and its peers
+``_many``         those that keep many logins: `open_sessions`, and what people write themselves
 ``_lock``        one of them: the auth class with a lock that people paste
 ``_server``      an HTTP server on loopback, in a process of its own
 ``_chart``       charts as SVG, in light and dark

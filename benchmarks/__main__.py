@@ -19,6 +19,9 @@ CASES = (
     "crowds",
     "growth",
     "sessions",
+    "many",
+    "many_memory",
+    "many_crowds",
     "importing",
     "file_store",
 )

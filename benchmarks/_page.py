@@ -70,6 +70,10 @@ _CASES = {
     "waiters": "Waiters on one flight",
     "session": "Opening, leaving and keeping a session",
     "sessions": "200 sessions in one program, one request each, real sockets",
+    "use": "Using a login of many",
+    "many memory": "The memory of many logins",
+    "many at once": "1,000 logins in use at once, real sockets",
+    "many expiring": "1,000 logins that expire in one second",
     "import": "Importing",
     "store": "FileStore",
 }
@@ -79,6 +83,8 @@ _GROWTH = {
     "waiters": "A task that waits for a flight",
     "waiters-bytes": "The memory of a task that waits",
     "sessions": "A session, opened and left beside others",
+    "use-memory": "A use of a login in memory, beside other known ones",
+    "use-sqlite": "A use of a login in SQLite, beside other known ones",
 }
 _KINDS: dict[str, Kind] = {
     FLOOR["httpx"]: "slow",

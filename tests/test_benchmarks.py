@@ -32,6 +32,9 @@ COUNTS = {
     "crowds": 3,
     "growth": 1,
     "sessions": 1,
+    "many": 2,
+    "many_memory": 1,
+    "many_crowds": 6,
     "importing": 0,
     "file_store": 5,
 }
