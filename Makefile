@@ -14,6 +14,8 @@ ARGS ?=
 MINUTES := 10
 # How many simulated worlds `make proof` tries.
 WORLDS := 100000
+# And how many simulated fleets.
+FLEETS := 20000
 # The tests that `make proof` runs longer than `make test` does, and where they say what they tried.
 PROVING := tests/test_cancel_everywhere.py tests/faults tests/test_fuzz.py tests/test_state_machine.py \
 	tests/test_schedules.py
@@ -202,6 +204,7 @@ proof: .venv/.test interop ## Try to break every promise, for an hour; write the
 	mkdir -p build/proof
 	PROOF=1 $(BIN)/python -m pytest -o faulthandler_timeout=0 $(PROVING)
 	$(BIN)/python -m tests.simulation --seeds 0:$(WORLDS) --jobs 2 --json build/proof/worlds.json
+	$(BIN)/python -m tests.simulation --fleet --seeds 0:$(FLEETS) --jobs 2
 	$(BIN)/python -m tests.broken --worlds 2000
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 	$(BIN)/python scripts/write_proof.py $(PROOF_RECORD) build/proof/worlds.json

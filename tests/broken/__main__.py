@@ -28,7 +28,7 @@ def main() -> int:
     for variant in chosen:
         with broken_copy(variant) as folder:
             by_test = works_in_fair_weather(folder) and test_catches(variant, folder)
-            seen = options.worlds > 0 and simulation_catches(folder, options.worlds)
+            seen = options.worlds > 0 and simulation_catches(variant, folder, options.worlds)
         uncaught += not by_test
         unseen += options.worlds > 0 and not variant.unseen_because and not seen
         test = variant.caught_by.rpartition("::")[2]

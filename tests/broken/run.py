@@ -113,10 +113,11 @@ def test_catches(variant: Variant, folder: Path) -> bool:
     return fails(folder, "pytest", "-q", "-x", "-p", "no:cacheprovider", variant.caught_by)
 
 
-def simulation_catches(folder: Path, worlds: int) -> bool:
+def simulation_catches(variant: Variant, folder: Path, worlds: int) -> bool:
     """Say whether some simulated worlds show it."""
+    kind = ["--fleet"] if variant.fleet else []
     for start in range(0, worlds, _WORLDS_AT_A_TIME):
         seeds = f"{start}:{min(worlds, start + _WORLDS_AT_A_TIME)}"
-        if fails(folder, "tests.simulation", "--seeds", seeds, "--stop-at-first"):
+        if fails(folder, "tests.simulation", *kind, "--seeds", seeds, "--stop-at-first"):
             return True
     return False

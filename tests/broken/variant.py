@@ -36,3 +36,5 @@ class Variant:
     """The test whose name says what is broken."""
     unseen_because: str = ""
     """Why no simulated world can show it; empty if one of the first thousand does."""
+    fleet: bool = False
+    """It shows only where there are many logins or hosts: in the worlds of a fleet."""

@@ -9,6 +9,7 @@ promises (P1 to P20 in the documentation) is checked against that ledger only.
 
     python -m tests.simulation --seeds 0:10000 --jobs 2
     python -m tests.simulation --seed 4711 --verbose --shrink
+    python -m tests.simulation --fleet --seeds 0:2000
 
 To read it, begin with `world` (what is drawn), then `invariants` (what must hold).
 
@@ -23,5 +24,6 @@ To read it, begin with `world` (what is drawn), then `invariants` (what must hol
 ``ledger``          what happened, as the servers and the observers saw it
 ``invariants``      the promises, checked as it happens and at the end
 ``shrink``          makes a failing world smaller
+``fleet``           worlds of many logins on many hosts, over one store with leases
 ==================  =============================================================
 """

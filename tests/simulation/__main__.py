@@ -9,37 +9,58 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from tests.proof import record
 
-from .run import Failures, play, play_range
+from . import run, world
+from .fleet import run as fleet_run
+from .fleet import world as fleet_world
 from .shrink import describe, shrink
-from .world import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .run import Failures, Result
 
 # What one process does before it reports.
 _CHUNK = 50
 _MOST_SHOWN = 20
 
 
+@attrs.frozen
+class _Kind:
+    """A kind of worlds."""
+
+    draw: Callable[[int], Any]
+    play: Callable[[Any], Result]
+    play_range: Callable[[range], tuple[Counter[str], Failures]]
+    option: str = ""
+
+
+_SINGLE: Final = _Kind(world.draw, run.play, run.play_range)
+_FLEET: Final = _Kind(fleet_world.draw, fleet_run.play, fleet_run.play_range, " --fleet")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 1 if a promise was broken."""
     options = _parser().parse_args(arguments)
+    kind = _FLEET if options.fleet else _SINGLE
     if options.seed is not None:
-        return _show(options.seed, verbose=options.verbose, smaller=options.shrink)
+        return _show(kind, options.seed, verbose=options.verbose, smaller=options.shrink)
     started = time.perf_counter()
-    counts, failures = _run(options.seeds, options.jobs, stop_at_first=options.stop_at_first)
+    counts, failures = _run(kind, options.seeds, options.jobs, stop_at_first=options.stop_at_first)
     seconds = time.perf_counter() - started
-    for line in _report(counts, failures, seconds):
+    for line in _report(kind, counts, failures, seconds):
         print(line)
     if options.json is not None:
         covered = {"seconds": round(seconds, 1), "covered": dict(sorted(counts.items()))}
         text = json.dumps({**covered, "failures": failures}, indent=1)
         Path(options.json).write_text(text + "\n", encoding="utf-8")
-    record("simulated worlds", cases=counts["worlds"], violations=len(failures))
+    what = "simulated fleets" if options.fleet else "simulated worlds"
+    record(what, cases=counts["worlds"], violations=len(failures))
     return 1 if failures else 0
 
 
@@ -47,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation", description="Simulate whole worlds from their seeds."
     )
+    parser.add_argument("--fleet", action="store_true", help="worlds of many logins on many hosts")
     parser.add_argument("--seeds", type=_range, default=range(1000), metavar="A:B")
     parser.add_argument("--seed", type=int, metavar="N", help="play this world only")
     parser.add_argument("--verbose", action="store_true", help="print the log of that world")
@@ -62,12 +84,14 @@ def _range(text: str) -> range:
     return range(int(first or 0), int(last))
 
 
-def _run(seeds: range, jobs: int, *, stop_at_first: bool) -> tuple[Counter[str], Failures]:
+def _run(
+    kind: _Kind, seeds: range, jobs: int, *, stop_at_first: bool
+) -> tuple[Counter[str], Failures]:
     chunks = [seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)]
     if jobs == 1:
-        return _gather(map(play_range, chunks), stop_at_first=stop_at_first)
+        return _gather(map(kind.play_range, chunks), stop_at_first=stop_at_first)
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        parts = pool.imap_unordered(play_range, chunks)
+        parts = pool.imap_unordered(kind.play_range, chunks)
         return _gather(parts, stop_at_first=stop_at_first)
 
 
@@ -86,7 +110,7 @@ def _gather(
     return counts, dict(sorted(failures.items()))
 
 
-def _report(counts: Counter[str], failures: Failures, seconds: float) -> Iterable[str]:
+def _report(kind: _Kind, counts: Counter[str], failures: Failures, seconds: float) -> Iterable[str]:
     width = max(map(len, counts), default=0)
     for what, times in sorted(counts.items()):
         yield f"{what:{width}}  {times:>9,}"
@@ -95,16 +119,16 @@ def _report(counts: Counter[str], failures: Failures, seconds: float) -> Iterabl
     for seed in list(failures)[:_MOST_SHOWN]:
         for violation in failures[seed]:
             yield f"  {violation}"
-        yield f"  to see it again: python -m tests.simulation --seed {seed} --verbose"
+        yield f"  to see it again: python -m tests.simulation{kind.option} --seed {seed} --verbose"
 
 
-def _show(seed: int, *, verbose: bool, smaller: bool) -> int:
-    world = draw(seed)
+def _show(kind: _Kind, seed: int, *, verbose: bool, smaller: bool) -> int:
+    shown = kind.draw(seed)
     if smaller:
-        world = shrink(world)
-    result = play(world)
+        shown = shrink(shown, kind.play)
+    result = kind.play(shown)
     if verbose or smaller:
-        print(describe(world))
+        print(describe(shown))
     if verbose:
         print(result.log)
     for violation in result.violations:

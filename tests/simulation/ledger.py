@@ -23,6 +23,8 @@ class Login:
     alive: bool = True
     stranger: bool | None = None
     """Which of the two clients it was made for; None: either."""
+    key: str = ""
+    """Whose it is, in a program with many logins."""
     revoked_by: set[str] = attrs.field(factory=set)
     """The names of the sessions that logged out, and said so."""
 
@@ -108,6 +110,7 @@ class Sent:
     """The paths that redirects led here from."""
     kept: bool = True
     """Its 401 was handed to the caller rather than held against the token."""
+    cookie: str = ""
 
 
 @attrs.define(eq=False)
@@ -215,10 +218,14 @@ class Ledger:
         self.note("!!!", promise, what)
 
     def issue_held_by(self, stay: Stay) -> Issue | None:
+        """Return what a session has at hand, or None if it is not open."""
+        return None if stay.session is None else self.issue_of(stay.session)
+
+    def issue_of(self, session: Session) -> Issue | None:
         """Return what a session has at hand: the one look that is taken into the library."""
         from trioauth._core.state import generation_of
 
-        generation = None if stay.session is None else generation_of(stay.session._machine.state)
+        generation = generation_of(session._machine.state)
         return None if generation is None else self.by_access.get(generation.tokens.access_token)
 
     def note_held(self, stay: Stay) -> None:

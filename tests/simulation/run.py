@@ -32,6 +32,8 @@ from .wire import Httpx2Transport, HttpxTransport
 from .world import Program, Step, Task, Visit, World, draw
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from trioauth import Session
 
 Failures: TypeAlias = dict[int, tuple[str, ...]]
@@ -364,10 +366,17 @@ def _grant(program: Program) -> Any:
 
 def play_range(seeds: range) -> tuple[Counter[str], Failures]:
     """Play the worlds of some seeds; return what was covered, and what was violated."""
+    return gather(seeds, lambda seed: play(draw(seed)))
+
+
+def gather(
+    seeds: Iterable[int], play_seed: Callable[[int], Result]
+) -> tuple[Counter[str], Failures]:
+    """Play what some seeds give; return what was covered, and what was violated."""
     counts: Counter[str] = Counter()
     failures: Failures = {}
     for seed in seeds:
-        result = play(draw(seed))
+        result = play_seed(seed)
         counts.update(result.counts)
         if result.violations:
             failures[seed] = result.violations

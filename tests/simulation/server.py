@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
 
 import attrs
@@ -16,7 +16,6 @@ from .ledger import Issue, Ledger, Login, Presentation, Sent, Stay
 from .wire import BrokenError, Reply
 
 if TYPE_CHECKING:
-    from .invariants import Judge
     from .weather import Weather
     from .world import Servers, Trouble
 
@@ -29,6 +28,25 @@ _HTML = {"Content-Type": "text/html"}
 _INVALID = {"WWW-Authenticate": 'Bearer realm="sim", error="invalid_token"'}
 
 
+class Witness(Protocol):
+    """Who is told of what reaches the servers, when it happens."""
+
+    born: dict[str, Login]
+    """The login that was current when a request was asked for, by its name."""
+
+    def token_request(self, stay: Stay, request: Any) -> None: ...
+    def foreign_request(self, stay: Stay, request: Any, body: bytes) -> None: ...
+    def foreign_answered(self, request: Any) -> None: ...
+    def presented(self, shown: Presentation) -> None: ...
+    def presentation_cancelled(self, shown: Presentation) -> None: ...
+    def ended(self, shown: Presentation) -> None: ...
+    def delivered(self, shown: Presentation) -> None: ...
+    def reused(self, shown: Presentation) -> None: ...
+    def request(self, sent: Sent, authorizations: list[str]) -> None: ...
+    def accepted(self, sent: Sent, request: Any, body: bytes) -> None: ...
+    def answered(self, sent: Sent) -> None: ...
+
+
 @attrs.define(eq=False)
 class Server:
     """Both of them, with one ledger."""
@@ -36,17 +54,20 @@ class Server:
     spec: Servers
     ledger: Ledger
     weather: Weather
-    judge: Judge
+    judge: Witness
+    sets_cookies: bool = False
+    """The API's answers set a cookie that names the login."""
 
     # --- logins ------------------------------------------------------------------------------
 
-    def sign_in(self, stay: Stay | None) -> Tokens:
+    def sign_in(self, stay: Stay | None, key: str = "") -> Tokens:
         """Let a human log in, elsewhere: the first tokens of a new login.
 
         Args:
           stay: For whose client; None: for any.
+          key: Which human, where there are many.
         """
-        login = Login(f"L{len(self.ledger.logins) + 1}")
+        login = Login(f"L{len(self.ledger.logins) + 1}", key=key)
         if stay is not None:
             login.stranger = stay.program.stranger
             stay.given.add(login)
@@ -92,6 +113,7 @@ class Server:
             trio.current_time(),
             born=self.judge.born.get(number),
             order=self.ledger.order(),
+            cookie=request.headers.get("Cookie", ""),
         )
         self.judge.request(sent, values)
         self.ledger.sent.append(sent)
@@ -380,7 +402,8 @@ class Server:
                 return Reply(302, {"Location": f"{FOREIGN}/landing"})
             case "/stream":
                 return Reply(200, {}, b"x" * 2000, tail=0.3)
-        return Reply(200, {}, b"hello")
+        cookie = f"login={sent.issue.login.name}; Path=/" if sent.issue else ""
+        return Reply(200, {"Set-Cookie": cookie} if self.sets_cookies else {}, b"hello")
 
     def _valid(self, issue: Issue | None) -> bool:
         return (

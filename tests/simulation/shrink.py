@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from .run import play
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from .run import Result
     from .world import Program, Task, World
 
 T = TypeVar("T")
+W = TypeVar("W", bound="World")
 
 
-def promises(world: World) -> set[str]:
+def promises(world: World, play: Callable[[Any], Result]) -> set[str]:
     """Return the names of the promises that a world sees broken."""
     return {violation.partition(":")[0] for violation in play(world).violations}
 
 
-def shrink(world: World) -> World:
+def shrink(world: W, play: Callable[[Any], Result]) -> W:
     """Return a smaller world in which one of the same promises is broken.
 
     Every step is tried in the same order, so the same world gives the same answer.
     """
-    broken = promises(world)
+    broken = promises(world, play)
     if not broken:
         return world
     smaller = True
     while smaller:
         smaller = False
         for candidate in _simpler(world):
-            if promises(candidate) & broken:
+            if promises(candidate, play) & broken:
                 world, smaller = candidate, True
                 break
     return world
 
 
-def _simpler(world: World) -> Iterator[World]:
+def _simpler(world: W) -> Iterator[W]:
     """Yield worlds that are a little simpler, the boldest first."""
     half = len(world.tasks) // 2
     if half > 1:

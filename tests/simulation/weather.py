@@ -28,6 +28,8 @@ class Weather:
     """The clocks of the machine that all programs run on, and the troubles that are due."""
 
     _troubles: tuple[Trouble, ...]
+    _sudden: frozenset[str] = SUDDEN
+    """What happens at a moment, rather than to the next task that comes by."""
     cleared: trio.Event = attrs.field(factory=trio.Event)
     """From here on nothing goes wrong any more."""
     slept: float = 0.0
@@ -91,7 +93,7 @@ class Weather:
 
     def sudden(self) -> list[Trouble]:
         """Return what happens at a moment of its own, in order."""
-        found = [trouble for trouble in self._troubles if trouble.what in SUDDEN]
+        found = [trouble for trouble in self._troubles if trouble.what in self._sudden]
         return sorted(found, key=lambda trouble: trouble.at)
 
     def strike(self, where: Where, among: Iterable[str] | None = None) -> Trouble | None:
@@ -100,7 +102,7 @@ class Weather:
             return None
         now = trio.current_time()
         for number, trouble in enumerate(self._troubles):
-            if trouble.where != where or trouble.what in SUDDEN:
+            if trouble.where != where or trouble.what in self._sudden:
                 continue
             if among is not None and trouble.what not in among:
                 continue

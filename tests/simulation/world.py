@@ -196,11 +196,11 @@ class World:
 def draw(seed: int) -> World:
     """Draw the world of a seed."""
     r = random.Random(f"trioauth world {seed}")
-    lifetime = _round(r.choice((0.5, 1, 2, 5, 10, 30, 120, 3600)) * r.uniform(1, 1.5))
-    horizon = _round(min(60.0, max(5.0, lifetime * r.uniform(1.5, 4))))
-    programs = tuple(_draw_program(r, horizon) for _ in range(r.choice((1, 1, 1, 2, 2, 3, 4))))
+    lifetime = rounded(r.choice((0.5, 1, 2, 5, 10, 30, 120, 3600)) * r.uniform(1, 1.5))
+    horizon = rounded(min(60.0, max(5.0, lifetime * r.uniform(1.5, 4))))
+    programs = tuple(draw_program(r, horizon) for _ in range(r.choice((1, 1, 1, 2, 2, 3, 4))))
     # Tasks come in crowds: much of what goes wrong needs two at the same time.
-    moments = [_round(r.uniform(0, horizon * 0.8)) for _ in range(r.randint(1, 5))]
+    moments = [rounded(r.uniform(0, horizon * 0.8)) for _ in range(r.randint(1, 5))]
     count = 1 + int(29 * r.random() ** 2.5)
     return World(
         seed=seed,
@@ -220,7 +220,8 @@ def draw(seed: int) -> World:
     )
 
 
-def _draw_program(r: random.Random, horizon: float) -> Program:
+def draw_program(r: random.Random, horizon: float) -> Program:
+    """Draw a program and its visits."""
     timeout = r.choice((1.0, 3.0, 10.0, 30.0))
     policy = RefreshPolicy(
         early=r.choice((0, 1, 10, 60)),
@@ -238,8 +239,8 @@ def _draw_program(r: random.Random, horizon: float) -> Program:
     leavings: tuple[Leaving, ...] = ("return", "raise", "cancel")
     visits = tuple(
         Visit(
-            after=_round(r.choice((0, 0, r.uniform(0, 2)))),
-            stay=_round(r.uniform(0.1, horizon)) if number + 1 < count else None,
+            after=rounded(r.choice((0, 0, r.uniform(0, 2)))),
+            stay=rounded(r.uniform(0.1, horizon)) if number + 1 < count else None,
             leave=r.choice(leavings),
             fresh_login=r.random() < (0.6 if number == 0 else 0.2),
         )
@@ -258,27 +259,31 @@ def _draw_program(r: random.Random, horizon: float) -> Program:
 
 
 def _draw_task(r: random.Random, programs: int, moments: list[float], horizon: float) -> Task:
-    start = r.choice(moments) if r.random() < 0.8 else _round(r.uniform(0, horizon))
+    start = r.choice(moments) if r.random() < 0.8 else rounded(r.uniform(0, horizon))
     steps = tuple(_draw_step(r, first=number == 0) for number in range(r.choice((1, 1, 2, 3, 5))))
     return Task(r.randrange(programs), start, steps)
 
 
 def _draw_step(r: random.Random, *, first: bool) -> Step:
     (what,) = r.choices(STEPS, _WEIGHTS)
-    after = 0.0 if first else _round(r.choice((0.0, r.expovariate(1), r.expovariate(0.2))))
-    patience = _round(r.choice((0.0, r.uniform(0, 0.5), r.uniform(0, 5))))
+    after = 0.0 if first else rounded(r.choice((0.0, r.expovariate(1), r.expovariate(0.2))))
+    patience = rounded(r.choice((0.0, r.uniform(0, 0.5), r.uniform(0, 5))))
     if what in ("wait_logged_out", "nursery"):
         impatient = r.random() < 0.7
     else:
         impatient = r.random() < 0.25
-    amount = _round(r.choice((0.0, 1.0, r.uniform(0, 20))))
+    amount = rounded(r.choice((0.0, 1.0, r.uniform(0, 20))))
     return Step(what, after, patience if impatient else None, amount)
 
 
 def _draw_trouble(r: random.Random, horizon: float) -> Trouble:
     (where,) = r.choices(list(_WHERE_WEIGHTS), list(_WHERE_WEIGHTS.values()))
-    what = r.choice(TROUBLES[where])
-    at = _round(r.uniform(0, horizon))
+    return draw_trouble(r, where, r.choice(TROUBLES[where]), horizon)
+
+
+def draw_trouble(r: random.Random, where: Where, what: str, horizon: float) -> Trouble:
+    """Draw when something goes wrong, and how much."""
+    at = rounded(r.uniform(0, horizon))
     if what == "lapse":
         # It takes two at the same time to notice.
         return Trouble(where, what, at, until=horizon, times=30, amount=0.0)
@@ -286,11 +291,12 @@ def _draw_trouble(r: random.Random, horizon: float) -> Trouble:
         where,
         what,
         at,
-        until=_round(at + r.expovariate(0.1)),
+        until=rounded(at + r.expovariate(0.1)),
         times=r.choice((1, 1, 1, 2, 3, 8)),
-        amount=_round(r.choice((0.1, 1.0, 3.0, 12.0, 600.0)) * r.uniform(0.5, 1.5)),
+        amount=rounded(r.choice((0.1, 1.0, 3.0, 12.0, 600.0)) * r.uniform(0.5, 1.5)),
     )
 
 
-def _round(number: float) -> float:
+def rounded(number: float) -> float:
+    """Return a number that is short in the log."""
     return round(number, 3)
