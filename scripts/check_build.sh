@@ -28,6 +28,7 @@ from pathlib import Path
 import trioauth
 import trioauth.events
 import trioauth.grants
+import trioauth.providers
 import trioauth.stores
 import trioauth.testing
 import trioauth.timeline
@@ -37,10 +38,13 @@ assert "site-packages" in package.parts, package
 plugins = importlib.metadata.entry_points(group="pytest11")
 assert "pytest_trioauth" in [plugin.module for plugin in plugins], plugins
 assert importlib.util.find_spec("pytest_trioauth") is not None, "the plugin is not in the wheel"
-for extra in ("httpx2", "hypercorn", "rich", "pytest"):
+# Found by its name, and made without an extra.
+trioauth.OAuthClient("notes", issuer="https://id.test").browser()
+for extra in ("httpx2", "hypercorn", "joserfc", "platformdirs", "pytest", "rich", "segno"):
     assert importlib.util.find_spec(extra) is None, f"{extra} is required at run time"
 print("the wheel works:", package.name, importlib.metadata.version("trioauth"))
 PYTHON
+(cd "$scratch" && venv/bin/trioauth --version)
 
 # With the package gone from the unpacked sdist, its tests find the installed one.
 mkdir "$scratch/sdist"

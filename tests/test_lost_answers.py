@@ -448,6 +448,39 @@ async def test_p07_a_rotated_refresh_token_that_can_not_be_saved_is_kept_and_sav
     assert store.tokens.refresh_token == "refresh-new"
 
 
+@pytest.mark.parametrize("brings", ["tokens", "a refresh token"])
+@pytest.mark.parametrize(
+    ("answers_at", "saving_takes", "left_at", "kept"),
+    [
+        # The grace ends at 3.5. What came less than a second ago is saved once more.
+        (3.2, 0.6, 4.1, True),
+        # That second is over before it is saved.
+        (3.2, 0.9, 4.2, False),
+        # What came earlier had its time.
+        (2.0, 5.0, 3.5, False),
+    ],
+)
+async def test_p07_what_came_just_before_a_flight_is_cancelled_is_saved_within_a_second(
+    brings: str, answers_at: float, saving_takes: float, left_at: float, kept: bool
+) -> None:
+    store = FakeStore()
+
+    async def grant(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        await trio.sleep_until(answers_at)
+        store.latency = saving_takes
+        if brings == "tokens":
+            return Tokens("access-1", "refresh-new", 3600)
+        raise rotating()
+
+    policy = RefreshPolicy(close_grace=3)
+    async with opened(grant, store=store, tokens=first_tokens(0), policy=policy) as session:
+        with trio.move_on_after(0.5):
+            await session.token()
+    assert trio.current_time() == pytest.approx(left_at)
+    assert store.tokens is not None
+    assert store.tokens.refresh_token == ("refresh-new" if kept else "refresh-0")
+
+
 # --- refused after an answer was lost (FAULTS 44) ----------------------------------------
 
 
