@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from trioauth._errors import StoreConflictError, StoreError
 from trioauth._tokens import Tokens
 from trioauth.stores import SQLiteStore, _database, _disk, _key_locks, _mounts, _sqlite
 from trioauth.stores._contract import Record
+from trioauth.stores._pin import Pin
 
 from .files import NEW, OLD, check_locked, check_unlocked, fail, mount, put
 
@@ -127,6 +129,16 @@ async def test_keys_come_in_pages_in_order_with_those_of_ended_logins(store: SQL
 async def test_a_page_of_keys_has_a_largest_size(store: SQLiteStore, limit: int) -> None:
     with pytest.raises(ValueError, match="limit must be from 1 to 10,000"):
         await store.keys(limit=limit)
+
+
+async def test_a_page_of_keys_that_is_cancelled_changes_nothing(store: SQLiteStore) -> None:
+    await put(store.at("a"), OLD)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.keys()
+    assert scope.cancelled_caught
+    with trio.testing.assert_checkpoints():
+        assert await store.keys() == ["a"]
 
 
 async def test_a_file_that_is_removed_or_replaced_is_noticed(store: SQLiteStore) -> None:
@@ -585,7 +597,8 @@ async def test_lock_file_that_is_removed_while_it_is_locked_is_noticed(store: SQ
 async def test_lock_file_that_is_removed_as_it_is_locked_is_made_again(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    try_lock, removed = _key_locks.Pin.try_lock_byte, []
+    removed: list[Path] = []
+    try_lock = Pin.try_lock_byte
 
     def remove_first(pin: Any, offset: int) -> bool:
         if not removed:
@@ -593,7 +606,7 @@ async def test_lock_file_that_is_removed_as_it_is_locked_is_made_again(
             pin.path.unlink()
         return try_lock(pin, offset)
 
-    monkeypatch.setattr(_key_locks.Pin, "try_lock_byte", remove_first)
+    monkeypatch.setattr(Pin, "try_lock_byte", remove_first)
     await put(store.at("a"), OLD)
     assert await store.at("a").load() == OLD
     assert removed
@@ -626,7 +639,7 @@ async def test_key_stays_locked_until_an_abandoned_save_has_ended(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go = threading.Event(), threading.Event()
-    flush = _database.flush_folder
+    flush = _disk.flush_folder
 
     def hang(folder: Path) -> None:
         begun.set()

@@ -164,6 +164,7 @@ class Database:
         ).fetchone()
         if row is None:
             return None
+        record: Record | None = None
         try:
             record = Record.from_text(row[1])
         except ValueError as exc:

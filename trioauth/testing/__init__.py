@@ -33,7 +33,8 @@ A map, in reading order:
 ``_scheduler``      trio's order of tasks, from a seed
 ``_checkpoints``    `every_checkpoint`
 ``_conformance``    what the three checks have in common
-``_check_store``    `check_store`; ``_check_lock`` is its part about locks
+``_check_store``    `check_store`; its parts about locks, hints and keys are ``_check_lock``,
+                    ``_check_changed`` and ``_check_keys``
 ``_grant_answers``  `GrantAnswers`; ``_grant_call`` calls a grant with them
 ``_check_grant``    `check_grant`
 ``_check_login``    `check_login`; ``_login_call`` calls a log-in, and counts what is left

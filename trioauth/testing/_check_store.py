@@ -11,15 +11,17 @@ import trio
 from trioauth._errors import StoreConflictError
 from trioauth._identity import Identity
 from trioauth._tokens import Tokens
-from trioauth.stores._contract import Record, probe_store
+from trioauth.stores._contract import Record, changed_of, probe_store
 
+from ._check_changed import ChangedCheck
+from ._check_keys import KEY, KeyCheck
 from ._check_lock import LockCheck
 from ._conformance import at_each_checkpoint, broken, ends_as_cancelled, kind, shows, yields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from trioauth.stores._contract import TokenStore
+    from trioauth.stores._contract import KeyedStore, TokenStore
 
     from ._checkpoints import Victim
 
@@ -55,8 +57,12 @@ _KINDS = {
 }
 
 
-async def check_store(make_store: Callable[[], TokenStore], *, patience: float = 10.0) -> None:
+async def check_store(
+    make_store: Callable[[], TokenStore | KeyedStore], *, patience: float = 10.0
+) -> None:
     """Check that a store of your own keeps the promises of `trioauth.TokenStore`.
+
+    Or, if it has a method ``at``, those of `trioauth.KeyedStore`.
 
     ::
 
@@ -72,6 +78,9 @@ async def check_store(make_store: Callable[[], TokenStore], *, patience: float =
     - Every method is a checkpoint.
     - No ``repr`` and no error shows a token.
     - ``probe``, if there is one, changes nothing.
+    - ``changed``, if there is one, returns after a save, also one that came between two calls.
+    - ``at``, if there is one: keys have nothing in common, odd ones neither, and bad ones are
+      refused.
 
     It can't check other processes, nor a power cut. It takes about a second for a store on a disk.
     With an autojump clock (`trio.testing.MockClock`) it works only for a store in memory, because
@@ -90,6 +99,25 @@ async def check_store(make_store: Callable[[], TokenStore], *, patience: float =
       AssertionError: A promise is broken. The message says which, and how to mend it.
     """
     store, other = make_store(), make_store()
+    if not hasattr(store, "at"):
+        one: Any = store
+        another: Any = other
+        await (await _check_one(one, another, patience)).last_generation()
+        return
+    many: Any = store
+    others: Any = other
+    keys = KeyCheck(many, others, patience)
+    keys.shape()
+    keys.refusals()
+    check = await _check_one(keys.at(many, KEY, "plain"), keys.at(others, KEY, "plain"), patience)
+    await keys.exclusion()
+    if (changed := changed_of(store)) is not None:
+        await check.changed(changed, KEY)
+    await keys.isolation()
+    await check.last_generation()
+
+
+async def _check_one(store: TokenStore, other: TokenStore, patience: float) -> _Check:
     locks = LockCheck(store, other, patience)
     check = _Check(store, other, locks)
     locks.shape()
@@ -103,7 +131,9 @@ async def check_store(make_store: Callable[[], TokenStore], *, patience: float =
     if hasattr(store, "probe"):
         await check.probe()
         await at_each_checkpoint(check.cancelled_probe)
-    await check.last_generation()
+    if (changed := changed_of(store)) is not None:
+        await check.changed(changed, "")
+    return check
 
 
 @final
@@ -195,10 +225,8 @@ class _Check:
         for expected in (0, self.generation - 1, self.generation + 1):
             await self.conflict(expected)
         # The other instance saves. This one must read the store, and not trust its memory.
-        before, record = self.generation, self.next()
-        async with self.locks.locked(self.other, "between saves: let go when the block is left"):
-            await self.other.save(record, expected=before)
-        self.stored = record
+        before = self.generation
+        await self.save_elsewhere()
         await self.conflict(before)
 
     async def conflict(self, expected: int) -> None:
@@ -271,6 +299,19 @@ class _Check:
         # Once the other store has the lock, a thread that was left behind has ended.
         async with self.locks.locked(self.other, "after a probe() that was cancelled"):
             await self.unchanged("after a probe() that was cancelled")
+
+    async def changed(self, changed: Callable[[], Awaitable[str | None]], key: str) -> None:
+        """Wait for hints of what the other store saves."""
+        check = ChangedCheck(changed, self.save_elsewhere, key, self.locks.patience)
+        await check.hints()
+        await at_each_checkpoint(check.cancelled)
+
+    async def save_elsewhere(self) -> None:
+        """Save another record through the other store."""
+        record, expected = self.next(), self.generation
+        async with self.locks.locked(self.other, "between saves: let go when the block is left"):
+            await self.other.save(record, expected=expected)
+        self.stored = record
 
     async def unchanged(self, when: str) -> None:
         """Check that the stored record is still the same."""
