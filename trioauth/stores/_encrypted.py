@@ -107,8 +107,10 @@ class EncryptedStore:
     store: TokenStore = attrs.field(on_setattr=attrs.setters.frozen)
     """The other store."""
 
-    _key: str | bytes = attrs.field(repr=False)
-    _old_keys: Iterable[str | bytes] = attrs.field(default=(), kw_only=True, repr=False)
+    _key: str | bytes = attrs.field(alias="key", repr=False)
+    _old_keys: Iterable[str | bytes] = attrs.field(
+        alias="old_keys", default=(), kw_only=True, repr=False
+    )
     _sealed: _Sealed = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -204,8 +206,10 @@ class KeyedEncryptedStore:
     store: KeyedStore = attrs.field(on_setattr=attrs.setters.frozen)
     """The other store."""
 
-    _key: str | bytes = attrs.field(repr=False)
-    _old_keys: Iterable[str | bytes] = attrs.field(default=(), kw_only=True, repr=False)
+    _key: str | bytes = attrs.field(alias="key", repr=False)
+    _old_keys: Iterable[str | bytes] = attrs.field(
+        alias="old_keys", default=(), kw_only=True, repr=False
+    )
     _cipher: Cipher = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

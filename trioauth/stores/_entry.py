@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, final
 
 import attrs
 
 from trioauth._errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from keyring.backend import KeyringBackend
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 
@@ -48,6 +46,19 @@ def require_keyring() -> None:
         )
 
 
+class _Backend(Protocol):
+    """What is used of a `keyring.backend.KeyringBackend`, which is typed in parts only."""
+
+    @property
+    def priority(self) -> float: ...
+
+    def get_password(self, service: str, username: str, /) -> str | None: ...
+
+    def set_password(self, service: str, username: str, password: str, /) -> None: ...
+
+    def delete_password(self, service: str, username: str, /) -> None: ...
+
+
 @final
 @attrs.frozen
 class _Failure:
@@ -65,7 +76,7 @@ class Entry:
 
     service: str
     username: str
-    _backend: KeyringBackend | None = attrs.field(default=None, kw_only=True, repr=False)
+    _backend: _Backend | None = attrs.field(default=None, kw_only=True, repr=False)
     """The backend that was chosen when the entry was first used."""
 
     def __str__(self) -> str:
@@ -114,10 +125,10 @@ class Entry:
                 f" use another backend of keyring, {_ELSEWHERE}"
             )
 
-    def _set(self, text: str, backend: KeyringBackend) -> None:
+    def _set(self, text: str, backend: _Backend) -> None:
         backend.set_password(self.service, self.username, text)
 
-    def _try(self, work: Callable[[KeyringBackend], T]) -> T | _Failure:
+    def _try(self, work: Callable[[_Backend], T]) -> T | _Failure:
         try:
             if self._backend is None:
                 self._backend = _choose()
@@ -128,14 +139,15 @@ class Entry:
             return _Failure(_explain(exc))
 
 
-def _choose() -> KeyringBackend:
+def _choose() -> _Backend:
     """Return the backend that keyring has chosen, or the first of a chain that is fit."""
     import keyring
     from keyring.backends.chainer import ChainerBackend
 
     chosen = keyring.get_keyring()
     # The chain itself might fall back on a backend that is not fit.
-    backends = chosen.backends if isinstance(chosen, ChainerBackend) else [chosen]
+    found: object = chosen.backends if isinstance(chosen, ChainerBackend) else [chosen]
+    backends = list(cast("Iterable[_Backend]", found))
     for backend in backends:
         if not _UNFIT.search(_name(backend)) and backend.priority >= _RECOMMENDED:
             return backend

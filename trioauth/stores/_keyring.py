@@ -104,7 +104,9 @@ class KeyringStore:
         kw_only=True, validator=_check_name, on_setattr=attrs.setters.frozen
     )
 
-    _lock_path: str | os.PathLike[str] | None = attrs.field(default=None, kw_only=True, repr=False)
+    _lock_path: str | os.PathLike[str] | None = attrs.field(
+        alias="lock_path", default=None, kw_only=True, repr=False
+    )
 
     timeout: float = attrs.field(
         default=60.0, kw_only=True, validator=_check_timeout, on_setattr=attrs.setters.frozen
