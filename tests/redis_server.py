@@ -57,6 +57,9 @@ class RedisServer:
     password: str | None = None
     """What `cli` logs in with."""
     tls_ca: str | None = None
+    wait_until: str = "PONG"
+    """How its first answer begins."""
+    environment: dict[str, str] = attrs.field(factory=dict[str, str])
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -76,11 +79,13 @@ class RedisServer:
             config.write_text("\n".join([*standard, *self.options]) + "\n")
         command = [require_redis(), str(config)] + (["--sentinel"] if self.sentinel else [])
         with (self.folder / f"{self.port}.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdout=log, stderr=log, env=os.environ | self.environment
+            )
         self.wait_for(self.answers, "an answer")
 
     def answers(self) -> bool:
-        return self.cli("PING", check=False) in ("PONG", "(error) NOAUTH Authentication required.")
+        return self.cli("PING", check=False).startswith((self.wait_until, "NOAUTH"))
 
     def wait_for(self, true: object, what: str) -> None:
         """Wait until a function says True. Real time: another process has to do it."""

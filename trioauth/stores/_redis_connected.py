@@ -5,13 +5,11 @@ This is the module that imports coredis.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn, final
 
 import attrs
 import trio
-
-from trioauth._errors import StoreError
 
 from ._redis_listener import Listener
 
@@ -61,7 +59,7 @@ class Connected:
             self._nursery.start_soon(self._listener.run)
 
     def start(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Run something that may fail in the background. Not a checkpoint."""
+        """Run something that raises nothing in the background. Not a checkpoint."""
         self._running += 1
         self._nursery.start_soon(self._do, work)
 
@@ -80,9 +78,7 @@ class Connected:
 
     async def _do(self, work: Callable[[], Awaitable[object]]) -> None:  # noqa: ASYNC910
         try:
-            # A lease that can't be released lapses.
-            with suppress(StoreError):
-                await work()
+            await work()
         finally:
             self._running -= 1
             self._idle.set()

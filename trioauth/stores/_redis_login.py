@@ -31,6 +31,8 @@ T = TypeVar("T")
 # How often to try for a lease that another session holds, in seconds. A refresh takes some tenths
 # of a second.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
+# The pauses before a release that failed is tried again, in seconds.
+_FIRST_RELEASE, _LAST_RELEASE = 0.2, 5.0
 
 
 @final
@@ -86,14 +88,14 @@ class RedisLogin:
         """
         connected = self._terms.connected()
         async with self._terms.turns.take(self._key):
-            holder = secrets.token_hex(8)
+            holder, until = secrets.token_hex(8), 0.0
             try:
                 self._lease = await self._acquire(holder)
+                until = trio.current_time() + self._terms.lease
                 yield
             finally:
                 self._lease = None
-                release = partial(self._evaluate, RELEASE, [holder])
-                connected.start(partial(connected.routes.run, self._tag, release))
+                connected.start(partial(self._release, connected, holder, until))
 
     async def load(self) -> Record | None:
         """Return the record last saved, or None if there never was one.
@@ -217,6 +219,23 @@ class RedisLogin:
             )
             await trio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _release(self, connected: Connected, holder: str, until: float) -> None:
+        """Release the lease; try again until it has ended by itself.
+
+        One that was cancelled or refused may have been granted all the same: then try once.
+        """
+        pause, release = _FIRST_RELEASE, partial(self._evaluate, RELEASE, [holder])
+        while True:
+            try:
+                await connected.routes.run(self._tag, release)
+            except StoreError:
+                if trio.current_time() + pause > until:
+                    return  # noqa: ASYNC910  # after its one attempt
+            else:
+                return
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LAST_RELEASE)
 
     async def _run(self, talk: Callable[[Wire], Awaitable[T]], *, alone: bool = False) -> T:
         routes = self._terms.connected().routes

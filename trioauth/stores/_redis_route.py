@@ -42,9 +42,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SLOTS = 16384
-# How often a request is redirected, or sent again because its connection broke.
-_ATTEMPTS = 5
-_BREAKS = 2
+# How often a request is redirected, and sent because its connection broke, at most.
+_REDIRECTIONS, _BREAKS = 5, 2
 # How long a Cluster that moves the keys of a slot gets before it is asked again, in seconds.
 _MOVING_PAUSE = 0.05
 
@@ -57,6 +56,9 @@ class _Trip:
     slot: int
     deadline: float
     breaks: int = 0
+    redirections: int = 0
+    waits_for_move: bool = False
+    """Whether the last answer was that the keys are just moving."""
     asked_to: Address | None = None
     """Where the keys of the slot are just moving to (ASK); for the next attempt only."""
 
@@ -91,12 +93,12 @@ class Routes:
           Unsafe: the request may have reached the server. Send it again, or undo it.
         """
         slot = binascii.crc_hqx(tag.encode(), 0) % _SLOTS
-        problem = ""
+        trip = _Trip(slot, trio.current_time() + self._timeout)
         try:
-            with trio.fail_after(self._timeout) as scope:
-                return await self._attempt(_Trip(slot, scope.deadline), talk, alone=alone)
+            with trio.fail_at(trip.deadline):
+                return await self._attempt(trip, talk, alone=alone)
         except (trio.TooSlowError, TimeoutError):
-            problem = self._too_slow()
+            problem = meaning_of("TRYAGAIN") if trip.waits_for_move else self._too_slow()
         except RedisError as exc:
             problem = self._words(exc)
         # Raised outside `except`, and without a cause: the frames of coredis hold the password and
@@ -117,12 +119,12 @@ class Routes:
     async def _attempt(
         self, trip: _Trip, talk: Callable[[Wire], Awaitable[T]], *, alone: bool
     ) -> T:
-        for _ in range(_ATTEMPTS - 1):
+        while True:
             try:
                 return await self._send(trip, talk, alone=alone)
             except (RedisError, TimeoutError) as exc:
-                await trio.sleep(self._reroute(trip, exc))
-        return await self._send(trip, talk, alone=alone)
+                pause = self._reroute(trip, exc)
+            await trio.sleep(pause)
 
     async def _send(self, trip: _Trip, talk: Callable[[Wire], Awaitable[T]], *, alone: bool) -> T:
         address, asking = self._where(trip), trip.asked_to is not None
@@ -161,13 +163,16 @@ class Routes:
 
         Not a checkpoint.
         """
-        if isinstance(exc, AskError) and self.target.kind == "cluster":
+        is_cluster, trip.waits_for_move = self.target.kind == "cluster", False
+        if isinstance(exc, AskError) and is_cluster and trip.redirections < _REDIRECTIONS:
+            trip.redirections += 1
             address = self._address_of(trip, exc)
             if isinstance(exc, MovedError):
                 self._slots[trip.slot] = address
             else:
                 trip.asked_to = address
         elif isinstance(exc, TryAgainError):
+            trip.waits_for_move = True
             return _MOVING_PAUSE
         elif _is_break(exc) or (isinstance(exc, ReadOnlyError) and self.target.kind == "sentinel"):
             trip.breaks += 1
@@ -203,6 +208,7 @@ class Routes:
         return (
             f"gave no answer within {self._timeout:g} seconds: it hangs or is overloaded, or the "
             "network lets nothing through"
+            + (", or it wants no TLS (then redis://)" if self.target.tls else "")
         )
 
     def _words(self, exc: RedisError) -> str:

@@ -16,8 +16,8 @@ _MEANINGS: Final = {
     "WRONGPASS": "refused the user name or the password: mend them in the URL",
     "NOPERM": (
         "does not let this user do that: its ACL must allow the keys and channels of the prefix "
-        "(~prefix* &prefix*) and +@read +@write +@scripting +@pubsub +@connection, and for "
-        "replicas= or a Sentinel +wait +role"
+        "(~prefix* &prefix*) and +@read +@write +@scripting +@pubsub +@connection +time, "
+        "and for replicas= or a Sentinel +wait +role"
     ),
     "READONLY": (
         "is a read-only replica: name the primary in the URL, or use redis+sentinel://; after a "
@@ -36,6 +36,7 @@ _MEANINGS: Final = {
     "MASTERDOWN": "is a replica that has lost its primary: name the primary, or wait for it",
     "BUSY": "is busy with another program's script: end that (SCRIPT KILL)",
     "CLUSTERDOWN": "belongs to a Cluster that is down: look at CLUSTER INFO, and mend that",
+    "TRYAGAIN": "belongs to a Cluster that is just moving this login to another node: wait",
     "CROSSSLOT": "belongs to a Cluster: use redis+cluster://",
     "MOVED": "belongs to a Cluster: use redis+cluster://",
     "WRONGTYPE": (
@@ -70,7 +71,8 @@ _CLASSES: Final = {
 _PHRASES: Final = {
     "max number of clients": "CLIENTS",
     "db index is out of range": "DB",
-    "handling of this request": "ERR",
+    # What a script was not allowed to do, as Redis 7 says it.
+    "user executing the script": "NOPERM",
 }
 
 

@@ -1,0 +1,426 @@
+"""RedisStore on real servers that fail: what is still promised (P31, P32), and what is said."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from trioauth import (
+    GrantRefusedError,
+    LoggedOut,
+    LoggedOutError,
+    Record,
+    RedisStore,
+    RefreshPolicy,
+    RefreshUnavailableError,
+    StoreError,
+    Tokens,
+    events,
+)
+from trioauth.testing import check_store
+
+from .fakes import FakeGrant, first_tokens
+from .redis_server import RedisServer, redis_server
+from .sessions import only, opened
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from pathlib import Path
+
+    from trioauth import Session, TokenEndpoint
+
+pytestmark = pytest.mark.slow
+
+POLICY = RefreshPolicy(cooldown=0)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[RedisServer, None, None]:
+    with redis_server(tmp_path / "redis") as server:
+        yield server
+
+
+class HookedGrant(FakeGrant):
+    """A grant whose server does something to the world just before it answers."""
+
+    hook: Callable[[], Awaitable[object]] | None = None
+
+    async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        hook, self.hook = self.hook, None
+        if hook is not None:
+            await hook()
+        return await FakeGrant.__call__(self, tokens, endpoint)
+
+
+@asynccontextmanager
+async def host(
+    url: str, grant: Any, told: list[events.Event] | None = None, **options: Any
+) -> AsyncGenerator[tuple[Session, RedisStore], None]:
+    """A session on a host of its own."""
+    tokens = options.pop("tokens", first_tokens())
+    options = {"timeout": 0.5} | options
+    observers = [] if told is None else [told.append]
+    async with RedisStore(url, **options) as store:
+        async with opened(
+            grant,
+            store=store.at("user"),
+            tokens=tokens,
+            policy=POLICY,
+            observers=observers,
+        ) as session:
+            yield session, store
+
+
+async def in_thread(work: Callable[[], object]) -> None:
+    await trio.to_thread.run_sync(work)
+
+
+async def recovers(session: Session) -> None:
+    """Refresh until it works, as requests would."""
+    with trio.fail_after(20):
+        while True:
+            try:
+                await session.refresh()
+            except RefreshUnavailableError:
+                await trio.sleep(0.05)
+            else:
+                return
+
+
+def words_of(told: list[events.Event]) -> str:
+    """Why a session could not save, as its observers were told."""
+    return "\n".join(each.words for each in only(events.NotSaved, told))
+
+
+async def stored(url: str) -> Record | None:
+    async with RedisStore(url) as store:
+        return await store.at("user").load()
+
+
+async def saved(url: str, token: str) -> None:
+    """Wait until the store has these tokens."""
+    with trio.fail_after(20):
+        while True:
+            record = await stored(url)
+            if record is not None and record.tokens and record.tokens.access_token == token:
+                return
+            await trio.sleep(0.05)
+
+
+# --- faults that come while a session is open ---------------------------------------------------
+
+
+def nothing(_: RedisServer) -> None:
+    pass
+
+
+def break_disk(server: RedisServer) -> None:
+    server.cli("CONFIG", "SET", "save", "3600 1")
+    shutil.rmtree(server.folder)
+    server.cli("BGSAVE")
+    server.wait_for(lambda: "bgsave_status:err" in server.cli("INFO", "persistence"), "failed save")
+
+
+def want_password(server: RedisServer) -> None:
+    server.cli("CONFIG", "SET", "requirepass", "pw-canary")
+    server.password = "pw-canary"  # noqa: S105
+    server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+def want_none(server: RedisServer) -> None:
+    server.cli("CONFIG", "SET", "requirepass", "")
+    server.password = None
+
+
+def run(*commands: str) -> Callable[[RedisServer], None]:
+    def run_them(server: RedisServer) -> None:
+        for command in commands:
+            server.cli(*command.split(" "))
+
+    return run_them
+
+
+FAULTS: dict[str, tuple[Callable[[RedisServer], None], Callable[[RedisServer], None], str]] = {
+    "gone": (RedisServer.stop, RedisServer.start, r"can't be reached \(Connection refused\)"),
+    "frozen": (RedisServer.freeze, RedisServer.thaw, "gave no answer within 0.5 seconds"),
+    "a read-only replica": (
+        run("REPLICAOF 127.0.0.1 1"),
+        run("REPLICAOF NO ONE"),
+        "is a read-only replica",
+    ),
+    "out of memory": (
+        run("CONFIG SET maxmemory 1"),
+        run("CONFIG SET maxmemory 0"),
+        "is out of memory: raise its maxmemory",
+    ),
+    "unable to write its disk": (break_disk, run("CONFIG SET save "), "can't save its data"),
+    "without enough replicas": (
+        run("CONFIG SET min-replicas-to-write 1"),
+        run("CONFIG SET min-replicas-to-write 0"),
+        "has too few replicas",
+    ),
+    "asking for a password": (want_password, want_none, "wants a password"),
+    "refusing scripts": (
+        run("ACL SETUSER default -eval -evalsha"),
+        run("ACL SETUSER default +@all"),
+        "does not let this user do that",
+    ),
+    "refusing the keys": (
+        run("ACL SETUSER default resetkeys ~other:*"),
+        run("ACL SETUSER default allkeys"),
+        "does not let this user do that",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_p32_session_goes_on_without_refreshing_while_redis_is(
+    fault: str, server: RedisServer
+) -> None:
+    break_it, mend_it, words = FAULTS[fault]
+    told: list[events.Event] = []
+    grant = FakeGrant(latency=0)
+    async with host(server.url, grant, told) as (session, store):
+        await session.refresh()
+        await in_thread(partial(break_it, server))
+        with trio.fail_after(10), pytest.raises(RefreshUnavailableError) as caught:
+            await session.refresh()
+        assert session.logged_in
+        assert await session.token() == "access-1", "it goes on with the token that it has"
+        assert grant.presented == ["refresh-0"], "it refreshes nothing that it could not lock for"
+        said = caught.value.__cause__
+        assert isinstance(said, StoreError)
+        with pytest.raises(StoreError, match=words):
+            raise said
+        assert f"127.0.0.1:{server.port}/0" in str(said)
+        assert "canary" not in str(said)
+        assert said.__cause__ is said.__context__ is None, "its frames would hold the password"
+        assert only(events.RefreshFailed, told), "it is reported"
+        await in_thread(partial(mend_it, server))
+        await recovers(session)
+        assert await session.token() == "access-2"
+    assert grant.spent_twice == []
+    record = await stored(server.url)
+    assert record is not None
+    assert record.tokens == Tokens("access-2", "refresh-2", 3600)
+
+
+@pytest.mark.parametrize("fault", ["gone", "frozen", "out of memory", "a read-only replica"])
+async def test_p32_session_goes_on_with_what_it_renewed_when_redis_in_mid_refresh_is(
+    fault: str, server: RedisServer
+) -> None:
+    break_it, mend_it, words = FAULTS[fault]
+    told: list[events.Event] = []
+    grant = HookedGrant(latency=0)
+    async with host(server.url, grant, told) as (session, _):
+        grant.hook = partial(in_thread, partial(break_it, server))
+        with trio.fail_after(10):
+            await session.refresh()
+        assert await session.token() == "access-1"
+        assert words.split(r" \(")[0] in words_of(told)
+        await in_thread(partial(mend_it, server))
+        await recovers(session)
+        assert await session.token() == "access-2"
+    assert grant.spent_twice == []
+    await saved(server.url, "access-2")
+
+
+async def test_session_is_not_opened_while_redis_is_gone(server: RedisServer) -> None:
+    server.stop()
+    # There may be a newer login on it than the one that was passed.
+    for tokens in (None, first_tokens()):
+        with pytest.raises(StoreError, match="can't be reached"):
+            async with host(server.url, FakeGrant(), tokens=tokens):
+                pytest.fail("opened")
+
+
+async def test_p31_redis_that_is_restarted_empty_gets_the_login_from_a_session(
+    server: RedisServer,
+) -> None:
+    grant = FakeGrant(latency=0)
+    async with host(server.url, grant) as (session, _):
+        await session.refresh()
+        await in_thread(server.stop)
+        await in_thread(server.start)
+        assert await stored(server.url) is None
+        await recovers(session)
+        async with host(server.url, grant, tokens=None) as (other, _):
+            assert await other.token() == "access-2"
+            await other.refresh()
+        await session.refresh()
+    assert grant.spent_twice == []
+
+
+def take_lock(server: RedisServer) -> None:
+    """Lock the login as another session that got the next lease."""
+    server.cli("SET", "trioauth:{user}:lock", "other:9000000000000000", "PX", "60000")
+    server.cli("HSET", "trioauth:{user}", "fence", "9000000000000000")
+
+
+# --- a lease that is lost in mid-refresh ----------------------------------------------------------
+
+
+async def test_p31_refresh_whose_lease_lapsed_unnoticed_is_saved(server: RedisServer) -> None:
+    grant = HookedGrant(latency=0)
+    async with host(server.url, grant) as (session, _):
+
+        async def lose() -> None:
+            server.cli("DEL", "trioauth:{user}:lock")
+
+        grant.hook = lose
+        await session.refresh()
+    record = await stored(server.url)
+    assert record is not None
+    assert record.tokens == Tokens("access-1", "refresh-1", 3600)
+
+
+async def test_p31_refresh_that_lost_its_lease_to_another_session_is_saved_after_it(
+    server: RedisServer,
+) -> None:
+    told: list[events.Event] = []
+    grant = HookedGrant(latency=0)
+    async with host(server.url, grant, told) as (session, _):
+        grant.hook = partial(in_thread, partial(take_lock, server))
+        await session.refresh()
+        assert await session.token() == "access-1"
+        assert "given the lock to another session" in words_of(told)
+        record = await stored(server.url)
+        assert record is not None
+        assert record.tokens == first_tokens(), "the other session may be saving something newer"
+        server.cli("DEL", "trioauth:{user}:lock")
+    await saved(server.url, "access-1")
+    assert grant.spent_twice == []
+
+
+async def test_p31_two_sessions_that_both_believed_to_hold_the_lock_end_in_one_clean_log_out(
+    server: RedisServer,
+) -> None:
+    grant, late = HookedGrant(latency=0), FakeGrant(latency=0)
+    late.script.append(GrantRefusedError("invalid_grant"))
+    async with (
+        host(server.url, grant) as (session, _),
+        host(server.url, late, tokens=None) as (other, _),
+    ):
+
+        async def lose() -> None:
+            # The other session gets the lock, and presents the token that was just spent.
+            server.cli("DEL", "trioauth:{user}:lock")
+            with pytest.raises(LoggedOutError):
+                await other.refresh()
+
+        grant.hook = lose
+        with pytest.raises(LoggedOutError, match="ended by another process"):
+            await session.refresh()
+        assert isinstance(session.state, LoggedOut)
+        for each in (session, other):
+            with pytest.raises(LoggedOutError):
+                await each.token()
+    assert len(grant.presented) == len(late.presented) == 1, "no loop"
+
+
+async def test_p31_lease_is_looked_at_again_just_before_the_token_is_spent(
+    server: RedisServer,
+) -> None:
+    grant = FakeGrant(latency=0)
+    async with host(server.url, grant) as (session, store):
+        login = type(store.at("user"))
+        probe = login.probe
+
+        async def lose_first(self: Any) -> None:
+            take_lock(server)
+            await probe(self)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(login, "probe", lose_first)
+            with pytest.raises(RefreshUnavailableError) as caught:
+                await session.refresh()
+        assert "given the lock to another session" in str(caught.value.__cause__)
+        assert grant.presented == []
+        server.cli("DEL", "trioauth:{user}:lock")
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://127.0.0.1:{port}/99", "has no database of that number"),
+        ("redis://user:pw-canary@127.0.0.1:{port}", "refused the user name or the password"),
+        ("redis://host.invalid:{port}", "can't be reached"),
+        ("rediss://127.0.0.1:{port}", "wants no TLS"),
+        ("unix:///nowhere/redis.sock", "No such file or directory"),
+        ("redis+sentinel://127.0.0.1:{port}/main", "refused the command|too old"),
+    ],
+)
+async def test_redis_url_that_leads_nowhere_is_one_clear_error(
+    url: str, words: str, server: RedisServer
+) -> None:
+    async with RedisStore(url.format(port=server.port), timeout=2) as store:
+        with pytest.raises(StoreError, match=words) as caught:
+            await store.at("user").load()
+    assert "canary" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+async def test_redis_that_loads_its_data_says_so(server: RedisServer) -> None:
+    for number in range(20):
+        server.cli("SET", f"k{number}", "x" * 5000)
+    server.cli("CONFIG", "SET", "rdbcompression", "no")
+    server.cli("SAVE")
+    server.stop()
+    server.options += ["key-load-delay 50000", "loading-process-events-interval-bytes 1024"]
+    (server.folder / f"{server.port}.conf").write_text(
+        f"dir {server.folder}\nport {server.port}\nbind 127.0.0.1\n" + "\n".join(server.options)
+    )
+    server.wait_until = "LOADING"
+    server.start()
+    async with RedisStore(server.url) as store:
+        with pytest.raises(StoreError, match="is still loading its data: wait until it has"):
+            await store.at("user").load()
+
+
+# --- replicas ---------------------------------------------------------------------------------
+
+
+async def test_save_that_too_few_replicas_confirm_is_reported_and_kept(
+    server: RedisServer,
+) -> None:
+    told: list[events.Event] = []
+    async with host(server.url, FakeGrant(latency=0), told, replicas=1) as (session, _):
+        await session.refresh()
+        assert await session.token() == "access-1"
+    assert "0 replicas of 1 have confirmed it" in words_of(told)
+    await saved(server.url, "access-1")
+
+
+# --- access lists, TLS, clocks ----------------------------------------------------------------
+
+
+async def test_redis_user_with_the_rights_that_are_documented_is_enough(
+    server: RedisServer,
+) -> None:
+    # As docs/howto/redis.md has it.
+    rights = "~trioauth:* &trioauth:* +@read +@write +@scripting +@pubsub +@connection +time"
+    server.cli("ACL", "SETUSER", "app", "on", ">pw-canary", *rights.split())
+    url = f"redis://app:pw-canary@127.0.0.1:{server.port}"
+    async with RedisStore(url) as store:
+        await check_store(lambda: store.at("user"))
+        with trio.fail_after(10):
+            assert await store.changed() is None
+
+
+async def test_redis_user_without_a_right_to_the_channel_saves_without_hints(
+    server: RedisServer,
+) -> None:
+    server.cli("ACL", "SETUSER", "default", "resetchannels")
+    async with RedisStore(server.url, timeout=0.2) as store:
+        await check_store(lambda: store.at("user"))
+        with trio.move_on_after(1) as scope:
+            await store.changed()
+        assert scope.cancelled_caught
