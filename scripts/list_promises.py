@@ -77,6 +77,13 @@ PROMISES = {
         22: "Misuse across sessions, threads and runs is one clear error: a client signed by two "
         "open sessions, or a session used from another thread or another run of trio.",
     },
+    "Many logins": {
+        30: "Keys are isolated. A request of one key never carries a token, cookie, header or "
+        "pending log-in of another key.",
+        33: "An idle login costs only its record: no task, no client, no TLS context, no timer.",
+        34: "No operation costs more because there are more logins. Nothing looks through all of "
+        "them, in memory or in a store, except closing.",
+    },
     # P26, and the proofs in P27, are about sender-constrained tokens, which are not there yet.
     "Logging in": {
         23: "Nothing is asked of a person before everything else is ready: the store has been "

@@ -37,8 +37,11 @@ _BY_HAND = re.compile(r"<!-- by hand: ([\w. ]+) -->")
 _SECTION = re.compile(r"(Args|Returns|Yields|Cancellation|Checkpoints|Raises):$")
 # Names that other libraries describe.
 _FOREIGN = re.compile(r"(trio|httpx2?|contextlib|pathlib|opentelemetry|IPython|pytest|attrs)\b")
-# open_session() makes the first two; programs write the others.
-_NOT_CALLED = {"Session", "BackChannel", "Grant", "TokenStore", "Prompt", "ClientAuthentication"}
+# open_session() and open_sessions() make the first three; programs write the others.
+_NOT_CALLED = {
+    *("Session", "Sessions", "BackChannel"),
+    *("Grant", "TokenStore", "Prompt", "ClientAuthentication"),
+}
 _WIDTH = 88
 # Described once for all events, by the page.
 _SAID_ONCE = {"_Event"}

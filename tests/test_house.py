@@ -33,7 +33,7 @@ FLOORS = {
         "_version _secrets _outcomes _errors _codes _identity _tokens _origins _challenge events"
     ).split(),
     "the session": (
-        "_session _arguments _block _opening _members _sessions _opening_many _signals"
+        "_session _arguments _block _opening _members _following _sessions _opening_many _signals"
     ).split(),
     "the doors": "grants providers timeline opentelemetry".split(),
 }

@@ -33,6 +33,7 @@ The session:
 ``_block``      the ``async with`` block: the only nursery
 ``_opening``    `open_session`: how a session is put together
 ``_members``    the sessions of many keys that are in memory
+``_following``  they look into the store when it hints at a change
 ``_sessions``   `Sessions`
 ``_opening_many``
                 `open_sessions`: what the sessions of many keys share

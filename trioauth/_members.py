@@ -17,14 +17,17 @@ a half-way point. No method looks through all members, except for closing (P34).
 from __future__ import annotations
 
 import contextvars
+import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NoReturn, final
 
 import attrs
 import trio
 
+from ._core.flight import Flight
 from ._core.here import Here
 from ._core.key import Key
+from ._core.state import flight_of
 from ._core.vault import Vault
 from ._errors import Error, StoreError, careful
 from ._opening import owner_of, start
@@ -33,6 +36,7 @@ from .stores._contract import check_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._core.state import Landing
     from ._core.timers import Timers
     from ._http.signing import Signer
     from ._opening import Plan
@@ -64,6 +68,9 @@ class Member:
     """None as soon as it is open, or has failed."""
     parts: tuple[Session, Timers] | None = attrs.field(default=None, init=False)
     pins: int = attrs.field(default=0, init=False)
+    looked_at: float = attrs.field(factory=trio.current_time, init=False)
+    """When the record was read, on trio's clock, except by a flight that needed it."""
+    _look: Flight[Landing] | None = attrs.field(default=None, init=False)
 
     @property
     def session(self) -> Session:
@@ -83,6 +90,18 @@ class Member:
         session, timers = self.parts
         unsaved = timers.saving_later or timers.vault.pending is not None
         return unsaved or bool(session._flights.running)
+
+    def look(self) -> bool:
+        """Look into the store in the background; False if that is under way. Not a checkpoint."""
+        if self._look is not None and not self._look.done.is_set():
+            return False
+        self._look = None
+        if self.parts is not None and not self.members.closed:
+            flights, self.looked_at = self.session._flights, trio.current_time()
+            # A renewal looks by itself.
+            if flight_of(flights.machine.state) is None:
+                self._look = flights.launch(flights.logins.catch_up, Flight("look"))
+        return True
 
     def release(self) -> None:
         """Give back a pin. Not a checkpoint."""
@@ -108,6 +127,8 @@ class Members:
 
     here: Here = attrs.field(factory=Here, init=False)
     closed: bool = attrs.field(default=False, init=False)
+    doubted_at: float = attrs.field(default=-math.inf, init=False)
+    """When the store said last that any record may have changed, on trio's clock."""
     opened: int = attrs.field(default=0, init=False)
     dropped: int = attrs.field(default=0, init=False)
     failed: int = attrs.field(default=0, init=False)
@@ -146,10 +167,12 @@ class Members:
         if member is None:
             member = self._add(Key.of(check_key(key), self.show_key))
         if member.pins == 0:
-            self.resting.pop(key, None)
+            self.resting.pop(member.key.name, None)
         member.pins += 1
         opening = member.opening
         if opening is None:
+            if member.looked_at <= self.doubted_at:
+                member.look()
             return member
         try:
             await opening.done.wait()

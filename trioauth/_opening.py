@@ -272,5 +272,6 @@ async def start(
         machine.become(LoggedOut(record.ended or "elsewhere", at_unix=record.ended_at_unix))
     if policy.keep_fresh:
         session._flights.start_soon(timers.keep_fresh)
-    if vault.changed is not None:
+    if vault.changed is not None and machine.key is None:
+        # (The sessions of many keys have one task for the hints to all of them.)
         session._flights.start_soon(Hints(machine, session._flights, vault.changed).follow)

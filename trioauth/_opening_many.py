@@ -15,7 +15,9 @@ import trio
 from . import _challenge
 from ._arguments import check_kinds, check_options, check_store, kind_of, read_observers
 from ._block import Opening
+from ._core.hints import HintSource
 from ._core.queue import ServerQueue
+from ._following import Following
 from ._http.shared import SharedClient
 from ._members import Members
 from ._network.options import SharedOptions
@@ -24,6 +26,7 @@ from ._opening import DEFAULT_POLICY, Plan, open_endpoint
 from ._origins import Origins
 from ._session import CLOSING
 from ._sessions import Sessions
+from .stores._contract import changed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -145,8 +148,12 @@ class _Life:
         self._client = client
 
     async def begin(self) -> Sessions:
-        self._members.nursery.start_soon(self._members.drop_idle)
-        sessions: Sessions = type.__call__(Sessions, self._members)
+        members = self._members
+        members.nursery.start_soon(members.drop_idle)
+        changed = changed_of(members.store) if members.shared else None
+        if changed is not None:
+            members.nursery.start_soon(Following(members, HintSource(changed)).follow)
+        sessions: Sessions = type.__call__(Sessions, members)
         return sessions  # noqa: ASYNC910  # there is nothing to wait for
 
     async def end(self) -> None:

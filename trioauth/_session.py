@@ -49,11 +49,9 @@ class Session(ClientMethods, metaclass=Opened):
     Its methods `get`, `post`, `put`, `patch`, `delete`, `head`, `options`, `request`, `stream`,
     `send` and `build_request` are those of `httpx.AsyncClient`, with the same signatures. Each
     request gets the access token; if the API refuses it with a 401, the token is refreshed once for
-    all tasks, and the request is sent again.
-
-    Besides httpx's exceptions they raise `LoggedOutError`, `RefreshUnavailableError`,
-    `GrantMisconfiguredError` and `OriginError`. A request that is cancelled while it waits for a
-    refresh leaves at once, and the refresh goes on.
+    all tasks, and the request is sent again. Besides httpx's exceptions they raise
+    `LoggedOutError`, `RefreshUnavailableError`, `GrantMisconfiguredError` and `OriginError`. A
+    request that is cancelled while it waits for a refresh leaves at once, and the refresh goes on.
     """
 
     def __init__(
@@ -130,9 +128,8 @@ class Session(ClientMethods, metaclass=Opened):
         self._machine.check_open()
         # A library that was given the client may have closed it: then make another.
         if self._http is None or self._http.is_closed:
-            self._http = self._make_client(
-                auth=SessionAuth(self._signer), belonging=Belonging(self._source)
-            )
+            auth, belonging = SessionAuth(self._signer), Belonging(self._source)
+            self._http = self._make_client(auth=auth, belonging=belonging)
         return self._http
 
     @property
@@ -258,8 +255,7 @@ class Session(ClientMethods, metaclass=Opened):
             state = self.state
             assert isinstance(state, LoggedOut)  # noqa: S101  # an open session without a login
             return state
-        login = generation.login
-        await login.ended.wait()
+        await (login := generation.login).ended.wait()
         if login.outcome is None:
             machine.raise_ended(login)
         return login.outcome

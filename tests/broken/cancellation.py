@@ -111,8 +111,7 @@ VARIANTS: Final = (
                 "# noqa: ASYNC102  # shielded, and bounded, inside\n"
                 '                nursery.cancel_scope.cancel(reason="trioauth: '
                 'the session is closed")\n',
-                "                nursery.cancel_scope.cancel()\n"
-                "                await life.end()\n",
+                "                nursery.cancel_scope.cancel()\n                await life.end()\n",
             ),
         ),
         CANCELLATION

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -12,7 +12,7 @@ from tests.oauth.people import client_of
 from tests.oauth.test_halves import brought_back
 from trioauth import Begun, LoggedOutError, StoreError, Tokens, events, open_sessions
 from trioauth._core.key import Key
-from trioauth.testing import AuthServer
+from trioauth.testing import AuthServer, Victim, every_checkpoint
 
 from .world import KeyedFakeStore, KeyedGrant, access_token, many, record_of, tokens_of
 
@@ -155,8 +155,33 @@ async def test_a_log_in_by_a_function_asks_once_for_tasks_that_log_the_same_key_
 
 
 async def test_a_cancelled_log_in_keeps_no_session_in_memory() -> None:
+    async def never(_: object) -> NoReturn:
+        await trio.sleep_forever()
+
     async with many(idle=1) as sessions:
         with trio.move_on_after(1):
-            await sessions.log_in("cat", lambda _: trio.sleep_forever())  # type: ignore[arg-type,return-value]
+            await sessions.log_in("cat", never)
         await trio.sleep(3)
         assert sessions.statistics().in_memory == 0
+
+
+def test_cancelling_a_log_in_or_a_log_out_by_key_anywhere_leaves_the_old_login_or_the_new() -> None:
+    async def scenario(victim: Victim) -> None:
+        store = KeyedFakeStore.with_logins("ann")
+        store.of("ann").latency = 0.1
+        async with many(store=store, idle=5) as sessions:
+
+            async def change() -> None:
+                await sessions.log_in("ann", tokens_of("ann", 7))
+                await sessions.log_out("ann")
+
+            await victim(change)
+            await trio.sleep(20)
+            assert sessions.statistics().in_memory == 0
+            record = store.of("ann").record
+            assert record is not None
+            assert record.tokens in (None, record_of("ann").tokens, tokens_of("ann", 7))
+            async with sessions.use("ann") as session:
+                assert session.logged_in == (record.tokens is not None)
+
+    every_checkpoint(scenario, seeds=[0])

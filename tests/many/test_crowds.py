@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.fakes import FakeStore
-from trioauth import RefreshPolicy, RefreshUnavailableError, Tokens
+from trioauth import LoggedOutError, RefreshPolicy, RefreshUnavailableError, Tokens
 from trioauth._core.key import Key
 from trioauth._core.queue import ServerQueue
 
 from .world import KeyedFakeStore, KeyedGrant, access_token, many, record_of, tokens_of
+
+if TYPE_CHECKING:
+    from trioauth import Sessions
+    from trioauth.events import Event
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -23,7 +27,7 @@ def keys_of(count: int) -> list[str]:
     return [f"user{n}" for n in range(count)]
 
 
-async def ask(sessions: Any, key: str, took: list[float] | None = None) -> None:
+async def ask(sessions: Sessions, key: str, took: list[float] | None = None) -> None:
     began = trio.current_time()
     async with sessions.use(key) as session:
         await session.refresh()
@@ -88,18 +92,15 @@ async def test_a_login_that_ends_while_it_queues_is_not_presented() -> None:
     async with many(grant, max_asking=1) as sessions, trio.open_nursery() as nursery:
         nursery.start_soon(ask, sessions, "ann")
         await wait_all_tasks_blocked()
-        async with sessions.use("bob") as bob:
-            nursery.start_soon(_refresh_in_vain, bob)
-            await wait_all_tasks_blocked()
-            await bob.log_out(revoke=False)
+        nursery.start_soon(_refresh_in_vain, sessions, "bob")
+        await wait_all_tasks_blocked()
+        await sessions.log_out("bob", revoke=False)
     assert grant.presented == ["refresh-ann-1"]
 
 
-async def _refresh_in_vain(session: Any) -> None:
-    from trioauth import LoggedOutError
-
+async def _refresh_in_vain(sessions: Sessions, key: str) -> None:
     with pytest.raises(LoggedOutError):
-        await session.refresh()
+        await ask(sessions, key)
 
 
 async def test_p05_a_refresh_that_has_no_time_left_after_its_turn_came_spends_no_token() -> None:
@@ -133,7 +134,7 @@ async def test_p05_a_refresh_that_is_cancelled_in_the_queue_loses_no_answer() ->
     assert (ann.unanswered, bob.unanswered) == (1, 0)
 
 
-async def _fail(sessions: Any, key: str) -> None:
+async def _fail(sessions: Sessions, key: str) -> None:
     with pytest.raises(RefreshUnavailableError):
         await ask(sessions, key)
 
@@ -196,12 +197,12 @@ def test_the_jitter_of_a_key_and_a_generation_is_always_the_same_share() -> None
 
 async def test_keys_that_expire_together_are_refreshed_at_exact_and_different_times() -> None:
     grant = KeyedGrant(latency=0, lifetime=1000)
-    keys = keys_of(5)
+    keys, told = keys_of(5), list["Event"]()
     async with many(
         grant,
         store=KeyedFakeStore(),
         policy=RefreshPolicy(early=60, keep_fresh=True),
-        observers=[(told := []).append],
+        observers=[told.append],
         idle=5000,
     ) as sessions:
         for key in keys:

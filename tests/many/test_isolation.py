@@ -98,13 +98,12 @@ async def test_p30_configured_cookies_are_where_each_login_begins() -> None:
 async def test_a_cookie_that_is_set_where_cookies_are_off_is_one_clear_error() -> None:
     async with many() as sessions, sessions.use("ann") as session:
         cookies = session.http.cookies
-        for add in (
-            lambda: cookies.set("who", "ann"),
-            lambda: cookies.update({"who": "ann"}),
-            lambda: cookies.__setitem__("who", "ann"),
-        ):
-            with pytest.raises(RuntimeError, match="cookies=True"):
-                add()
+        with pytest.raises(RuntimeError, match="cookies=True"):
+            cookies.set("who", "ann")
+        with pytest.raises(RuntimeError, match="cookies=True"):
+            cookies.update({"who": "ann"})
+        with pytest.raises(RuntimeError, match="cookies=True"):
+            cookies["who"] = "ann"
         cookies.update({})
         # Those of one request are its own.
         request = session.build_request("GET", "/", cookies={"one": "1"})

@@ -205,7 +205,7 @@ async def test_a_use_after_closing_is_one_clear_error() -> None:
 async def test_a_task_that_waits_for_an_opening_is_told_when_the_sessions_are_closed() -> None:
     store = KeyedFakeStore.with_logins("ann")
     store.of("ann").latency = 10
-    told = []
+    told: list[float] = []
 
     async def use() -> None:
         with pytest.raises(trio.ClosedResourceError):
@@ -254,9 +254,10 @@ async def test_a_block_that_outlives_the_sessions_leaves_without_an_error() -> N
             await started.wait()
 
 
-async def refresh_until_closed(session: Session) -> None:
-    with pytest.raises(trio.ClosedResourceError):
-        await session.refresh()
+async def refresh_until_closed(sessions: Sessions, key: str) -> None:
+    async with sessions.use(key) as session:
+        with pytest.raises(trio.ClosedResourceError):
+            await session.refresh()
 
 
 async def test_leaving_gives_all_keys_together_one_grace_not_one_after_the_other() -> None:
@@ -266,8 +267,7 @@ async def test_leaving_gives_all_keys_together_one_grace_not_one_after_the_other
     async with trio.open_nursery() as nursery:
         async with many(grant, store=store) as sessions:
             for key in keys:
-                async with sessions.use(key) as session:
-                    nursery.start_soon(refresh_until_closed, session)
+                nursery.start_soon(refresh_until_closed, sessions, key)
             await wait_all_tasks_blocked()
             left = trio.current_time()
         assert trio.current_time() - left == 4
@@ -281,8 +281,7 @@ async def test_leaving_cancels_what_takes_longer_than_the_grace() -> None:
     async with trio.open_nursery() as nursery:
         async with many(KeyedGrant(latency=100), policy=RefreshPolicy(close_grace=3)) as sessions:
             for key in "ann", "bob":
-                async with sessions.use(key) as session:
-                    nursery.start_soon(refresh_until_closed, session)
+                nursery.start_soon(refresh_until_closed, sessions, key)
             await wait_all_tasks_blocked()
         assert trio.current_time() == 3
 

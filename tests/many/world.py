@@ -81,7 +81,7 @@ class KeyedFakeStore:
 def many(
     grant: Any = None, *, api: FakeApi | None = None, **options: Any
 ) -> AbstractAsyncContextManager[Sessions]:
-    """Open sessions over an API in memory, with "ann" and "bob" logged in unless ``store`` is given."""
+    """Open sessions over an API in memory. Without a ``store``, "ann" and "bob" are logged in."""
     options.setdefault("base_url", API)
     options.setdefault("transport", stream_transport(httpx, api or FakeApi()))
     options.setdefault("store", KeyedFakeStore.with_logins("ann", "bob"))
@@ -91,3 +91,32 @@ def many(
 async def access_token(sessions: Sessions, key: str) -> str:
     async with sessions.use(key) as session:
         return await session.token()
+
+
+@attrs.define
+class HintingStore(KeyedFakeStore):
+    """A store of many logins that says what another program has saved, when the test says so."""
+
+    hints: list[str | None] = attrs.field(factory=list)
+    fail_changed: Exception | None = None
+    calls: int = 0
+    loads: list[str] = attrs.field(factory=list)
+    _more: trio.Event = attrs.field(factory=trio.Event)
+
+    def hint(self, key: str | None) -> None:
+        self.hints.append(key)
+        self._more.set()
+
+    async def changed(self) -> str | None:
+        self.calls += 1
+        await trio.lowlevel.checkpoint()
+        if self.fail_changed is not None:
+            raise self.fail_changed
+        while not self.hints:
+            self._more = trio.Event()
+            await self._more.wait()
+        return self.hints.pop(0)
+
+    def save_elsewhere(self, record: Record, key: str) -> None:
+        """Save as another program would, in another process."""
+        self.of(key).record = record

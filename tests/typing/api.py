@@ -21,6 +21,7 @@ from trioauth import (
     Record,
     RefreshPolicy,
     Session,
+    Sessions,
     Statistics,
     TokenEndpoint,
     TokenRequest,
@@ -28,6 +29,7 @@ from trioauth import (
     TokenStore,
     events,
     open_session,
+    open_sessions,
 )
 
 if TYPE_CHECKING:
@@ -150,6 +152,40 @@ async def opening() -> None:
         transport=httpx.AsyncHTTPTransport(),
         limits=httpx.Limits(max_connections=5),
     )
+
+
+async def many_logins(tokens: Tokens, client: trioauth.OAuthClient) -> None:
+    opened = open_sessions(
+        function_grant,
+        store=trioauth.KeyedMemoryStore(),
+        base_url="https://api.example.com",
+        origins=["https://files.example.com"],
+        idle=60,
+        max_asking=10,
+        cookies=True,
+        show_key=str.upper,
+        policy=RefreshPolicy(keep_fresh=True),
+        observers=[observe],
+        is_rejected=lambda response: response.status_code == 403,
+        timeout=5,
+    )
+    anywhere: AbstractAsyncContextManager[Sessions] = opened
+    assert_type(await anywhere.__aenter__(), Sessions)
+    async with opened as sessions:
+        assert_type(sessions, Sessions)
+        used: AbstractAsyncContextManager[Session] = sessions.use("user-17")
+        assert_type(await used.__aenter__(), Session)
+        await sessions.log_in("user-17", tokens)
+        await sessions.log_in("user-17", client.device())
+        await sessions.log_in("user-17")
+        await sessions.log_out("user-17", revoke=False)
+        assert_type(sessions.attach(httpx.AsyncClient()), httpx.AsyncClient)
+        assert_type(sessions.attach(httpx2.AsyncClient()), httpx2.AsyncClient)
+        assert_type(sessions.back_channel, trioauth.BackChannel)
+        assert_type(sessions.statistics(), trioauth.SessionsStatistics)
+        assert_type(sessions.statistics().in_memory, int)
+    open_sessions(client, cookies={"region": "eu"})
+    open_sessions(client, store=None, cookies=False)
 
 
 async def stop_when_told_to() -> None:

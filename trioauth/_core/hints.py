@@ -43,18 +43,53 @@ _FIRST_PAUSE = 1.0
 
 @final
 @attrs.define(eq=False, repr=False)
+class HintSource:
+    """Waits for the hints of a store."""
+
+    changed: Callable[[], Awaitable[str | None]]
+    """The method of the store that waits for a hint."""
+    _failures: int = attrs.field(default=0, init=False)
+
+    async def wait(self) -> str | None:
+        """Wait for a hint, and return it. While the store fails, ask again after pauses.
+
+        The log gets one line when it begins to fail, and one when it works again.
+
+        Cancellation:
+          Safe. No hint is lost.
+        """
+        while True:
+            try:
+                hint = await ask(self.changed)
+            except Exception as exc:  # noqa: BLE001  # the store is the program's; it may raise anything
+                if self._failures == 0:
+                    _logger.warning(
+                        "the token store can't say when others save (%s): what they do is seen "
+                        "later",
+                        careful(exc) or type(exc).__name__,
+                    )
+                self._failures += 1
+                await trio.sleep(growing(_FIRST_PAUSE, self._failures - 1))
+                continue
+            if self._failures:
+                _logger.info("the token store says again when others save")
+            self._failures = 0
+            return hint
+
+
+@final
+@attrs.define(eq=False, repr=False)
 class Hints:
     """Looks into the store when it says that it may have changed."""
 
     machine: Machine
     flights: Flights
-    changed: Callable[[], Awaitable[str | None]]
-    """The method of the store that waits for a hint."""
+    source: HintSource = attrs.field(converter=HintSource)
+    """Made of the method of the store that waits for a hint."""
     _look: Flight[Landing] | None = attrs.field(default=None, init=False)
     """The last look, which may be under way."""
     _next_look: float = attrs.field(default=-math.inf, init=False)
     """When the next look may begin, on trio's clock."""
-    _failures: int = attrs.field(default=0, init=False)
 
     async def follow(self) -> None:
         """Wait for hints, and look, until cancelled or the session is closed.
@@ -63,9 +98,8 @@ class Hints:
           Safe. A look that it has started goes on.
         """
         while True:
-            if not await self._wait():
-                await trio.sleep(growing(_FIRST_PAUSE, self._failures - 1))
-                continue
+            # Which record has changed is of no use: this session has one.
+            await self.source.wait()
             # A hint that comes in this pause may be lost, but the look after it sees the change.
             await trio.sleep_until(self._next_look)
             if self._look is not None:
@@ -77,25 +111,3 @@ class Hints:
                 # Not awaited: a hint that comes while it reads the store must find a waiting task.
                 look = self._look = Flight[Landing]("look")
                 self.flights.launch(self.flights.logins.catch_up, look)
-
-    async def _wait(self) -> bool:
-        """Wait for a hint; return False if the store failed. The log gets one line for each change.
-
-        Cancellation:
-          Safe. No hint is lost.
-        """
-        try:
-            # Its answer, which record has changed, is of no use: this session has one.
-            await ask(self.changed)
-        except Exception as exc:  # noqa: BLE001  # the store is the program's; it may raise anything
-            if self._failures == 0:
-                _logger.warning(
-                    "the token store can't say when others save (%s): what they do is seen later",
-                    careful(exc) or type(exc).__name__,
-                )
-            self._failures += 1
-            return False  # noqa: ASYNC910  # the caller sleeps
-        if self._failures:
-            _logger.info("the token store says again when others save")
-        self._failures = 0
-        return True
