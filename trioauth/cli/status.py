@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
 
 from trioauth._errors import Error, LoggedOutError
-from trioauth._outcomes import REASONS
 
-from .exits import DONE, EPILOG, FAILED, NOT_LOGGED_IN, TRY_LATER, judge
+from .exits import EPILOG, NOT_LOGGED_IN, TRY_LATER, judge
+from .shown import Shown, expiry_words, state_words, with_record
 
 if TYPE_CHECKING:
     import argparse
 
-    from trioauth._outcomes import LogoutReason
     from trioauth._profiles.profile import Profile
-    from trioauth.stores._contract import Record
+
+    from .shown import Check
 
 _DESCRIPTION: Final = """\
 Say of each login, or of one, whether it is there, until when its token is good, and where it is
 kept. It looks into files only, unless --check is given. No token is ever shown."""
-
-Check = Literal["ok", "refused", "unavailable", "failed", "not renewable"]
 
 _CHECK_WORDS: Final[dict[Check, str]] = {
     "ok": "renewed just now",
@@ -46,37 +43,12 @@ def add_status(commands: Any) -> None:
     add("name", metavar="NAME", nargs="?", help="of the profile (all of them)")
     add("--json", action="store_true", help="as JSON on stdout; times in epoch seconds")
     add("--check", action="store_true", help="ask the server, by renewing each login")
+    add("--store", metavar="sqlite:PATH", help="the logins of a store that holds many, instead")
+    add("--key", help="with --store: of one login only")
+    add("--limit", type=int, default=100, help="with --store: how many logins, at most (100)")
+    add("--after", metavar="KEY", default="", help="with --store: go on after this key")
+    add("--show-keys", action="store_true", help="with --store: the keys; they may be personal")
     parser.set_defaults(run=run)
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Shown:
-    """What is said of one profile. No secrets."""
-
-    name: str
-    issuer: str | None = None
-    client_id: str | None = None
-    account: str | None = None
-    logged_in: bool = False
-    scope: tuple[str, ...] = ()
-    expires_at: int | None = None
-    renewable: bool = False
-    ended: LogoutReason | None = None
-    """Why there is no login, if there was one."""
-    ended_at: int | None = None
-    stored_in: str | None = None
-    check: Check | None = None
-    error: str | None = None
-
-    @property
-    def code(self) -> int:
-        """The exit code, if this were the only one."""
-        if self.check == "unavailable":
-            return TRY_LATER
-        if self.error is not None:
-            return FAILED
-        return DONE if self.logged_in else NOT_LOGGED_IN
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -87,7 +59,13 @@ async def run(options: argparse.Namespace) -> int:
 
     Raises:
       ProfileError: There is no such profile.
+      StoreError: The store can't be read.
+      UsageError: The options contradict each other.
     """
+    if options.store is not None:
+        from .many import show_many
+
+        return await show_many(options)
     from trioauth._profiles.files import profile_names
 
     from .speaking import hand_out, say
@@ -128,46 +106,16 @@ async def _look_at(name: str, *, is_all: bool, check: bool) -> Shown:
         client_of(profile)
         store = store_of(profile)
         shown = attrs.evolve(shown, stored_in=str(store.path))
-        shown = _with_record(shown, await store.load())
+        shown = with_record(shown, await store.load())
         if check and shown.logged_in:
             outcome, error = await _ask(profile, renewable=shown.renewable)
-            shown = _with_record(shown, await store.load())
+            shown = with_record(shown, await store.load())
             shown = attrs.evolve(shown, check=outcome, error=error)
     except Error as exc:
         if isinstance(exc, NoProfileError) and not is_all:
             raise
         return attrs.evolve(shown, error=str(exc))
     return shown
-
-
-def _with_record(shown: Shown, record: Record | None) -> Shown:
-    if record is None:
-        return shown
-    tokens = record.tokens
-    if tokens is None:
-        return attrs.evolve(
-            shown,
-            logged_in=False,
-            scope=(),
-            expires_at=None,
-            renewable=False,
-            ended=record.ended,
-            ended_at=_whole(record.ended_at_unix),
-        )
-    expires_at = _whole(record.expires_at_unix)
-    renewable = tokens.refresh_token is not None
-    return attrs.evolve(
-        shown,
-        # Without a refresh token it ends when the access token does.
-        logged_in=renewable or expires_at is None or expires_at > time.time(),
-        scope=tuple(sorted(tokens.scope)),
-        expires_at=expires_at,
-        renewable=renewable,
-    )
-
-
-def _whole(at: float | None) -> int | None:
-    return None if at is None else math.floor(at)
 
 
 async def _ask(profile: Profile, *, renewable: bool) -> tuple[Check, str | None]:
@@ -195,47 +143,16 @@ async def _ask(profile: Profile, *, renewable: bool) -> tuple[Check, str | None]
 
 def _words(shown: Shown, now: float) -> str:
     """Say it for a person."""
-    lines = [f"{shown.name}: {_state_words(shown, now)}"]
+    lines = [f"{shown.name}: {state_words(shown, now)}"]
     rows = {
         "server": shown.issuer,
         "client": shown.client_id,
         "account": shown.account,
         "scope": " ".join(shown.scope) or None,
-        "token": _expiry_words(shown, now) if shown.logged_in else None,
+        "token": expiry_words(shown, now) if shown.logged_in else None,
         "kept in": shown.stored_in,
         "checked": None if shown.check is None else _CHECK_WORDS[shown.check],
         "problem": shown.error,
     }
     lines += [f"  {name:<9}{text}" for name, text in rows.items() if text is not None]
     return "\n".join(lines)
-
-
-def _state_words(shown: Shown, now: float) -> str:
-    if shown.logged_in:
-        return "logged in"
-    if shown.expires_at is not None:
-        return f"not logged in: it expired {_ago(now - shown.expires_at)}, and can't be renewed"
-    if shown.ended is None:
-        return "not logged in"
-    when = "" if shown.ended_at is None else f", {_ago(now - shown.ended_at)}"
-    return f"not logged in: {REASONS[shown.ended]}{when}"
-
-
-def _expiry_words(shown: Shown, now: float) -> str:
-    how = "renewed when needed" if shown.renewable else "can't be renewed"
-    if shown.expires_at is None:
-        return f"good until a server refuses it, {how}"
-    if shown.expires_at <= now:
-        return f"expired {_ago(now - shown.expires_at)}, {how}"
-    return f"good for {_span(shown.expires_at - now)}, {how}"
-
-
-def _ago(seconds: float) -> str:
-    return f"{_span(max(0.0, seconds))} ago"
-
-
-def _span(seconds: float) -> str:
-    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds // size:.0f} {name}"
-    return f"{seconds:.0f} seconds"
