@@ -100,7 +100,7 @@ async def test_keyed_memory_store_passes() -> None:
 async def test_sqlite_store_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_bytes: bool
 ) -> None:
-    monkeypatch.setattr(_key_locks, "HAS_BYTES", has_bytes)
+    monkeypatch.setattr(_key_locks, "has_bytes", has_bytes)
     await check_store(lambda: SQLiteStore(tmp_path / "logins.db"))
 
 

@@ -522,7 +522,7 @@ async def test_an_error_of_the_disk_says_which_and_the_next_call_begins_anew(
 @pytest.fixture(params=["bytes", "files"])
 def locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     kind: str = request.param
-    monkeypatch.setattr(_key_locks, "HAS_BYTES", kind == "bytes")
+    monkeypatch.setattr(_key_locks, "has_bytes", kind == "bytes")
     return kind
 
 

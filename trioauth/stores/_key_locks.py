@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-HAS_BYTES = False
+has_bytes = False
 if sys.platform != "win32":  # pragma: no branch  # there is no such module there
     import fcntl
 
-    HAS_BYTES = hasattr(fcntl, "F_OFD_SETLK")
+    has_bytes = hasattr(fcntl, "F_OFD_SETLK")
 
 _BUCKETS = 256
 
@@ -162,4 +162,4 @@ KeyLocks: TypeAlias = ByteLocks | FileLocks
 def key_locks(path: Path) -> KeyLocks:
     """Return the locks beside a file, as the system has them. Nothing is opened yet."""
     lock_path = path.with_name(path.name + ".lock")
-    return ByteLocks(lock_path) if HAS_BYTES else FileLocks(lock_path)
+    return ByteLocks(lock_path) if has_bytes else FileLocks(lock_path)

@@ -25,7 +25,9 @@ class _Turn:
 class Turns:
     """Locks by key. What is kept does not grow with the number of keys that were ever locked."""
 
-    _turns: dict[Hashable, _Turn] = attrs.field(factory=dict, init=False, repr=False)
+    _turns: dict[Hashable, _Turn] = attrs.field(
+        factory=dict["Hashable", _Turn], init=False, repr=False
+    )
 
     @asynccontextmanager
     async def take(self, key: Hashable) -> AsyncGenerator[None, None]:
