@@ -106,6 +106,7 @@ interop: .venv/.made
 	@scripts/setup_faketime.sh
 	@scripts/setup_chromium.sh
 	@scripts/setup_keyring.sh
+	@scripts/setup_redis.sh
 
 # --- what to do with them ---------------------------------------------------------------------
 

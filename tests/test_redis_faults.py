@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from trioauth import (
     Tokens,
     events,
 )
+from trioauth.stores import _redis_listener
+from trioauth.stores._redis_hints import Hints
 from trioauth.testing import check_store
 
 from .fakes import FakeGrant, first_tokens
@@ -383,6 +386,64 @@ async def test_redis_that_loads_its_data_says_so(server: RedisServer) -> None:
     async with RedisStore(server.url) as store:
         with pytest.raises(StoreError, match="is still loading its data: wait until it has"):
             await store.at("user").load()
+
+
+async def test_redis_store_without_coredis_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in list(sys.modules):
+        if name.startswith("trioauth.stores._redis_"):
+            monkeypatch.delitem(sys.modules, name)
+        if name.partition(".")[0] == "coredis":
+            monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "trioauth\[redis\]"'):
+        await RedisStore("redis://localhost").__aenter__()
+
+
+async def test_sentinel_that_hangs_is_not_waited_for_without_end(server: RedisServer) -> None:
+    server.freeze()
+    url = f"redis+sentinel://127.0.0.1:{server.port}/main"
+    with trio.fail_after(10):
+        async with RedisStore(url, timeout=1) as store:
+            with pytest.raises(StoreError, match="gave no answer within 1 seconds"):
+                await store.at("user").load()
+
+
+# --- hints ------------------------------------------------------------------------------------
+
+
+async def test_hints_go_on_after_redis_was_gone(server: RedisServer) -> None:
+    async with RedisStore(server.url, timeout=1) as store:
+        with trio.fail_after(30):
+            assert await store.changed() is None
+            server.stop()
+            await trio.sleep(0.5)
+            server.start()
+            assert await store.changed() is None
+            server.cli("PUBLISH", "trioauth:changed", "user")
+            assert await store.changed() == "user"
+
+
+async def test_subscription_that_hangs_is_noticed_and_made_anew(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_redis_listener, "_ALIVE_EVERY", 0.05)
+    async with RedisStore(server.url, timeout=0.3) as store:
+        with trio.fail_after(30):
+            assert await store.changed() is None
+            await trio.sleep(0.3)
+            server.freeze()
+            await trio.sleep(1)
+            server.thaw()
+            assert await store.changed() is None
+
+
+def test_other_messages_on_the_channel_are_no_hints() -> None:
+    hints = Hints()
+    routes: Any = None
+    listener = _redis_listener.Listener(routes, hints, "channel", 1)
+    listener._take([b"pmessage", b"x"], trio.Event())
+    assert hints.number == 0
 
 
 # --- replicas ---------------------------------------------------------------------------------

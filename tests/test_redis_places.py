@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import binascii
 import ssl
+import time
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from glob import glob
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,14 +59,19 @@ def watched(folder: Path) -> Generator[tuple[str, RedisServer, RedisServer, Redi
 
 def fail_over_without_last_write(primary: RedisServer, replica: RedisServer) -> None:
     """Cut the replica off, so that what is saved from now on is on the primary only."""
+    replica.wait_for(
+        lambda: replica.cli("HGET", "trioauth:{user}", "generation") == "2", "replicated save"
+    )
     replica.freeze()
     primary.cli("CLIENT", "KILL", "TYPE", "replica")
 
 
-def end_primary(primary: RedisServer, replica: RedisServer) -> None:
+def end_primary(primary: RedisServer, replica: RedisServer, sentinel: RedisServer) -> None:
+    """End the primary, and wait until the Sentinel names the replica."""
     primary.stop()
     replica.thaw()
-    replica.wait_for(lambda: "role:master" in replica.cli("INFO", "replication"), "failover")
+    named = partial(sentinel.cli, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main", check=False)
+    sentinel.wait_for(lambda: str(replica.port) in named(), "failover")
 
 
 async def test_redis_store_finds_the_primary_by_the_sentinels(tmp_path: Path) -> None:
@@ -85,13 +90,13 @@ async def test_p31_session_lives_through_a_failover_that_loses_its_last_write(
     tmp_path: Path,
 ) -> None:
     grant = FakeGrant(latency=0)
-    with watched(tmp_path) as (url, primary, replica, _):
-        async with host(url, grant, timeout=2) as (session, _):
+    with watched(tmp_path) as (url, primary, replica, sentinel):
+        async with host(url, grant, timeout=2, lease=2) as (session, _):
             await session.refresh()
             fail_over_without_last_write(primary, replica)
             await session.refresh()
             assert await session.token() == "access-2"
-            await in_thread(partial(end_primary, primary, replica))
+            await in_thread(partial(end_primary, primary, replica, sentinel))
             record = await stored(url)
             assert record is not None
             assert record.tokens == Tokens("access-1", "refresh-1", 3600), "the write is lost"
@@ -105,13 +110,13 @@ async def test_p31_failover_that_loses_a_write_costs_a_new_session_one_clean_log
 ) -> None:
     grant, late = FakeGrant(latency=0), FakeGrant(latency=0)
     late.script.append(GrantRefusedError("invalid_grant"))
-    with watched(tmp_path) as (url, primary, replica, _):
-        async with host(url, grant, timeout=2) as (session, _):
+    with watched(tmp_path) as (url, primary, replica, sentinel):
+        async with host(url, grant, timeout=2, lease=2) as (session, _):
             await session.refresh()
             fail_over_without_last_write(primary, replica)
             await session.refresh()
-            await in_thread(partial(end_primary, primary, replica))
-            async with host(url, late, tokens=None, timeout=2) as (other, _):
+            await in_thread(partial(end_primary, primary, replica, sentinel))
+            async with host(url, late, tokens=None, timeout=2, lease=2) as (other, _):
                 # It reads the record before the lost one, with a token that is spent.
                 with pytest.raises(LoggedOutError):
                     await other.refresh()
@@ -296,7 +301,7 @@ async def proxied(server: RedisServer, spoil: Callable[[bytes], Any]) -> AsyncGe
     async def pump(source: trio.SocketStream, sink: trio.SocketStream, *, back: bool) -> None:
         try:
             async for data in source:
-                delay = spoil(data) if back else 0
+                delay = spoil(bytes(data)) if back else 0
                 if delay is None:
                     break
                 await trio.sleep(delay)
@@ -385,22 +390,16 @@ async def test_redis_that_hangs_up_each_time_is_asked_twice_and_no_more(
 # --- clocks -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("apart", ["+1d", "-1d"])
-async def test_lease_holds_for_its_time_whatever_the_clock_of_the_server_says(
-    apart: str, tmp_path: Path
+async def test_lease_goes_by_the_clock_of_the_server_whatever_the_hosts_say(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = glob("/usr/lib*/**/faketime/libfaketimeMT.so.1", recursive=True)
-    if not found:
-        pytest.skip("libfaketime is not here; on Debian: apt-get install faketime, as root")
-    environment = {"LD_PRELOAD": found[0], "FAKETIME": apart}
-    with redis_server(tmp_path / "redis", environment=environment) as server:
-        async with RedisStore(server.url, lease=0.5) as one, RedisStore(server.url) as other:
+    real = time.time
+    async with RedisStore(server.url, lease=0.5) as one, RedisStore(server.url) as other:
+        for apart in (0, 86400, -86400):
             async with one.at("user").lock():
                 start = trio.current_time()
+                # The clock of the next host.
+                monkeypatch.setattr(time, "time", lambda apart=apart: real() + apart)
                 with trio.fail_after(10):
                     async with other.at("user").lock():
                         assert 0.2 < trio.current_time() - start < 5
-        grant = FakeGrant(latency=0)
-        async with host(server.url, grant) as (session, _):
-            await session.refresh()
-            assert await session.token() == "access-1"

@@ -223,8 +223,10 @@ async def test_task_that_waits_for_a_lease_can_say_so(server: RedisServer) -> No
             with trio.move_on_after(0.2):
                 async with other.lock():
                     pytest.fail("locked twice")
-            assert "another session to unlock the login on Redis at 127.0.0.1" in other.waits_for
-            assert "60 seconds" in other.waits_for
+            assert "another session to unlock the login on Redis at 127.0.0.1" in str(
+                other.waits_for
+            )
+            assert "60 seconds" in str(other.waits_for)
         async with other.lock():
             assert other.waits_for is None
 
@@ -459,6 +461,37 @@ async def test_hints_go_on_after_the_subscription_was_lost(server: RedisServer) 
             assert await other.changed() is None, "what was lost in between is not known"
             await put(one.at("user"), 1)
             assert await other.changed() == "user"
+
+
+async def test_wait_for_a_hint_that_is_cancelled_loses_no_hint(server: RedisServer) -> None:
+    async with RedisStore(server.url) as one, RedisStore(server.url) as other:
+        login = other.at("user")
+        with trio.fail_after(10):
+            assert await other.changed() is None
+            await login.changed()
+            for wait in (other.changed, login.changed):
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await wait()
+                assert scope.cancelled_caught
+            await put(one.at("user"), 1)
+            assert await other.changed() == "user"
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await login.changed()
+            assert await login.changed() == ""
+
+
+async def test_closing_a_redis_store_that_hangs_takes_a_second(server: RedisServer) -> None:
+    async with RedisStore(server.url, timeout=30) as store:
+        async with store.at("user").lock():
+            server.freeze()
+        try:
+            with trio.fail_after(10), trio.CancelScope() as scope:
+                scope.cancel()
+                await store.aclose()
+        finally:
+            server.thaw()
 
 
 async def test_forged_hints_do_no_harm(server: RedisServer) -> None:

@@ -242,8 +242,8 @@ def test_memory_store_may_be_used_in_one_run_after_another() -> None:
 def test_package_has_no_other_names() -> None:
     import trioauth.stores
 
-    with pytest.raises(AttributeError, match="no attribute 'RedisStore'"):
-        trioauth.stores.RedisStore  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'PostgresStore'"):
+        trioauth.stores.PostgresStore  # type: ignore[attr-defined]  # noqa: B018
 
 
 # --- FileStore: its path ----------------------------------------------------------------------

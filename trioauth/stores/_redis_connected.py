@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NoReturn, final
 import attrs
 import trio
 
-from ._redis_listener import Listener
-
 try:
     from ._redis_link import Dialer
+    from ._redis_listener import Listener
     from ._redis_route import Routes
 except ModuleNotFoundError as exc:
     raise ModuleNotFoundError(

@@ -140,20 +140,24 @@ class Dialer:
 
         Raises:
           RedisError: No Sentinel names one, it can't be reached, or it is not the primary.
+          TimeoutError: The Sentinels hang.
 
         Cancellation:
           Safe. Nothing is left open.
         """
-        problem: RedisError = PrimaryNotFoundError()
+        problems: list[Exception] = []
         for sentinel in self._target.addresses:
             try:
                 named = await self._ask_sentinel(sentinel)
-            except RedisError as exc:
-                problem = exc
+            except (RedisError, TimeoutError) as exc:
+                problems.append(exc)
                 continue
             if named is not None:
                 return await self._check_role(await self.dial(named))
-        raise problem
+        # If one of them answered, it knows no such service.
+        if len(problems) == len(self._target.addresses):
+            raise problems[-1]
+        raise PrimaryNotFoundError
 
     async def _ask_sentinel(self, sentinel: Address) -> Address | None:
         target = self._target
@@ -164,8 +168,6 @@ class Dialer:
             reply = await connection.create_request(
                 b"SENTINEL GET-MASTER-ADDR-BY-NAME", target.service, timeout=patience
             )
-        except TimeoutError:
-            return None
         finally:
             connection.invalidate()
         if not isinstance(reply, list) or len(reply) != 2:  # host and port

@@ -56,7 +56,8 @@ class Listener:
             nursery.start_soon(self._watch, connection, subscribed)
             try:
                 connection.send_command(b"SUBSCRIBE", self._channel)
-                async for message in connection.push_messages:
+                # It never ends, but raises when the connection is lost.
+                async for message in connection.push_messages:  # pragma: no branch
                     self._take(message, subscribed)
             except RedisError:
                 # Lost. Not raised through the nursery, which would make a group of it.

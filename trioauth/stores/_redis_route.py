@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SLOTS = 16384
-# How often a request is redirected, and sent because its connection broke, at most.
-_REDIRECTIONS, _BREAKS = 5, 2
+# How often a request is redirected, at most.
+_REDIRECTIONS = 5
 # How long a Cluster that moves the keys of a slot gets before it is asked again, in seconds.
 _MOVING_PAUSE = 0.05
 
@@ -100,7 +100,9 @@ class Routes:
         except (trio.TooSlowError, TimeoutError):
             problem = meaning_of("TRYAGAIN") if trip.waits_for_move else self._too_slow()
         except RedisError as exc:
-            problem = self._words(exc)
+            # coredis turns a cancellation while it connects into a lost connection.
+            late = trio.current_time() >= trip.deadline and not code_of(exc)
+            problem = self._too_slow() if late else self._words(exc)
         # Raised outside `except`, and without a cause: the frames of coredis hold the password and
         # what was to be saved.
         raise StoreError(f"{self.target} {problem}")
@@ -176,7 +178,7 @@ class Routes:
             return _MOVING_PAUSE
         elif _is_break(exc) or (isinstance(exc, ReadOnlyError) and self.target.kind == "sentinel"):
             trip.breaks += 1
-            if trip.breaks >= max(_BREAKS, len(self.target.addresses)):
+            if trip.breaks > len(self.target.addresses):
                 raise exc
             # A Cluster may have given its slots to another node; the next seed will know.
             self._slots.pop(trip.slot, None)
@@ -214,16 +216,11 @@ class Routes:
     def _words(self, exc: RedisError) -> str:
         if code := code_of(exc):
             return meaning_of(code)
-        if words := system_words(exc):
-            return f"can't be reached ({words}): is it running, and is the URL right?"
-        if _timed_out(exc):
-            return self._too_slow()
-        return "closed the connection: is it running, and does it want TLS (rediss://)?"
+        words = system_words(exc)
+        what = f"can't be reached ({words})" if words else "closed the connection"
+        tls = "" if self.target.tls else ", and does it want TLS (rediss://)"
+        return f"{what}: is it running, is the URL right{tls}?"
 
 
 def _is_break(exc: Exception) -> bool:
     return isinstance(exc, ConnectionError) and not isinstance(exc, BusyLoadingError)
-
-
-def _timed_out(exc: BaseException | None) -> bool:
-    return exc is not None and (isinstance(exc, TimeoutError) or _timed_out(exc.__cause__))
