@@ -87,8 +87,10 @@ async def test_a_thousand_keys_that_expire_at_once_cost_a_refresh_each_and_wait_
     assert max(took) < 1.2 * 0.1
 
 
-async def test_a_login_that_ends_while_it_queues_is_not_presented() -> None:
-    grant = KeyedGrant(latency=10)
+# Its turn comes before the log-out cancels it (after close_grace, five seconds), or would after.
+@pytest.mark.parametrize("latency", [3, 10])
+async def test_a_login_that_ends_while_it_queues_is_not_presented(latency: float) -> None:
+    grant = KeyedGrant(latency=latency)
     async with many(grant, max_asking=1) as sessions, trio.open_nursery() as nursery:
         nursery.start_soon(ask, sessions, "ann")
         await wait_all_tasks_blocked()

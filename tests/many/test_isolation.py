@@ -117,10 +117,16 @@ async def test_p30_what_a_program_changes_in_the_client_of_one_key_stays_there()
     async def hook(request: httpx.Request) -> None:
         hooked.append(request.headers["Authorization"])
 
+    async def answered(response: httpx.Response) -> None:
+        hooked.append(response.request.headers["Authorization"])
+
     async with many(api=api, headers={"X-All": "1"}) as sessions:
         async with sessions.use("ann") as ann, sessions.use("bob") as bob:
             ann.http.headers["X-Mine"] = "ann"
             ann.http.event_hooks["request"].append(hook)
+            assert ann.http.event_hooks["request"] == [hook]
+            bob.http.event_hooks = {"request": [], "response": [answered]}
+            assert bob.http.event_hooks["response"] == [answered]
             ann.http.timeout = 1
             ann.http.base_url = f"{API}/ann/"
             for session in ann, bob:
@@ -129,7 +135,7 @@ async def test_p30_what_a_program_changes_in_the_client_of_one_key_stays_there()
             assert ann.http.headers["X-All"] == bob.http.headers["X-All"] == "1"
     assert [mine for _, _, mine in api.got] == ["ann", None]
     assert [seen.path for seen in api.seen] == ["/ann/", "/"]
-    assert hooked == ["Bearer access-ann-1"]
+    assert hooked == ["Bearer access-ann-1", "Bearer access-bob-1"]
 
 
 async def test_p30_a_request_of_one_key_is_not_sent_with_the_session_of_another() -> None:

@@ -267,7 +267,8 @@ async def test_leaving_gives_all_keys_together_one_grace_not_one_after_the_other
     async with trio.open_nursery() as nursery:
         async with many(grant, store=store) as sessions:
             for key in keys:
-                nursery.start_soon(refresh_until_closed, sessions, key)
+                # Waits beyond the end of the sessions.
+                nursery.start_soon(refresh_until_closed, sessions, key)  # noqa: ASYNC111
             await wait_all_tasks_blocked()
             left = trio.current_time()
         assert trio.current_time() - left == 4
@@ -281,7 +282,8 @@ async def test_leaving_cancels_what_takes_longer_than_the_grace() -> None:
     async with trio.open_nursery() as nursery:
         async with many(KeyedGrant(latency=100), policy=RefreshPolicy(close_grace=3)) as sessions:
             for key in "ann", "bob":
-                nursery.start_soon(refresh_until_closed, sessions, key)
+                # Waits beyond the end of the sessions.
+                nursery.start_soon(refresh_until_closed, sessions, key)  # noqa: ASYNC111
             await wait_all_tasks_blocked()
         assert trio.current_time() == 3
 
