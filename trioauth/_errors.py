@@ -318,8 +318,7 @@ class MetadataError(GrantMisconfiguredError):
 
     def __init__(self, message: str, *, member: str | None = None) -> None:
         super().__init__("invalid_metadata")
-        # Not cut short: it quotes little, and says which addresses were tried.
-        self.description: str | None = message
+        self.description: str | None = message  # Not cut short: it says which addresses were tried.
         self.args: tuple[str, ...] = (message,)
         self.member = member
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trioauth import Record, SQLiteStore, Tokens
+from trioauth import EncryptedStore, KeyedEncryptedStore, Record, SQLiteStore, Tokens
 from trioauth._core.key import Key
 
 if TYPE_CHECKING:
@@ -103,6 +103,28 @@ async def test_a_damaged_record_does_not_hide_the_others(shell: Shell, store: SQ
     connection.close()
     done = await shell("status", "--store", option(store))
     assert (done.code, done.err.count("problem: "), done.err.count("logged in, ")) == (1, 1, 1)
+
+
+async def test_an_encrypted_login_is_shown_with_its_key_only(
+    shell: Shell, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = EncryptedStore.new_key()
+    login = KeyedEncryptedStore(store, key).at("ann@x.test")
+    async with login.lock():
+        await login.save(Record(1, ended="refused"), expected=0)
+    words = ["status", "--store", option(store)]
+    done = await shell(*words)
+    assert (done.code, "problem: it is encrypted; --store-key-env" in done.err) == (1, True)
+    monkeypatch.setenv("STORE_KEY", key)
+    done = await shell(*words, "--store-key-env", "STORE_KEY")
+    assert (done.code, "not logged in: the authorization server refused" in done.err) == (0, True)
+    monkeypatch.setenv("STORE_KEY", EncryptedStore.new_key())
+    done = await shell(*words, "--store-key-env", "STORE_KEY")
+    assert (done.code, "encrypted with another key" in done.err) == (1, True)
+    for value, problem in (("", "is not set"), ("short", "--store-key-env: ")):
+        monkeypatch.setenv("STORE_KEY", value)
+        done = await shell(*words, "--store-key-env", "STORE_KEY")
+        assert (done.code, problem in done.err) == (2, True)
 
 
 async def test_a_store_that_is_empty_or_not_there_is_said(shell: Shell, store: SQLiteStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,16 @@ import trio
 
 from trioauth._core.key import Key
 from trioauth._errors import StoreError, printable
-from trioauth.stores import SQLiteStore
+from trioauth.stores import KeyedEncryptedStore, SQLiteStore
+from trioauth.stores._cipher import OWNER
 
 from .exits import DONE, FAILED, NOT_LOGGED_IN, UsageError
 from .shown import Shown, expiry_words, state_words, with_record
 
 if TYPE_CHECKING:
     import argparse
+
+    from trioauth.stores._contract import KeyedStore
 
 _SCHEME = "sqlite:"
 _LONGEST = 10_000
@@ -38,12 +42,13 @@ async def show_many(options: argparse.Namespace) -> int:
     from .speaking import hand_out, say
 
     store = _store_of(options)
+    logins = _decrypted(store, options.store_key_env)
     keys, more = await _page(store, options)
-    shown = [await _look_at(store, key, options) for key in keys]
+    shown = [await _look_at(logins, key, options) for key in keys]
     if options.json:
-        logins = [_in_json(each) for each in shown]
         after = keys[-1] if more and options.show_keys else None
-        found = {"store": str(store.path), "logins": logins, "more": more, "after": after}
+        found = {"store": str(store.path), "logins": [_in_json(each) for each in shown]}
+        found |= {"more": more, "after": after}
         hand_out(json.dumps(found, indent=1))
     else:
         now = time.time()
@@ -71,6 +76,18 @@ def _store_of(options: argparse.Namespace) -> SQLiteStore:
     return store
 
 
+def _decrypted(store: SQLiteStore, variable: str | None) -> KeyedStore:
+    """Return the store, or what decrypts it."""
+    if variable is None:
+        return store
+    if not (key := os.environ.get(variable)):
+        raise UsageError(f"--store-key-env: the variable {variable} is not set")
+    try:
+        return KeyedEncryptedStore(store, key)
+    except ValueError as exc:
+        raise UsageError(f"--store-key-env: {exc}") from None
+
+
 async def _page(store: SQLiteStore, options: argparse.Namespace) -> tuple[list[str], bool]:
     """Return the keys to show, and whether there are more.
 
@@ -87,7 +104,7 @@ async def _page(store: SQLiteStore, options: argparse.Namespace) -> tuple[list[s
     return keys[: options.limit], len(keys) > options.limit
 
 
-async def _look_at(store: SQLiteStore, key: str, options: argparse.Namespace) -> Shown:
+async def _look_at(store: KeyedStore, key: str, options: argparse.Namespace) -> Shown:
     """Find out about one login; a record that is damaged does not hide the others.
 
     Cancellation:
@@ -102,9 +119,13 @@ async def _look_at(store: SQLiteStore, key: str, options: argparse.Namespace) ->
         raise UsageError(f"--key: {exc}") from None
     shown = Shown(name=key if options.show_keys else Key.of(key).shown)
     try:
-        return with_record(shown, await login.load())
+        record = await login.load()
     except StoreError as exc:
         return attrs.evolve(shown, error=str(exc))
+    if record is not None and record.owner == OWNER:
+        # Its tokens are not what they seem: it may have ended.
+        return attrs.evolve(shown, error="it is encrypted; --store-key-env VARIABLE decrypts it")
+    return with_record(shown, record)
 
 
 def _line(shown: Shown, now: float) -> str:

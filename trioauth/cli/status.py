@@ -44,6 +44,7 @@ def add_status(commands: Any) -> None:
     add("--json", action="store_true", help="as JSON on stdout; times in epoch seconds")
     add("--check", action="store_true", help="ask the server, by renewing each login")
     add("--store", metavar="sqlite:PATH", help="the logins of a store that holds many, instead")
+    add("--store-key-env", metavar="VARIABLE", help="with --store: what has the encryption key")
     add("--key", help="with --store: of one login only")
     add("--limit", type=int, default=100, help="with --store: how many logins, at most (100)")
     add("--after", metavar="KEY", default="", help="with --store: go on after this key")

@@ -24,6 +24,7 @@ from trioauth.testing import AuthServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from tests.interop.chromium import Page
@@ -93,10 +94,14 @@ async def answered(visitor: httpx2.AsyncClient, url: str) -> httpx2.Response:
             await trio.sleep(0.1)
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
 @asynccontextmanager
 async def running(program: str, folder: Path) -> AsyncGenerator[Application]:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = int(found.getsockname()[1])
+    port = free_port()
     auth = AuthServer(
         client_id="notes",
         client_secret=SECRET,
@@ -104,14 +109,23 @@ async def running(program: str, folder: Path) -> AsyncGenerator[Application]:
         redirect_uris=[f"http://127.0.0.1:{port}/callback"],
     )
     with trio.fail_after(PATIENCE):
-        async with auth.serve():
-            application = Application(program, port, auth, folder)
-            await application.start()
-            try:
-                yield application
-            finally:
-                with trio.CancelScope(shield=True):
-                    await application.stop(signal.SIGKILL)
+        async with auth.serve(), started(Application(program, port, auth, folder)) as application:
+            yield application
+
+
+@asynccontextmanager
+async def started(application: Application) -> AsyncGenerator[Application]:
+    try:
+        await application.start()
+        yield application
+    finally:
+        with trio.CancelScope(shield=True):
+            await application.stop(signal.SIGKILL)
+
+
+def beside(old: Application) -> AbstractAsyncContextManager[Application]:
+    """Start the application once more, as a rolling restart does: same store, same keys."""
+    return started(attrs.evolve(old, port=free_port(), process=None))
 
 
 def said(text: str) -> tuple[int, int]:
@@ -220,3 +234,31 @@ async def test_two_people_in_a_browser_stay_logged_in_while_the_application_is_k
     assert [each.outcome for each in auth.ledger.presented] == ["rotated"] * 2 * ROUNDS
     assert auth.ledger.repeats == 0
     auth.check()
+
+
+@pytest.mark.parametrize("program", ["web_app", "quart_web_app"])
+async def test_application_that_is_told_to_stop_in_mid_refresh_hands_the_login_to_the_next(
+    program: str, tmp_path: Path
+) -> None:
+    async with (
+        running(program, tmp_path) as old,
+        beside(old) as new,
+        httpx2.AsyncClient(trust_env=False, follow_redirects=True, timeout=60) as ann,
+    ):
+        auth = old.auth
+        auth.approve("ann")
+        assert said((await ann.get(f"{old.url}/login")).text) == (1, 1)
+        assert said((await ann.get(f"{new.url}/")).text) == (1, 1)
+        auth.expire()
+        # Rotated at once, and answered later than hypercorn waits for requests (3 seconds): so the
+        # refresh lands while the sessions are closed.
+        auth.delay(4)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answered, ann, f"{old.url}/")
+            while auth.ledger.refreshes < 1:  # noqa: ASYNC110  # a ledger has no event
+                await trio.sleep(0.05)
+            nursery.start_soon(old.stop, signal.SIGTERM)
+            # The new one waits for what the old one saves.
+            assert said((await ann.get(f"{new.url}/")).text) == (1, 2)
+            nursery.cancel_scope.cancel()
+        assert [each.outcome for each in auth.ledger.presented] == ["rotated"]
