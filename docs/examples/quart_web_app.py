@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import signal
 from collections.abc import AsyncGenerator
 from html import escape
 
@@ -29,11 +30,17 @@ cipher = Fernet(os.environ["COOKIE_KEY"])
 @app.while_serving
 async def hold_sessions() -> AsyncGenerator[None, None]:
     store = trioauth.SQLiteStore(os.environ["LOGINS"])
-    async with trioauth.open_sessions(
-        client, store=store, base_url=os.environ["API_URL"]
-    ) as sessions:
-        app.extensions["trioauth"] = sessions
-        yield
+    # hypercorn stops its workers by an event, and sends SIGTERM to those that take longer than the
+    # first: without this they would die in mid-refresh, and lose a login.
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        async with trioauth.open_sessions(
+            client, store=store, base_url=os.environ["API_URL"]
+        ) as sessions:
+            app.extensions["trioauth"] = sessions
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def all_sessions() -> trioauth.Sessions:

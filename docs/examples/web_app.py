@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from html import escape
@@ -36,10 +37,16 @@ class State(TypedDict):
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncGenerator[State, None]:
     store = trioauth.SQLiteStore(os.environ["LOGINS"])
-    async with trioauth.open_sessions(
-        client, store=store, base_url=os.environ["API_URL"]
-    ) as sessions:
-        yield {"sessions": sessions}
+    # hypercorn stops its workers by an event, and sends SIGTERM to those that take longer than the
+    # first: without this they would die in mid-refresh, and lose a login.
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        async with trioauth.open_sessions(
+            client, store=store, base_url=os.environ["API_URL"]
+        ) as sessions:
+            yield {"sessions": sessions}
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def log_in(request: Request) -> Response:

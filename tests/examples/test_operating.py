@@ -183,8 +183,8 @@ async def main():
             store=store, base_url="https://api.test",
         ) as sessions:
             await sessions.log_in("user-17", trioauth.Tokens("a", "r"))
-            os.kill(os.getpid(), signal.{name})
             try:
+                os.kill(os.getpid(), signal.{name})
                 await trio.sleep(60)
             finally:
                 print("left", flush=True)

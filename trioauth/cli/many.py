@@ -113,6 +113,7 @@ async def _look_at(store: KeyedStore, key: str, options: argparse.Namespace) -> 
     Raises:
       UsageError: There is no such key.
     """
+    await trio.lowlevel.checkpoint()
     try:
         login = store.at(key)
     except ValueError as exc:
