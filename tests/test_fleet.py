@@ -1,4 +1,4 @@
-"""The fleet: a short one loses what it must and nothing else; and the account names what is wrong."""
+"""The fleet: a short one loses what it must and no more; the account names what is wrong."""
 
 from __future__ import annotations
 

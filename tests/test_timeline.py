@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import attrs
 import pytest
 import trio
 
@@ -519,3 +520,91 @@ async def test_it_draws_what_a_session_does() -> None:
         "refresh 1, because a server refused the token: generation 2; 3 tasks waited; 1.000 s"
     ]
     assert "canary" not in timeline.svg()
+
+
+# --- several keys --------------------------------------------------------------------------
+
+
+def of(key: str, event: events.Event) -> events.Event:
+    return attrs.evolve(event, key=key, shown_key=f"shown {key}")
+
+
+def test_each_key_has_a_lane_of_its_own() -> None:
+    picture = picture_of(
+        of("a", events.LoggedIn(time=0, generation=1)),
+        of("b", events.LoggedIn(time=1, generation=1)),
+        # Both sessions count their flights from 1.
+        of("a", started(2)),
+        of("b", started(3)),
+        of("b", waits(3, "x")),
+        of("a", landed(4)),
+        of("b", failed(5)),
+        of("b", goes_on(5, "x")),
+        of("b", events.LoggedOut(time=5, reason="refused")),
+    )
+    assert [lane.name for lane in picture.lanes] == ["shown a", "shown b"]
+    a, b = picture.lanes
+    assert [(band.generation, band.start, band.end) for band in a.bands] == [(1, 0, 4), (2, 4, 5)]
+    assert [(band.generation, band.start, band.end) for band in b.bands] == [(1, 1, 5)]
+    assert [(span.kind, span.start, span.end) for span in a.flights] == [("landed", 2, 4)]
+    assert [(span.kind, span.start, span.end) for span in b.flights] == [("failed", 3, 5)]
+    assert a.flights[0].text.endswith("; 0 tasks waited")
+    assert b.flights[0].text.endswith("; 1 task waited")
+    assert [mark.kind for mark in b.marks] == ["logged-in", "logged-out"]
+    assert picture.rows[0].spans[0].text == "waited for refresh 1 of shown b"
+    assert (picture.bands, picture.flights, picture.marks) == ((), (), ())
+    assert picture.summary == "5.0 s, 2 keys, 3 generations, 2 refreshes, 1 task"
+
+
+def test_one_key_alone_has_a_lane_too_and_a_session_without_one_says_so() -> None:
+    [lane] = picture_of(of("a", started(1))).lanes
+    assert lane.name == "shown a"
+    both = picture_of(of("a", started(1)), started(1), waits(1))
+    assert [lane.name for lane in both.lanes] == ["shown a", "(no key)"]
+    assert both.rows[0].spans[0].text == "waits for refresh 1"
+    assert picture_of(started(1)).lanes == []
+
+
+def test_lanes_are_drawn_above_the_rows_and_a_key_itself_never_is() -> None:
+    timeline = timeline_of(
+        of("secret-key", events.LoggedIn(time=0, generation=1)),
+        of("secret-key", started(1)),
+        of("secret-key", waits(1, "task 1")),
+        of("secret-key", landed(2)),
+        of("secret-key", events.Revoked(time=3)),
+        of("b", events.LoggedIn(time=0, generation=1)),
+    )
+    root = parse(timeline)
+    assert {"shown secret-key", "shown b", "task 1", "1", "2"} <= set(texts(root))
+    assert "generation" not in texts(root)
+    assert titles(root, "landed") == [
+        "refresh 1, because the token was old: generation 2; 1 task waited; 1.000 s"
+    ]
+    assert len(of_class(root, "logged-in", "path")) == 2
+    assert titles(root, "note", "path") == ["the tokens were revoked"]
+    names = {each.text: float(each.get("y", "0")) for each in root.iter(f"{SVG}text")}
+    assert names["shown secret-key"] < names["shown b"] < names["task 1"]
+    text = timeline.svg().replace("shown secret-key", "")
+    assert "secret-key" not in text
+
+
+def test_only_so_many_lanes_are_drawn() -> None:
+    timeline = timeline_of(*(of(str(n), started(0)) for n in range(5)), rows=3)
+    shown = [text for text in texts(parse(timeline)) if text.startswith(("shown", "and"))]
+    assert shown == ["shown 0", "shown 1", "shown 2", "and 2 more"]
+
+
+async def test_a_timeline_of_many_sessions_has_their_lanes() -> None:
+    server, timeline = AuthServer(), Timeline()
+    async with trioauth.open_sessions(
+        server.grant(), base_url=server.url, transport=server.transport(), observers=[timeline]
+    ) as sessions:
+        for key in ("user-1", "user-2"):
+            await sessions.log_in(key, server.log_in())
+        server.expire()
+        async with sessions.use("user-1") as session:
+            assert (await session.get("/notes")).status_code == 200
+    picture = timeline._picture()
+    assert len(picture.lanes) == 2
+    assert [len(lane.flights) for lane in picture.lanes] == [1, 0]
+    assert "user-1" not in timeline.svg()

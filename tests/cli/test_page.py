@@ -6,12 +6,14 @@ import argparse
 import json
 import re
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
+from trioauth import Record, SQLiteStore, Tokens
 from trioauth.cli import _command, main
 from trioauth.testing import AuthServer, Persona
 
@@ -53,9 +55,25 @@ def auth_server() -> AuthServer:
     return server
 
 
+async def put_three(store: SQLiteStore) -> None:
+    """Keep three logins: the second has ended."""
+    now = time.time()
+    there: dict[str, Any] = {
+        "tokens": Tokens("at-canary", "rt-canary"),
+        "expires_at_unix": now + 3600,
+    }
+    ended: dict[str, Any] = {"tokens": None, "ended": "refused", "ended_at_unix": now - 200}
+    for number, record in enumerate((there, ended, there), 1):
+        login = store.at(f"user-{number}")
+        async with login.lock():
+            await login.save(Record(1, **record), expected=0)
+
+
 async def test_the_transcripts_of_the_page_are_what_the_commands_say(
-    shell: Shell, auth_server: AuthServer
+    shell: Shell, auth_server: AuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    await put_three(SQLiteStore("logins.db"))
     answer = json.dumps({"refresh_token": auth_server.log_in().refresh_token})
     ran = 0
     for command, said in commands():

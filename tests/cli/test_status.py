@@ -11,7 +11,8 @@ import pytest
 from trioauth import Identity, Tokens
 from trioauth._profiles import files, places
 from trioauth.cli.exits import DONE, FAILED, NOT_LOGGED_IN, TRY_LATER
-from trioauth.cli.status import Account, Shown, _words
+from trioauth.cli.shown import Account, Shown
+from trioauth.cli.status import _words
 
 if TYPE_CHECKING:
     from trioauth.testing import AuthServer

@@ -65,6 +65,17 @@ class Page:
         # What comes of it shows on the page: an error of the network is none of the protocol.
         await self._call("Page.navigate", url=url)
 
+    async def of_another_person(self) -> Page:
+        """Open a page for another person. It shares no cookie with this one."""
+        context = await self._browser.call("Target.createBrowserContext")
+        return await _open_page(self._browser, browserContextId=context["browserContextId"])
+
+    async def cookie(self, name: str) -> str:
+        """Return a cookie that goes to the address of the page."""
+        answer = await self._call("Network.getCookies")
+        [value] = [each["value"] for each in answer["cookies"] if each["name"] == name]
+        return str(value)
+
     async def type(self, selector: str, text: str) -> None:
         """Click into a field, and type."""
         await self.click(selector)
@@ -176,9 +187,18 @@ class _Connection:
                 yield json.loads(each)
 
 
+async def _open_page(browser: _Connection, **options: str) -> Page:
+    with trio.fail_after(_PATIENCE):
+        target = await browser.call("Target.createTarget", url="about:blank", **options)
+        attached = await browser.call(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )
+    return Page(browser, attached["sessionId"])
+
+
 @contextlib.asynccontextmanager
 async def run_chromium(folder: Path, *, hosts: str = "") -> AsyncGenerator[Page]:
-    """Run one with nothing in it, and give its only page.
+    """Run one with nothing in it, and give its first page.
 
     Args:
       folder: Where it may keep what it keeps.
@@ -213,12 +233,7 @@ async def run_chromium(folder: Path, *, hosts: str = "") -> AsyncGenerator[Page]
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.listen)
-            with trio.fail_after(_PATIENCE):
-                target = await connection.call("Target.createTarget", url="about:blank")
-                attached = await connection.call(
-                    "Target.attachToTarget", targetId=target["targetId"], flatten=True
-                )
-            yield Page(connection, attached["sessionId"])
+            yield await _open_page(connection)
             with trio.move_on_after(_STOP_TIMEOUT):
                 await connection.call("Browser.close")
                 await process.wait()

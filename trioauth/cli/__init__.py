@@ -9,6 +9,8 @@
 ``login``      ``trioauth login``: what it does
 ``token``      ``trioauth token``: prints the access token
 ``status``     ``trioauth status``: which logins there are
+``many``       ``trioauth status --store``: those of a store that holds many
+``shown``      what both say of one login, in words (pure)
 ``logout``     ``trioauth logout``: ends one
 ``profiles``   ``trioauth profiles``: lists, shows and removes profiles
 ``_command``   ``trioauth demo``: reads its command line

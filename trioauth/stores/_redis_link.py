@@ -228,7 +228,7 @@ def give_up(connection: BaseConnection) -> None:
     if stream is not None:
         # A socket that is closed with this option forgets what it has not delivered.
         now = struct.pack("ii", 1, 0)
-        stream.extra(SocketAttribute.raw_socket).setsockopt(
+        stream.extra(SocketAttribute.raw_socket).setsockopt(  # noqa: S610  # not of Django
             socket.SOL_SOCKET, socket.SO_LINGER, now
         )
     connection.invalidate()

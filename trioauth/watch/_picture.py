@@ -26,6 +26,8 @@ SpanKind: TypeAlias = Literal[
     "request", "request-failed", "request-cancelled",
     "landed", "adopted", "failed", "airborne",
 ]  # fmt: skip
+_Flight: TypeAlias = tuple[str, int]
+"""A key, and a number: each session counts its own."""
 MarkKind: TypeAlias = Literal["resent", "logged-in", "logged-out", "note", "trouble"]
 
 _REQUEST_KINDS: dict[RequestEnd, SpanKind] = {
@@ -106,6 +108,18 @@ class Row:
 
 
 @final
+@attrs.frozen
+class Lane:
+    """What happened to the login of one key, where there are several."""
+
+    name: str
+    """How the key is shown."""
+    bands: Sequence[Band]
+    flights: Sequence[Span]
+    marks: Sequence[Mark]
+
+
+@final
 @attrs.frozen(kw_only=True)
 class Picture:
     """Everything that there is to draw, with times of trio's clock."""
@@ -117,13 +131,22 @@ class Picture:
     marks: Sequence[Mark]
     """Of the session as a whole."""
     rows: Sequence[Row]
+    lanes: Sequence[Lane] = ()
+    """One for each key. Then there are no bands, flights and marks of the session as a whole."""
+
+    @property
+    def all_flights(self) -> Sequence[Span]:
+        """The flights of the session, or those of all lanes."""
+        return [*self.flights, *(flight for lane in self.lanes for flight in lane.flights)]
 
     @property
     def summary(self) -> str:
         """Describe the picture in words."""
+        bands = len(self.bands) + sum(len(lane.bands) for lane in self.lanes)
         counted = (
-            (len(self.bands), "generation", "generations"),
-            (len(self.flights), "refresh", "refreshes"),
+            *([(len(self.lanes), "key", "keys")] if self.lanes else []),
+            (bands, "generation", "generations"),
+            (len(self.all_flights), "refresh", "refreshes"),
             (len(self.rows), "task", "tasks"),
         )
         words = [f"{n} {one if n == 1 else many}" for n, one, many in counted]
@@ -137,40 +160,70 @@ def compose(happened: Iterable[Event], requests: Iterable[Request]) -> Picture:
     times += [request.ended for request in requests if request.ended is not None]
     start, end = min(times, default=0.0), max(times, default=0.0)
     waits = _waits(happened, end)
+    rows = _rows(happened, [(task, span) for task, _, span in waits], requests, end)
     passengers = Counter(flight for _, flight, _ in waits)
+    lanes = _lanes(happened, end, passengers)
+    only = Lane("", (), (), ())
+    if all(event.key == "" for event in happened) and lanes:
+        # A session by itself, without a key: the picture is its lane.
+        [only], lanes = lanes, []
     return Picture(
         start=start,
         end=end,
-        bands=_bands(happened, end),
-        flights=_flights(happened, end, passengers),
-        marks=[mark for event in happened if (mark := _mark(event))],
-        rows=_rows(happened, [(task, span) for task, _, span in waits], requests, end),
+        bands=only.bands,
+        flights=only.flights,
+        marks=only.marks,
+        rows=rows,
+        lanes=lanes,
     )
 
 
-def _waits(happened: Iterable[Event], end: float) -> list[tuple[str, int, Span]]:
+def _lanes(happened: Iterable[Event], end: float, passengers: Counter[_Flight]) -> list[Lane]:
+    """Make a lane for each key, in the order in which they first appear."""
+    by_key: dict[str, list[Event]] = {}
+    for event in happened:
+        by_key.setdefault(event.key, []).append(event)
+    return [
+        Lane(
+            told[-1].shown_key or "(no key)",
+            _bands(told, end),
+            _flights(told, end, passengers),
+            [mark for event in told if (mark := _mark(event))],
+        )
+        for told in by_key.values()
+    ]
+
+
+def _waits(happened: Iterable[Event], end: float) -> list[tuple[str, _Flight, Span]]:
     """Pair the beginnings and the ends of waits: task, flight, span."""
-    waits: list[tuple[str, int, Span]] = []
-    begun: dict[tuple[str, int], deque[float]] = {}
+    waits: list[tuple[str, _Flight, Span]] = []
+    begun: dict[tuple[str, _Flight, str], deque[float]] = {}
     for event in happened:
         match event:
             case events.WaitStarted(time=time, flight=flight, task=task):
-                begun.setdefault((task, flight), deque()).append(time)
+                waiting = (task, (event.key, flight), _of_whom(event))
+                begun.setdefault(waiting, deque()).append(time)
             case events.WaitEnded(time=time, flight=flight, task=task, cancelled=cancelled):
                 # The beginning of this wait may have been dropped already.
-                if starts := begun.get((task, flight)):
+                of_whom = _of_whom(event)
+                if starts := begun.get((task, (event.key, flight), of_whom)):
                     kind: SpanKind = "wait-cancelled" if cancelled else "wait"
                     word = "was cancelled while it waited" if cancelled else "waited"
-                    text = f"{word} for refresh {flight}"
-                    waits.append((task, flight, Span(kind, starts.popleft(), time, text)))
+                    text = f"{word} for refresh {flight}{of_whom}"
+                    span = Span(kind, starts.popleft(), time, text)
+                    waits.append((task, (event.key, flight), span))
             case _:
                 pass
     waits += [
-        (task, flight, Span("wait", start, end, f"waits for refresh {flight}"))
-        for (task, flight), starts in begun.items()
+        (task, flight, Span("wait", start, end, f"waits for refresh {flight[1]}{of_whom}"))
+        for (task, flight, of_whom), starts in begun.items()
         for start in starts
     ]
     return waits
+
+
+def _of_whom(event: Event) -> str:
+    return f" of {printable(event.shown_key)}" if event.shown_key else ""
 
 
 def _bands(happened: Iterable[Event], end: float) -> list[Band]:
@@ -193,13 +246,14 @@ def _bands(happened: Iterable[Event], end: float) -> list[Band]:
     return [Band(*first, until) for first, until in zip(firsts, ends, strict=False) if first[0]]
 
 
-def _flights(happened: Iterable[Event], end: float, passengers: Counter[int]) -> list[Span]:
+def _flights(happened: Iterable[Event], end: float, passengers: Counter[_Flight]) -> list[Span]:
+    """Draw the flights of one session."""
     spans: list[Span] = []
     begun: dict[int, events.RefreshStarted] = {}
 
     def add(kind: SpanKind, flight: int, until: float, outcome: str) -> None:
         if (start := begun.pop(flight, None)) is not None:
-            waited = passengers[flight]
+            waited = passengers[start.key, flight]
             text = (
                 f"refresh {flight}, because {CAUSES[start.cause]}: {outcome}; "
                 f"{waited} {'task' if waited == 1 else 'tasks'} waited"

@@ -18,11 +18,12 @@ from ._svg_style import LEGEND, STYLE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ._picture import Mark, Picture, Row, Span
+    from ._picture import Band, Lane, Mark, Picture, Row, Span
 
 # In pixels; the picture shrinks as a whole where there is less room.
 _WIDTH, _LEFT, _RIGHT = 1040, 172, 1016
 _TITLE, _OUT, _BANDS, _FLIGHTS, _ROWS, _ROW = 20, 36, 40, 62, 92, 15
+_LANE, _GAP = 22, 8
 _FOOT, _AXIS, _LEGEND, _LINE = 16, 18, 46, 20
 _REQUEST, _WAIT, _FLIGHT = 4.0, 9.0, 12.0
 _CHARACTER, _NARROWEST = 5.8, 1.5
@@ -58,9 +59,11 @@ def draw(picture: Picture, *, rows: int) -> str:
       rows: How many rows to draw at most.
     """
     axis = _Axis(picture.start, max(picture.end - picture.start, 1e-3))
+    lanes, more_lanes = picture.lanes[:rows], len(picture.lanes) - rows
     shown, hidden = picture.rows[:rows], len(picture.rows) - rows
-    bottom = _ROWS + _ROW * (len(shown) + (hidden > 0)) + 4
-    legend, end = _legend(picture.flights, shown, bottom + _LEGEND)
+    top = _BANDS + _LANE * (len(lanes) + (more_lanes > 0)) + _GAP if lanes else _ROWS
+    bottom = top + _ROW * (len(shown) + (hidden > 0)) + 4
+    legend, end = _legend(picture.all_flights, shown, bottom + _LEGEND)
     height = end + _FOOT
     title = _text(f"trioauth: {picture.summary}")
     return "\n".join(
@@ -74,12 +77,14 @@ def draw(picture: Picture, *, rows: int) -> str:
             f'<rect class="paper" width="{_WIDTH}" height="{height}" rx="6"/>',
             _label(12, _TITLE, "trioauth", "strong"),
             _label(_LEFT, _TITLE, picture.summary, "quiet"),
-            *_bands(picture, axis, bottom),
+            *([] if lanes else _bands(picture, axis, bottom)),
             *_grid(axis, bottom),
+            *_lanes(lanes, axis),
+            *_more(more_lanes, top - _GAP - 7),
             *_columns(picture.flights, axis, bottom),
-            *_rows(shown, axis),
-            *([_label(12, bottom - 7, f"and {hidden} more", "quiet")] if hidden > 0 else []),
-            *_flights(picture.flights, axis),
+            *_rows(shown, axis, top),
+            *_more(hidden, bottom - 7),
+            *([] if lanes else _flights(picture.flights, axis)),
             *_marks(picture.marks, axis, bottom),
             *legend,
             "</svg>",
@@ -91,12 +96,47 @@ def draw(picture: Picture, *, rows: int) -> str:
 def _bands(picture: Picture, axis: _Axis, bottom: int) -> Iterator[str]:
     yield _label(12, _BANDS + 14, "generation", "quiet")
     for band in picture.bands:
-        text = f"generation {band.generation}: {_duration(band.start, band.end)}"
-        kind = f"band-{band.generation % 2}"
-        yield _bar(kind, axis, band.start, band.end, _BANDS, bottom - _BANDS, text)
-        label = str(band.generation)
-        if axis.x(band.end) - axis.x(band.start) > len(label) * _CHARACTER + 8:
-            yield _label(axis.x(band.start) + 5, _BANDS + 14, label, "strong")
+        yield from _band(band, axis, _BANDS, bottom - _BANDS)
+
+
+def _band(band: Band, axis: _Axis, y: float, height: float) -> Iterator[str]:
+    text = f"generation {band.generation}: {_duration(band.start, band.end)}"
+    yield _bar(f"band-{band.generation % 2}", axis, band.start, band.end, y, height, text)
+    label = str(band.generation)
+    if axis.x(band.end) - axis.x(band.start) > len(label) * _CHARACTER + 8:
+        yield _label(axis.x(band.start) + 5, y + 14, label, "strong")
+
+
+def _lanes(lanes: Sequence[Lane], axis: _Axis) -> Iterator[str]:
+    """Draw one lane for each key: its generations, on them its refreshes, and what befell it."""
+    for number, lane in enumerate(lanes):
+        y = _BANDS + number * _LANE
+        yield _name(lane.name, y + 14)
+        for band in lane.bands:
+            yield from _band(band, axis, y, _LANE - 4)
+        for flight in lane.flights:
+            text = f"{flight.text}; {_duration(flight.start, flight.end)}"
+            yield _bar(flight.kind, axis, flight.start, flight.end, y + 3, _FLIGHT, text)
+        for mark in lane.marks:
+            yield _mark(mark, axis.x(mark.time), y, y + _LANE - 4, y + 9)
+
+
+def _more(hidden: int, y: float) -> Iterator[str]:
+    if hidden > 0:
+        yield _label(12, y, f"and {hidden} more", "quiet")
+
+
+def _name(name: str, y: float) -> str:
+    name = printable(name)
+    short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return f"<g>{_label(12, y, short)}<title>{_text(name)}</title></g>"
+
+
+def _mark(mark: Mark, x: float, top: float, bottom: float, middle: float) -> str:
+    if mark.kind in ("logged-in", "logged-out"):
+        title = f"<title>{_text(mark.text)}</title>"
+        return f'<path class="{mark.kind}" d="M{x:.1f} {top}V{bottom}">{title}</path>'
+    return _diamond(mark, x, middle)
 
 
 def _grid(axis: _Axis, bottom: int) -> Iterator[str]:
@@ -124,12 +164,10 @@ def _flights(flights: Sequence[Span], axis: _Axis) -> Iterator[str]:
             yield _label(x, _FLIGHTS + 14, flight.label, "quiet")
 
 
-def _rows(rows: Sequence[Row], axis: _Axis) -> Iterator[str]:
+def _rows(rows: Sequence[Row], axis: _Axis, first: int) -> Iterator[str]:
     for number, row in enumerate(rows):
-        top = _ROWS + number * _ROW
-        name = printable(row.name)
-        short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
-        yield f"<g>{_label(12, top + 11, short)}<title>{_text(name)}</title></g>"
+        top = first + number * _ROW
+        yield _name(row.name, top + 11)
         # Requests first: a wait lies on top of the request that waits.
         for span in sorted(row.spans, key=lambda span: _height(span.kind)):
             height = _height(span.kind)
@@ -142,11 +180,8 @@ def _rows(rows: Sequence[Row], axis: _Axis) -> Iterator[str]:
 
 def _marks(marks: Sequence[Mark], axis: _Axis, bottom: int) -> Iterator[str]:
     for mark in marks:
-        x, title = axis.x(mark.time), f"<title>{_text(mark.text)}</title>"
-        if mark.kind in ("logged-in", "logged-out"):
-            yield f'<path class="{mark.kind}" d="M{x:.1f} {_BANDS}V{bottom}">{title}</path>'
-        else:
-            yield _diamond(mark, x, _FLIGHTS + 10)
+        x = axis.x(mark.time)
+        yield _mark(mark, x, _BANDS, bottom, _FLIGHTS + 10)
         if mark.kind == "logged-out":
             # Where there is room for it.
             left = x - _LEFT > len(mark.text) * _CHARACTER

@@ -48,12 +48,16 @@ class Timeline:
             await session.get("/me")
         timeline.save("timeline.svg")
 
+    Pass it to `open_sessions`, and each key has a lane with its generations and refreshes; a key is
+    shown as in the log.
+
     Each task has a row with its name; tasks of one name share a row unless they overlap. So give
     them names: ``nursery.start_soon(sync, session, name="sync 7")``. In a notebook, a timeline as
     the last value of a cell is shown as a picture.
 
     Args:
-      rows: How many rows to draw at most, by default 60. The picture says how many it leaves out.
+      rows: How many rows, and how many lanes, to draw at most, by default 60. The picture says how
+          many it leaves out.
       limit: How many events, and how many requests, to remember, by default 10,000 of each. Then
           the oldest are dropped, so that a timeline can watch a program that runs for weeks.
 
