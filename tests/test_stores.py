@@ -23,7 +23,7 @@ from trioauth._errors import StoreConflictError, StoreError
 from trioauth._tokens import Tokens
 from trioauth.stores import FileStore, MemoryStore, _disk
 from trioauth.stores._contract import Record
-from trioauth.stores._file import _Desk
+from trioauth.stores._place import Desk
 
 from .files import NEW, OLD, check_locked, check_unlocked, fail, put
 
@@ -879,4 +879,4 @@ async def test_file_stores_that_were_dropped_leave_nothing_behind(tmp_path: Path
     for number in range(20):
         await put(FileStore(tmp_path / f"{number}.json"), OLD)
     gc.collect()
-    assert sum(isinstance(each, _Desk) for each in gc.get_objects()) <= 1
+    assert sum(isinstance(each, Desk) for each in gc.get_objects()) <= 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
     from trioauth import Begun
     from trioauth.testing import AuthServer, Person
+
+
+# Of this process: its open files, and the TCP sockets of all processes.
+_OPEN_FILES = Path("/proc/self/fd")
+_SOCKETS = Path("/proc/net/tcp")
 
 
 def client_of(server: AuthServer, **options: Any) -> OAuthClient:
@@ -111,5 +117,21 @@ async def brought_back(server: AuthServer, begun: Begun) -> str:
 
 
 def is_free(port: int) -> bool:
+    """Say whether nothing listens at a port, or only another process, which has taken it since."""
     with socket.socket() as attempt:
-        return attempt.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+        if attempt.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED:
+            return True
+    if not _OPEN_FILES.is_dir():
+        return False  # This system does not say who listens.
+    listening = {
+        f"socket:[{fields[9]}]"
+        for fields in map(str.split, _SOCKETS.read_text("ascii").splitlines())
+        if fields[3] == "0A" and int(fields[1].partition(":")[2], 16) == port
+    }
+    return listening.isdisjoint(map(_target, _OPEN_FILES.iterdir()))
+
+
+def _target(link: Path) -> str:
+    with suppress(OSError):  # It is closed by now.
+        return str(link.readlink())
+    return ""
