@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trioauth import Sessions
-    from trioauth.stores import KeyedStore
+    from trioauth.stores._contract import KeyedStore
 
 USERS = ("left alone", "renewed", "logged out", "logged out, not revoked")
 
