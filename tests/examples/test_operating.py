@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from trioauth import Sessions
-    from trioauth.stores import KeyedStore
+    from trioauth import KeyedStore, Sessions
 
 USERS = ("left alone", "renewed", "logged out", "logged out, not revoked")
 

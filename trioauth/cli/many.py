@@ -47,7 +47,10 @@ async def show_many(options: argparse.Namespace) -> int:
     shown = [await _look_at(logins, key, options) for key in keys]
     if options.json:
         after = keys[-1] if more and options.show_keys else None
-        found = {"store": str(store.path), "logins": [_in_json(each) for each in shown]}
+        found: dict[str, Any] = {
+            "store": str(store.path),
+            "logins": [_in_json(each) for each in shown],
+        }
         found |= {"more": more, "after": after}
         hand_out(json.dumps(found, indent=1))
     else:
