@@ -108,7 +108,7 @@ class _Shared:
 
 @asynccontextmanager
 async def sessions(
-    world: World, store: trioauth.SQLiteStore | None, **options: Any
+    world: World, store: trioauth.KeyedStore, **options: Any
 ) -> AsyncGenerator[trioauth.Sessions, None]:
     """Open sessions for many logins."""
     grant = trioauth.RefreshTokenGrant(world.token_url, client_id="client")

@@ -61,7 +61,7 @@ def run(report: Report) -> None:
 def in_folder(function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
     """Run a function, with a path for a store as its last argument."""
     with TemporaryDirectory() as folder:
-        trio.run(function, *arguments, Path(folder, "logins.db"))
+        trio.run(partial(function, *arguments, Path(folder, "logins.db")))
 
 
 # --- in use at once ------------------------------------------------------------------------
@@ -138,6 +138,9 @@ def _in_virtual_time(report: Report, users: int) -> None:
         off = abs(crowd.refreshes - users)
         report.count(case, USE, f"refreshes more or less than one each, {n}", off, aim=0)
         longest = max(crowd.took) / (_REFRESH / 1000)
+        if aim is not None:
+            above = sum(took / (_REFRESH / 1000) > aim for took in crowd.took)
+            report.count(case, USE, f"requests over {aim} refreshes, {n}", above, aim=0)
         note = "100 refreshes at once, the others wait their turn" if aim is None else ""
         report.add(
             case, USE, f"longest request over a refresh, {n}", longest,
@@ -159,7 +162,7 @@ class _Crowd:
     waited: int = 0
     refreshes: int = 0
 
-    def note(self, event: trioauth.Event) -> None:
+    def note(self, event: events.Event) -> None:
         if isinstance(event, events.RefreshLanded):
             self.waited += event.waited
 

@@ -34,7 +34,7 @@ COUNTS = {
     "sessions": 1,
     "many": 2,
     "many_memory": 1,
-    "many_crowds": 6,
+    "many_crowds": 8,
     "importing": 0,
     "file_store": 5,
 }
