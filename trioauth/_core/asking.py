@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextvars
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import attrs
@@ -141,8 +141,12 @@ class Asking:
                 "what obtains the tokens must be async; "
                 f"it returned a {type(answer).__name__} at once"
             )
-        # No deadline: a person may take any time.
-        tokens = checked(await ask(_answered, answer))
+        try:
+            # No deadline: a person may take any time.
+            tokens = checked(await ask(_answered, answer))
+        finally:
+            if isinstance(answer, Coroutine):
+                answer.close()  # Control-C may come before it has begun.
         machine.check_open()
         if math.isfinite(endpoint.asked_at):
             # The function has used the endpoint. The lifetime of the tokens began with its last
