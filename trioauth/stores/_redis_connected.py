@@ -129,8 +129,8 @@ def _is_interrupt(exc: BaseException) -> bool:
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = group.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+    first: Any = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first  # pyright: ignore[reportUnknownArgumentType]  # of what, is not known at run time
 
 
 def _reraise(exc: BaseException) -> NoReturn:
