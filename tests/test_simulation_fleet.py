@@ -86,7 +86,7 @@ def test_a_broken_promise_in_a_fleet_is_shown_with_the_command_that_repeats_it(
     monkeypatch.setattr(FleetJudge, "locked_out", lambda self, *_: self.ledger.violate("P0", "no"))
     assert main(["--fleet", "--seeds", "8:12"]) == 1
     seed = capsys.readouterr().out.partition("--fleet --seed ")[2].partition(" ")[0]
-    assert main(["--fleet", "--seed", seed, "--shrink"]) == 1
+    assert main(["--fleet", "--seed", seed]) == 1
     assert "P0: no" in capsys.readouterr().out
     monkeypatch.undo()
     assert main(["--fleet", "--seed", seed]) == 0

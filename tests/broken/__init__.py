@@ -23,6 +23,7 @@ they can't.
 ``cancellation``  P6 to P10, P20, P21
 ``logged_out``    P11 to P15, P22
 ``stores``        what sessions that share a store owe each other
+``fleet``         many logins, and many hosts: P30, P31, P33
 ``variants``      all of them
 ``run``           makes a broken copy, and runs a test or some worlds on it
 ================  ===============================================================

@@ -1,4 +1,4 @@
-"""Worlds of many logins on many hosts: each an `open_sessions`, all over one store with leases.
+"""Worlds of many logins on many hosts, each an `open_sessions`, over one store with leases.
 
 The store is a `RedisStore` whose server is simulated: it pauses for longer than a lease, fails over
 and loses the last write, restarts empty, loses answers, and is cut off from one host. The servers,

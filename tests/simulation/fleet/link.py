@@ -1,4 +1,4 @@
-"""Link: how a host reaches the simulated server, instead of the connections of `RedisStore`."""
+"""Link: how a host reaches the simulated server, in place of the connections of `RedisStore`."""
 
 from __future__ import annotations
 

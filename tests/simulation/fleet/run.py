@@ -268,7 +268,7 @@ class _Stage:
                     failure = left
             finally:
                 self.links.remove(link)
-                await link.close()
+                await link.close()  # noqa: ASYNC102  # shielded, and bounded, inside
         if failure is not None:
             raise failure
 
