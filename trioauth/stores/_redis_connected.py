@@ -125,8 +125,9 @@ async def _shelter(  # noqa: ASYNC114  # private
 
 def _interrupt_in(exc: BaseException) -> BaseException | None:
     """Return the first of Control-C and its like in a group, at whatever depth; None if none is."""
-    if isinstance(exc, BaseExceptionGroup):
-        inner: tuple[BaseException, ...] = exc.exceptions
+    # issubclass(): after isinstance() type checkers don't know what is in the group.
+    if issubclass(type(exc), BaseExceptionGroup):
+        inner: tuple[BaseException, ...] = getattr(exc, "exceptions", ())
         return next(filter(None, map(_interrupt_in, inner)), None)
     return None if isinstance(exc, Exception | trio.Cancelled) else exc
 
