@@ -207,11 +207,16 @@ proof: .venv/.test interop ## Try to break every promise, for an hour; write the
 	$(BIN)/python -m tests.simulation --fleet --seeds 0:$(FLEETS) --jobs 2
 	$(BIN)/python -m tests.broken --worlds 2000
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
-	$(BIN)/python scripts/write_proof.py $(PROOF_RECORD) build/proof/worlds.json
+	$(BIN)/python -m tests.fleet --json build/proof/fleet.json
+	$(BIN)/python scripts/write_proof.py $(PROOF_RECORD) build/proof/worlds.json build/proof/fleet.json
 
 .PHONY: soak
 soak: .venv/.test ## Run sessions on real sockets while everything goes wrong: make soak MINUTES=480
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+.PHONY: fleet
+fleet: .venv/.test ## Kill processes that share logins, for a minute on each store: what is lost, and had it to be?
+	$(BIN)/python -m tests.fleet $(ARGS)
 
 .PHONY: mutation
 mutation: .venv/.test ## Break the package in small ways: do the tests notice? (FILES="_core/state _core/retry" SAMPLE=50)

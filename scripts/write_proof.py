@@ -1,9 +1,9 @@
 """Write docs/proof.md: what was tried, how many cases, and what broke.
 
-    python scripts/write_proof.py RECORD.jsonl WORLDS.json
+    python scripts/write_proof.py RECORD.jsonl WORLDS.json FLEET.json
 
-`make proof` makes both: a record with one JSON object a line (see tests/proof.py), and what the
-simulated worlds have covered.
+`make proof` makes all three: a record with one JSON object a line (see tests/proof.py), what the
+simulated worlds have covered, and the lines of the table of fleets.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "proof.md"
 BEGIN, END = "<!-- make proof writes from here -->\n", "<!-- to here -->\n"
+FLEET = "<!-- make proof writes the fleets here -->\n"
 
 
 def rows(record: Path) -> list[tuple[str, int, int, str]]:
@@ -60,8 +61,12 @@ def main() -> int:
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    record, worlds = map(Path, sys.argv[1:])
+    record, worlds, fleet = map(Path, sys.argv[1:])
     generated = table(record) + covered(worlds)
+    upper, _, rest = after.partition(FLEET)
+    _, _, lower = rest.partition(END)
+    lines: list[str] = json.loads(fleet.read_text(encoding="utf-8"))
+    after = upper + FLEET + "\n".join(lines) + "\n" + END + lower
     PAGE.write_text(before + BEGIN + generated + END + after, encoding="utf-8")
     return 0
 

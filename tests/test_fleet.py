@@ -1,4 +1,4 @@
-"""The fleet: a short one loses what it must and no more; the account names what is wrong."""
+"""The fleet: a short one loses what it must and no more, and the account names what is wrong."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_kill_after_the_save_reached_the_store_costs_nothing() -> None:
 
 def test_stop_for_longer_than_the_lease_costs_a_login() -> None:
     stopped = list(notes(*WHOLE[:-2], "unlocked"))
-    stopped[-1] = attrs.evolve(stopped[-1], time=8.0)
+    stopped[-1] = attrs.evolve(stopped[-1], time=10.0)
     lives = [BEGIN, Life(1, stopped), AFTERWARDS]
     account = attrs.evolve(GOOD, lives=lives, lease=5.0, **LOST)
     assert account.broken == []

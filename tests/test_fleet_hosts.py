@@ -65,7 +65,8 @@ class Pair:
         """Wait until a refresh token has arrived at the server."""
         before = len(self.server.ledger.presented)
         with trio.fail_after(PATIENCE):
-            while len(self.server.ledger.presented) == before:
+            # The ledger has no event.
+            while len(self.server.ledger.presented) == before:  # noqa: ASYNC110
                 await trio.sleep(0.01)
 
 
@@ -78,7 +79,8 @@ async def forwarding(path: Path, port: int) -> AsyncGenerator[None, None]:
         listener.listen()
         serve = partial(trio.serve_listeners, partial(_forward, port))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, [trio.SocketListener(listener)])
+            # The socket listens already.
+            nursery.start_soon(serve, [trio.SocketListener(listener)])  # noqa: ASYNC113
             yield
             nursery.cancel_scope.cancel()
 
@@ -121,7 +123,7 @@ async def two_hosts(folder: Path, lease: float) -> AsyncGenerator[Pair, None]:
                     socket=str(path),
                     redis=f"redis://{link.address}:{redis.port}",
                     lease=lease,
-                    timeout=TIMEOUT,
+                    patience=TIMEOUT,
                 )
             )
             for link in links

@@ -445,7 +445,11 @@ async def test_lease_that_a_server_grants_after_its_sender_has_gone_is_released(
 ) -> None:
     async with RedisStore(server.url, timeout=0.3) as store:
         login = store.at("user")
-        await login.load()  # connected
+        async with login.lock():
+            pass  # the server knows the scripts
+        with trio.fail_after(20):
+            while server.cli("EXISTS", "trioauth:{user}:lock") != "0":
+                await trio.sleep(0.01)
         server.freeze()
         with pytest.raises(StoreError, match="gave no answer"):
             async with login.lock():

@@ -82,9 +82,9 @@ class Spending:
         """For how many seconds the lock was held after it was about to be sent."""
         return math.inf if self.ended is None else self.ended - self.spent
 
-    def lapsed(self, lease: float) -> bool:
-        """Say whether the lock was held for longer than its lease."""
-        return self.ended is not None and self.ended - self.since > lease
+    def overtaken_by(self, other: Spending, lease: float) -> bool:
+        """Say whether another worker had the lock when its lease had ended here, unnoticed."""
+        return self.ended is not None and self.since + lease <= other.since <= self.ended
 
 
 def spendings(life: Life, keys: Mapping[int, str]) -> Iterator[Spending]:
@@ -232,7 +232,7 @@ class Account:
             silently = token.next in self.stored and token.next not in saved
             if opened and reached and not silently:
                 cost[token] = "cut off" if all(each.cut for each in opened) else "killed"
-            elif len(found) > 1 and any(each.lapsed(self.lease) for each in found):
+            elif any(each.overtaken_by(other, self.lease) for each in found for other in found):
                 cost[token] = "stopped"
         return cost
 

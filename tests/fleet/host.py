@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def main(
-    url: str, token_url: str, socket: str, redis: str, lease: float, timeout: float
+    url: str, token_url: str, socket: str, redis: str, lease: float, patience: float
 ) -> None:
     """Answer until the input ends."""
     told: list[str] = []
@@ -32,7 +32,7 @@ async def main(
         told.append(f"{type(event).__name__}: {event}")
 
     grant = trioauth.RefreshTokenGrant(token_url, client_id="client")
-    policy = trioauth.RefreshPolicy(timeout=timeout, cooldown=0.1)
+    policy = trioauth.RefreshPolicy(timeout=patience, cooldown=0.1)
     async with (
         trioauth.RedisStore(redis, lease=lease, timeout=1) as store,
         trioauth.open_session(

@@ -265,7 +265,8 @@ class _Fleet:
     async def _wait_ready(self) -> None:
         """Wait until all work: on a busy machine that takes as long as the whole test elsewhere."""
         with trio.fail_after(_PATIENCE):
-            while not all(worker.notes for worker in self.all) or not self.all:
+            # An event for each worker would say no more.
+            while not self.all or not all(each.notes for each in self.all):  # noqa: ASYNC110
                 await trio.sleep(0.05)
 
     async def _place(self, number: int, errors: Any, nursery: trio.Nursery) -> None:

@@ -6,7 +6,7 @@ This is the module that imports coredis.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, final
+from typing import TYPE_CHECKING, NoReturn, final
 
 import attrs
 import trio
@@ -105,8 +105,7 @@ async def connect(
                 left.set()
     except BaseExceptionGroup as group:
         # The nursery made this group: of the block's exception, a cancellation, or Control-C.
-        interrupts, _ = group.split(_is_interrupt)
-        _reraise(_first_of(interrupts) if interrupts else crash or group)
+        _reraise(_interrupt_in(group) or crash or group)
 
 
 async def _shelter(  # noqa: ASYNC114  # private
@@ -124,13 +123,13 @@ async def _shelter(  # noqa: ASYNC114  # private
                 await left.wait()
 
 
-def _is_interrupt(exc: BaseException) -> bool:
-    return not isinstance(exc, Exception | BaseExceptionGroup | trio.Cancelled)
-
-
-def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first: Any = group.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first  # pyright: ignore[reportUnknownArgumentType]  # of what, is not known at run time
+def _interrupt_in(exc: BaseException) -> BaseException | None:
+    """Return the first of Control-C and its like in a group, at whatever depth; None if none is."""
+    # issubclass(): after isinstance() type checkers don't know what is in the group.
+    if issubclass(type(exc), BaseExceptionGroup):
+        inner: tuple[BaseException, ...] = getattr(exc, "exceptions", ())
+        return next(filter(None, map(_interrupt_in, inner)), None)
+    return None if isinstance(exc, Exception | trio.Cancelled) else exc
 
 
 def _reraise(exc: BaseException) -> NoReturn:

@@ -227,10 +227,8 @@ def give_up(connection: BaseConnection) -> None:
     stream = connection.stream
     if stream is not None:
         # A socket that is closed with this option forgets what it has not delivered.
-        now = struct.pack("ii", 1, 0)
-        stream.extra(SocketAttribute.raw_socket).setsockopt(  # noqa: S610  # not of Django
-            socket.SOL_SOCKET, socket.SO_LINGER, now
-        )
+        raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  # not Django's
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.invalidate()
 
 
