@@ -75,10 +75,12 @@ FILES = [
 # Whatever starts processes (they would not be mutated), opens sockets, or takes long.
 LEFT_OUT = [
     "interop", "simulation", "test_cancel_everywhere.py", "test_demo.py", "test_import.py",
-    "test_readme.py", "test_store_processes.py", "test_timeline.py",
+    "test_notebook_kernel.py", "test_readme.py", "test_store_processes.py", "test_timeline.py",
 ]
 # fmt: on
 CONTROLS = {"the code as it is, in place": True, "the code as it is, imported": False}
+# This one must not survive: it would if mutated modules were not imported at all.
+BROKEN = "a module that can't be imported"
 NOT_SO = 3  # the exit code of a process that can't try a mutant in this way
 LONGEST_TEST = 1.0
 # So many files of tests are measured in one process.
@@ -120,11 +122,24 @@ class Baseline:
         lines = self.touched.get(file, {})
         found = self.callers(file, mutant)
         if not found:
-            # What a class looks like, a test may see without running any line of it.
-            near = {test.partition("::")[0] for tests in lines.values() for test in tests}
+            # What a class looks like, a test may see without running any line of it. A module
+            # without functions is seen through the modules that import it.
+            beside = [lines] if lines else [self.touched.get(each, {}) for each in importers(file)]
+            near = {
+                test.partition("::")[0]
+                for touched in beside
+                for tests in touched.values()
+                for test in tests
+            }
             found = {test for test in self.seconds if test.partition("::")[0] in near}
             found -= {test for test in found if self.seconds[test] >= LONGEST_TEST}
         return sorted(found, key=self.seconds.__getitem__)
+
+
+def importers(file: str) -> list[str]:
+    """Return the modules of the package that import from one of it."""
+    line = re.compile(rf"^\s*from \S*\b{file.rpartition('/')[2]} import ", re.MULTILINE)
+    return [_name(str(path)) for path in PACKAGE.rglob("*.py") if line.search(path.read_text())]
 
 
 # --- inside pytest ----------------------------------------------------------------------------
@@ -156,6 +171,8 @@ def collect(files: Iterable[str], run: Callable[[dict[str, Any]], None]) -> None
     # Hypothesis finds what it finds with the same examples each time.
     plain = ["-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--no-header", "-q"]
     expected = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    # Coverage warns of a file of tests that runs nothing of the package.
+    expected += ["-W", "ignore::coverage.exceptions.CoverageWarning"]
     pytest.main([*files, *ignored, *plain, *expected], plugins=[Loop(run)])
 
 
@@ -216,15 +233,18 @@ def current_baseline() -> Baseline:
         and (path.stat().st_mtime > then or str(path.relative_to(ROOT)) not in measured)
     ]
     baseline.forget(files)
-    # A process for every few files: one that is ended by what it tests takes no other results along.
-    for some in batched(files, FILES_AT_ONCE):
+    # A process for every few files. If one ends too early, each of its files gets one of its own.
+    waiting = list(batched(files, FILES_AT_ONCE))
+    while waiting:
+        some = waiting.pop(0)
         ours, theirs = fork.Pipe(duplex=False)
-        process = started(lambda: measure(baseline, list(some), theirs))  # noqa: B023  # started here
+        process = started(partial(measure, baseline, some, theirs))
         theirs.close()
         try:
             baseline, failed = ours.recv()
         except EOFError:
-            print(f"ended before their tests did, and left out: {' '.join(some)}")
+            waiting += batched(some, 1) if len(some) > 1 else []
+            print(f"ended before its tests did: the process of {' '.join(some)}", flush=True)
             continue
         finally:
             process.join()
@@ -432,8 +452,11 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     baseline = current_baseline()
     for name in baseline.modules:
-        with suppress(Exception):
-            importlib.import_module(name)
+        if not _is_ours(name):
+            with suppress(Exception):
+                importlib.import_module(name)
+    if "trioauth" in sys.modules:
+        return _broken("what was imported beforehand imports the package, so no mutant would be")
 
     fates: dict[str, dict[str, Fate]] = json.loads(FATES.read_text()) if FATES.exists() else {}
     wanted, known = options.files or FILES, _equivalent()
@@ -445,9 +468,11 @@ def main() -> int:
     try:
         for file, name, fate, test in results(work, baseline, options.seconds):
             missing -= 1
-            if name in CONTROLS:
-                if fate != "survived":
-                    return _broken(f"{test} fails on {name}")
+            if name == BROKEN and fate != "killed":
+                return _broken(f"no test fails on {name}")
+            if name in CONTROLS and fate != "survived":
+                return _broken(f"{test} fails on {name}")
+            if name in (BROKEN, *CONTROLS):
                 continue
             fates[file][name] = fate
             _tell(file, name, fate, test, known=name in known.get(file, {}), all_=options.only)
@@ -461,6 +486,16 @@ def main() -> int:
         _write(rows)
     alive = {(f, name) for f in wanted for name, fate in fates[f].items() if fate in ALIVE}
     return 1 if any(name not in known.get(file, {}) for file, name in alive) else 0
+
+
+def _is_ours(module: str) -> bool:
+    """Say whether a module is of this repository: its tests and tools may import the package."""
+    top = module.partition(".")[0]
+    return any(
+        (folder / each).exists()
+        for folder in (ROOT, ROOT / "scripts")
+        for each in (top, f"{top}.py")
+    )
 
 
 def _equivalent() -> dict[str, dict[str, str]]:
@@ -503,11 +538,13 @@ def _tell(file: str, name: str, fate: Fate, test: str, *, known: bool, all_: boo
 
 
 def _controls(file: str) -> Iterator[tuple[str, Mutant]]:
-    """Make "mutants" that must survive, or all the others die of something else."""
+    """Make "mutants" of which we know what must become of them."""
     path = PACKAGE / f"{file}.py"
     same = partial(compile, path.read_text(), str(path), "exec")
     for name, in_function in CONTROLS.items():
         yield file, Mutant(name, same, in_function, range(9999))
+    broken = partial(compile, "raise ImportError", str(path), "exec")
+    yield file, Mutant(BROKEN, broken, in_function=False, lines=range(0))
 
 
 def _broken(why: str) -> int:
