@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import attrs
+import httpx
 import pytest
 import trio
 import trio.testing
@@ -16,6 +17,7 @@ from trioauth import (
     RefreshPolicy,
     RefreshUnavailableError,
     TokenEndpoint,
+    TokenRequest,
     Tokens,
     events,
 )
@@ -265,3 +267,108 @@ async def test_a_mark_that_could_not_be_saved_replaces_no_tokens_that_others_hav
         store.record = attrs.evolve(store.record, generation=number, tokens=theirs)
         await trio.sleep(120)
         assert store.tokens == theirs
+
+
+async def test_the_life_of_a_persons_tokens_does_not_count_from_a_refresh_meanwhile() -> None:
+    async def refresh(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        await endpoint.send(TokenRequest("https://id.test/token"))
+        return Tokens("access-1", "refresh-1", 3600)
+
+    async def person(_: TokenEndpoint) -> Tokens:
+        await session.refresh()
+        await trio.sleep(600)
+        return Tokens("mine", "mine-too", 300)
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    async with opened(refresh, transport=transport) as session:
+        await session.log_in(person)
+        assert session.token_nowait() == "mine"
+        assert session.statistics().seconds_until_expiry == 300
+
+
+async def test_the_life_of_tokens_counts_from_their_own_request_though_a_refresh_came_later() -> (
+    None
+):
+    async def ask(tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+        await endpoint.send(TokenRequest("https://id.test/token"))
+        return Tokens("mine", "mine-too", 300)
+
+    async def person(endpoint: TokenEndpoint) -> Tokens:
+        tokens = await ask(None, endpoint)
+        await trio.sleep(100)
+        await session.refresh()
+        return tokens
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    async with opened(ask, transport=transport) as session:
+        await session.log_in(person)
+        assert session.statistics().seconds_until_expiry == 200
+
+
+async def test_the_endpoint_that_a_person_was_asked_with_is_closed_with_the_session() -> None:
+    seen = list[TokenEndpoint]()
+
+    async def person(endpoint: TokenEndpoint) -> Tokens:
+        seen.append(endpoint)
+        return first_tokens()
+
+    async with opened() as session:
+        await session.log_in(person)
+    with pytest.raises(trio.ClosedResourceError):
+        await seen[0].send(TokenRequest("https://id.test/token"))
+
+
+async def test_a_log_out_gives_a_refresh_its_grace_in_time_awake(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    grant, store = RevokingGrant(latency=3), FakeStore()
+    policy = RefreshPolicy(close_grace=4)
+    async with opened(grant, store=store, policy=policy) as session, trio.open_nursery() as nursery:
+        session.reject(1)
+        with pytest.raises(trio.WouldBlock):
+            session.token_nowait()
+        await trio.sleep(1)
+        nursery.start_soon(session.log_out)
+        await trio.testing.wait_all_tasks_blocked()
+        autojump_clock.jump(60)  # The process was stopped.
+    # What the server has rotated to is revoked, not what it has replaced.
+    assert grant.completed == 1
+    assert grant.revoked == [Tokens("access-1", "refresh-1", 3600)]
+
+
+async def test_of_two_log_ins_that_wait_for_a_refresh_the_later_one_wins() -> None:
+    store = FakeStore()
+    policy = RefreshPolicy(close_grace=0.5)
+    one, two = Tokens("one", "one-too", 3600), Tokens("two", "two-too", 3600)
+    async with opened(FakeGrant(latency=5), store=store, policy=policy) as session:
+        session.reject(1)
+        with pytest.raises(trio.WouldBlock):
+            session.token_nowait()
+        async with trio.open_nursery() as nursery:
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(session.log_in, one)
+            await trio.sleep(0.3)
+            nursery.start_soon(session.log_in, two)
+        assert session.token_nowait() == "two"
+        assert store.tokens == two
+
+
+async def test_a_lost_answer_is_noted_once_though_an_observer_raises_system_exit() -> None:
+    told = list[events.NotSaved]()
+
+    def observe(event: events.Event) -> None:
+        if isinstance(event, events.NotSaved) and not event.lost:
+            told.append(event)
+            raise SystemExit
+
+    grant = FakeGrant(latency=0, script=[RefreshUnavailableError("no whole answer")])
+    store, policy = FakeStore(), RefreshPolicy(attempts=1, close_grace=0)
+    with pytest.raises(SystemExit):
+        async with opened(grant, store=store, policy=policy, observers=[observe]) as session:
+            store.latency = 3
+            session.reject(1)
+            with pytest.raises(trio.WouldBlock):
+                session.token_nowait()
+            await trio.sleep(3.5)  # It has looked, and asked, and tries to save a mark.
+    assert len(told) == 1
+    assert trio.current_time() == 4

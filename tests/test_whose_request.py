@@ -10,7 +10,7 @@ import trio
 
 from trioauth import LoggedOutError, Record, RefreshUnavailableError, Tokens
 
-from .both import API, FOREIGN, FakeApi
+from .both import API, FOREIGN, FakeApi, stream_transport
 from .fakes import FakeGrant, FakeStore, first_tokens
 from .sessions import down, opened
 
@@ -53,6 +53,16 @@ async def test_p13_a_request_that_was_built_before_its_login_ended_is_never_sent
             assert caught.value.reason == ("asked" if end == "log_out" else "replaced")
         assert api.seen == []
         assert (await http.get("/")).status_code == 200
+
+
+async def test_p13_a_request_that_the_session_built_is_of_the_login_there_was_then() -> None:
+    api = FakeApi()
+    async with opened(transport=stream_transport(httpx, api)) as session:
+        request = session.build_request("POST", "/notes", content=b"alice's")
+        await session.log_in(BOB)
+        with pytest.raises(LoggedOutError):
+            await session.send(request)
+        assert api.seen == []
 
 
 async def test_p13_a_loop_that_sends_such_a_request_hears_that_it_is_cancelled(

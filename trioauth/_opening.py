@@ -220,7 +220,7 @@ class _Plan:
             machine, records, self.vault, self.grant, self.endpoint, lock, logins.revoke_late
         )
         flights = Flights(machine, renewal, logins, nursery)
-        logins.cancel_renewals = flights.cancel_renewals
+        logins.cancel_renewals_unless = flights.cancel_renewals_unless
         timers = Timers(machine, flights, self.vault)
         records.save_later = timers.save_later
         source = TokenSource(machine, flights, self.vault)

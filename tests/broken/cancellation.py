@@ -151,7 +151,6 @@ VARIANTS: Final = (
             ),
         ),
         CANCELLATION + "test_p09_no_scope_and_no_nursery_is_open_while_a_request_is_out",
-        unseen_because="httpx enters and leaves the flow in one task, so the scopes nest",
     ),
     Variant(
         "a 401 is neither read nor closed while its request waits",

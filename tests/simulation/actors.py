@@ -138,8 +138,9 @@ class Actor:
             allowed = (LoggedOutError, trio.ClosedResourceError)
         if what == "log_in" and self._store_may_fail(started):
             allowed = (*allowed, StoreError)
-        if what == "log_in" and isinstance(exc.__cause__, allowed):
-            # Another task's log-in, which this one has waited for, failed so.
+        if what == "log_in" and self.judge.has_seen(exc.__cause__):
+            # Another task's log-in, which this one has waited for, failed so, and was judged then.
+            # It may have begun before this one, and have waited for longer.
             allowed = (*allowed, Error)
         if what == "wait_logged_out":
             allowed = (trio.ClosedResourceError,)
@@ -309,23 +310,24 @@ class Actor:
 
         async def human(_: TokenEndpoint) -> Tokens:
             await trio.sleep(0.3)
-            return self._sign_in(took=0.3)
+            return self._sign_in()
 
         try:
-            await self.session.log_in(human if self.step.amount > 1 else self._sign_in(took=0))
+            await self.session.log_in(human if self.step.amount > 1 else self._sign_in())
         finally:
             self._changing(-1)
         if self.stay.begun == begun:
             self.ledger.violate("P13", f"{self.id}: no new login began")
 
-    def _sign_in(self, took: float) -> Tokens:
-        tokens = self.server.sign_in(self.stay, took=took)
+    def _sign_in(self) -> Tokens:
+        tokens = self.server.sign_in(self.stay)
         self.stay.signed_in = tokens.access_token
         return tokens
 
     def _changing(self, by: int) -> None:
         self.stay.changing += by
-        self.stay.changed_at = trio.current_time()
+        weather = self.judge.weather
+        self.stay.changed_at, self.stay.changed_stops = weather.awake(), weather.stops
 
 
 async def _once() -> AsyncGenerator[bytes, None]:

@@ -90,7 +90,7 @@ class Judge:
         before = [
             each for each in self.ledger.presentations if each.issue.login is shown.issue.login
         ]
-        if any(each.ended is None for each in before) and not store.lapsed:
+        if any(not each.over for each in before) and not store.lapsed:
             self.ledger.violate("P1", f"two presentations of {shown.issue.login.name} at once")
         self._looked(shown, store)
         self._ours(shown.stay, shown.issue)
@@ -182,7 +182,11 @@ class Judge:
             for flight in stay.flights.values()
         )
         closed = stay.closing_at is not None and now + _TINY >= stay.closing_at + policy.close_grace
-        if not (due or closed or stay.changing or now <= stay.changed_at + policy.timeout):
+        # A log-in or a log-out goes on without its task, until its deadline. Where it was stopped,
+        # a slice of the time is waited for once more.
+        slices = self.weather.stops - stay.changed_stops
+        changed = self.weather.awake() <= stay.changed_at + policy.timeout + slices + _TINY
+        if not (due or closed or stay.changing or changed):
             self.ledger.violate("P6", f"a refresh of {stay.name} was cancelled with a task")
         self.ledger.count("refreshes cut short")
 
@@ -530,7 +534,7 @@ class Judge:
         self.ledger.count(f"raised: {name}")
         if type(exc) not in allowed:
             self.ledger.violate("P19", f"{what} of {stay.name} raised {exc!r}")
-        if any(exc is each for each in self._raised):
+        if self.has_seen(exc):
             self.ledger.violate("P11", f"{what} of {stay.name} raised somebody else's {name}")
         self._raised.append(exc)
         each: BaseException | None = exc
@@ -543,6 +547,10 @@ class Judge:
             same = isinstance(state, LoggedOut) and state.reason == exc.reason == "refused"
             if same and stay.refused_here and exc.__cause__ is None:
                 self.ledger.violate("P11", f"{what}: a LoggedOutError without its cause")
+
+    def has_seen(self, exc: BaseException | None) -> bool:
+        """Say whether this very exception has come out of the library before."""
+        return any(exc is each for each in self._raised)
 
     def unavailable_although_good(self, stay: Stay, what: str) -> None:
         """P14: while the token still works, requests go on."""
@@ -577,5 +585,5 @@ class Judge:
             if store.owner is not None:
                 self.ledger.violate("P8", f"{store.owner.name} still has the store's lock")
         for shown in self.ledger.presentations:
-            if shown.ended is None:
+            if not shown.over:
                 self.ledger.violate("P8", f"a refresh of {shown.stay.name} is still in the air")

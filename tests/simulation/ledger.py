@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,9 @@ class Presentation:
     delivered: bool = False
     """Its answer was read to the end."""
     ended: float | None = None
+    """When its fate was decided: perhaps long before the answer."""
+    over: bool = False
+    """It was answered, or broken off."""
     cancelled: bool = False
     not_before: float = 0.0
     """What the server asked for with Retry-After, as a time of trio's clock; 0 unless the answer
@@ -143,8 +147,10 @@ class Stay:
     log_outs: int = 0
     changing: int = 0
     """Calls of `log_in` and `log_out` that are under way."""
-    changed_at: float = -1.0
-    """When the last of them began or ended."""
+    changed_at: float = -math.inf
+    """When the last of them began or ended, in time awake, as `Weather.awake`."""
+    changed_stops: int = 0
+    """How often the processes had been stopped then."""
     not_saved: int = 0
     login: Login | None = None
     """What it is logged in with, or was when it was left."""

@@ -174,7 +174,7 @@ class _Stage:
             # One that is being left may wait for its grant, and is opened anew. A grant that can't
             # be cancelled holds the lock until its answer comes.
             seated = all(seat is not None and seat[0].open for seat in self.seats)
-            if seated and all(each.ended is not None for each in self.ledger.presentations):
+            if seated and all(each.over for each in self.ledger.presentations):
                 break
             await trio.sleep(1)
         # Who waits may fail once more, and ask for more time.
@@ -335,7 +335,7 @@ class _Stage:
     def _leave(self, stay: Stay) -> None:
         stay.closing_at = trio.current_time()
         self.ledger.note(stay.name, "is left")
-        if any(each.ended is None for each in self.ledger.presentations if each.stay is stay):
+        if any(not each.over for each in self.ledger.presentations if each.stay is stay):
             self.ledger.count("left with a refresh in the air")
 
     def _left(self, stay: Stay) -> None:
@@ -347,7 +347,7 @@ class _Stage:
         bounded = self.weather.stops == 0 and not stay.program.stubborn
         if bounded and took > stay.program.policy.close_grace + _GOODBYE + _TINY:
             self.ledger.violate("P8", f"leaving {stay.name} took {took:.2f} s")
-        if any(each.ended is None for each in self.ledger.presentations if each.stay is stay):
+        if any(not each.over for each in self.ledger.presentations if each.stay is stay):
             self.ledger.violate("P8", f"{stay.name} left a refresh running")
         # A task of the program that logs in may be trying whether the store can be written.
         if self.stores[stay.number].owner is stay and not stay.changing:

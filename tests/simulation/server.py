@@ -40,12 +40,11 @@ class Server:
 
     # --- logins ------------------------------------------------------------------------------
 
-    def sign_in(self, stay: Stay | None, *, took: float = 0.0) -> Tokens:
+    def sign_in(self, stay: Stay | None) -> Tokens:
         """Let a human log in, elsewhere: the first tokens of a new login.
 
         Args:
           stay: For whose client; None: for any.
-          took: The seconds since the session asked the human to: it counts from there.
         """
         login = Login(f"L{len(self.ledger.logins) + 1}")
         if stay is not None:
@@ -53,9 +52,7 @@ class Server:
             stay.given.add(login)
         self.ledger.logins.append(login)
         self.ledger.count("logins at the server")
-        issue = self.issue(login, 1)
-        issue.slack = took
-        return Tokens(*self._members(issue))
+        return Tokens(*self._members(self.issue(login, 1)))
 
     def issue(self, login: Login, number: int) -> Issue:
         """Make tokens."""
@@ -163,6 +160,8 @@ class Server:
             self._end(shown, "lost")
             self.judge.presentation_cancelled(shown)
             raise
+        finally:
+            shown.over = True
         if shown.fate == "open":
             self._end(shown, "lost")
         return reply

@@ -53,6 +53,10 @@ class Weather:
         """Seconds that this machine has been awake."""
         return _BOOTED + trio.current_time()
 
+    def awake(self) -> float:
+        """Seconds for which the processes were not stopped."""
+        return trio.current_time() - self.stopped
+
     def server_time(self) -> float:
         """Seconds since 1970, in truth."""
         return EPOCH + trio.current_time() + self.slept

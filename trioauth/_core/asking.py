@@ -13,6 +13,7 @@ completed by a flight, whatever becomes of the task.
 from __future__ import annotations
 
 import contextvars
+import math
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, TypeAlias, final
 
@@ -129,10 +130,11 @@ class Asking:
                 flight.cancel("the task that logged in was cancelled")
 
     async def _obtain_by(self, obtain: Obtain, pending: _PendingLogIn) -> None:
-        machine, endpoint = self.machine, self.endpoint
+        # Not the session's own: a refresh that uses that one meanwhile must not look like this one.
+        machine, endpoint = self.machine, self.endpoint._for_one_log_in()
         # Before a person is asked: otherwise the answer could not be kept (P23).
         await self.flights.logins.prove_writable()
-        began, took = trio.current_time(), 0.0
+        took = 0.0
         answer = call(obtain, endpoint)
         if not isinstance(answer, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers
             raise TypeError(
@@ -142,7 +144,7 @@ class Asking:
         # No deadline: a person may take any time.
         tokens = checked(await ask(_answered, answer))
         machine.check_open()
-        if endpoint.asked_at >= began:
+        if math.isfinite(endpoint.asked_at):
             # The function has used the endpoint. The lifetime of the tokens began with its last
             # request there, perhaps half an hour after the person was asked.
             took = trio.current_time() - endpoint.asked_at

@@ -318,6 +318,21 @@ class Flights:
 
     # --- ending ----------------------------------------------------------------------------
 
+    def cancel_renewals_unless(self, event: trio.Event) -> None:
+        """Cancel the renewals after ``close_grace`` seconds, unless an event is set. No checkpoint.
+
+        In a task of its own, because the log-in that waits must keep its turn.
+        """
+
+        @trio.lowlevel.enable_ki_protection
+        async def patience() -> None:
+            end = trio.current_time() + self.machine.policy.close_grace
+            with trio.CancelScope(shield=True):
+                if not await wait_awake(event.wait, lambda: end):
+                    self.cancel_renewals()
+
+        self.start_soon(patience)
+
     @bookkeeping
     def cancel_renewals(self) -> None:
         """Cancel the renewals, because a log-in or a log-out needs their lock. Not a checkpoint."""

@@ -50,8 +50,11 @@ class Logins:
     endpoint: TokenEndpoint
     lock: trio.Lock
     """Held by every change of credentials, so that there is one at a time in this session."""
-    cancel_renewals: Callable[[], None] = attrs.field(default=lambda: None)
-    """Cancels the renewals in the air; set in ``_opening``, because `Flights` lies above this."""
+    cancel_renewals_unless: Callable[[trio.Event], None] = attrs.field(default=lambda _: None)
+    """Cancels the renewals in the air after ``close_grace`` seconds, unless the event is set.
+
+    Set in ``_opening``, because `Flights` lies above this.
+    """
 
     async def prove_writable(self) -> None:
         """Check that the store could save a login, before a person is asked for one (P23).
@@ -217,11 +220,14 @@ class Logins:
     @asynccontextmanager
     async def _exclusively(self) -> AsyncGenerator[None, None]:
         """Hold the session's lock; cancel a renewal that has it after ``close_grace`` seconds."""
-        with trio.move_on_after(self.machine.policy.close_grace) as patience:
+        acquired = trio.Event()
+        if self.lock.locked():
+            self.cancel_renewals_unless(acquired)
+        try:
+            # Waited for once: of two log-ins the later one must come later, and win.
             await self.lock.acquire()
-        if patience.cancelled_caught:
-            self.cancel_renewals()
-            await self.lock.acquire()
+        finally:
+            acquired.set()
         try:
             yield
         finally:

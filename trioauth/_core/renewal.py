@@ -322,8 +322,10 @@ class Renewal:
         return self._set_back(flight, why, quiet_until)
 
     async def _note_if_lost(self, base: Generation | None, attempts: Attempts) -> None:
-        if base is None or not attempts.lost:
+        if base is None or not attempts.lost or attempts.noted:
             return
+        # Once a flight, also if an observer that was told of it raises: it takes up to a second.
+        attempts.noted = True
         base.login.loss = one_more_loss(base.login.loss, now=self.machine.clock.now())
         with trio.CancelScope(deadline=trio.current_time() + _LAST_WORD, shield=True):
             await self.records.mark_loss(base)

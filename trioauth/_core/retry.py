@@ -88,6 +88,8 @@ class Attempts:
     made: int = 0
     failure: Exception | None = attrs.field(default=None, repr=careful_repr)
     """The exception of the last attempt."""
+    noted: bool = False
+    """Whether other flights and other sessions have been told that an answer was lost."""
     _repeats: int = 0
     _spent_at: float = 0.0
     _lost_at: float | None = None

@@ -129,6 +129,17 @@ class TokenEndpoint:
     _closed: bool = attrs.field(default=False, init=False)
     asked_at: float = attrs.field(default=-math.inf, init=False)
     """When a request was sent last, on trio's clock: the life of tokens counts from there."""
+    _shared: TokenEndpoint | None = attrs.field(default=None, init=False)
+    """The endpoint whose client this one uses; None: it has its own."""
+
+    def _for_one_log_in(self) -> TokenEndpoint:
+        """Return an endpoint with the same client, and with an ``asked_at`` of its own.
+
+        The session's own refreshes use this one while a person is asked.
+        """
+        endpoint = TokenEndpoint(self._make_client)
+        endpoint._shared = self
+        return endpoint
 
     async def send(self, request: TokenRequest) -> Answer:
         """Send a request and return the whole answer, whatever its status.
@@ -190,6 +201,8 @@ class TokenEndpoint:
 
     async def _open(self) -> httpx.AsyncClient:
         """Return the client, made when it is first needed."""
+        if self._shared is not None:
+            return await self._shared._open()
         await trio.lowlevel.checkpoint()
         if self._closed:
             raise trio.ClosedResourceError("this session is closed")
