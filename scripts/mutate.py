@@ -75,15 +75,21 @@ FILES = [
     "stores/_place",
 ]
 
-# Whatever starts processes (they would not be mutated), opens sockets, or takes long.
+# Whatever starts processes (they would not be mutated), opens sockets, takes long, or presses
+# Control-C in threads: on a busy machine that may come late, and end the process.
 LEFT_OUT = [
     "interop", "simulation", "test_cancel_everywhere.py", "test_demo.py", "test_import.py",
-    "test_readme.py", "test_store_processes.py", "test_timeline.py",
+    "test_notebook.py", "test_notebook_kernel.py", "test_readme.py", "test_store_processes.py",
+    "test_timeline.py",
 ]
 # fmt: on
 CONTROLS = {"the code as it is, in place": True, "the code as it is, imported": False}
+# This one must not survive: it would if mutated modules were not imported at all.
+BROKEN = "a module that can't be imported"
 NOT_SO = 3  # the exit code of a process that can't try a mutant in this way
 LONGEST_TEST = 1.0
+# So many files of tests are measured in one process.
+FILES_AT_ONCE = 6
 # A test that takes so many times as long as it should, and so many seconds at least, hangs.
 HANGS_AFTER = (10, 3.0)
 MOST_MEMORY = 4 << 30
@@ -121,11 +127,24 @@ class Baseline:
         lines = self.touched.get(file, {})
         found = self.callers(file, mutant)
         if not found:
-            # What a class looks like, a test may see without running any line of it.
-            near = {test.partition("::")[0] for tests in lines.values() for test in tests}
+            # What a class looks like, a test may see without running any line of it. A module
+            # without functions is seen through the modules that import it.
+            beside = [lines] if lines else [self.touched.get(each, {}) for each in importers(file)]
+            near = {
+                test.partition("::")[0]
+                for touched in beside
+                for tests in touched.values()
+                for test in tests
+            }
             found = {test for test in self.seconds if test.partition("::")[0] in near}
             found -= {test for test in found if self.seconds[test] >= LONGEST_TEST}
         return sorted(found, key=self.seconds.__getitem__)
+
+
+def importers(file: str) -> list[str]:
+    """Return the modules of the package that import from one of it."""
+    line = re.compile(rf"^\s*from \S*\b{file.rpartition('/')[2]} import ", re.MULTILINE)
+    return [_name(str(path)) for path in PACKAGE.rglob("*.py") if line.search(path.read_text())]
 
 
 # --- inside pytest ----------------------------------------------------------------------------
@@ -155,8 +174,10 @@ def collect(files: Iterable[str], run: Callable[[dict[str, Any]], None]) -> None
     os.dup2(quiet, 2)
     ignored = [f"--ignore=tests/{each}" for each in LEFT_OUT]
     # Hypothesis finds what it finds with the same examples each time.
-    plain = ["-p", "no:cacheprovider", "--hypothesis-seed=0", "--no-header", "-q"]
+    plain = ["-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--no-header", "-q"]
     expected = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    # Coverage warns of a file of tests that runs nothing of the package.
+    expected += ["-W", "ignore::coverage.exceptions.CoverageWarning"]
     pytest.main([*files, *ignored, *plain, *expected], plugins=[Loop(run)])
 
 
@@ -189,10 +210,17 @@ def measure(baseline: Baseline, files: list[str], pipe: Any) -> None:
                 quick = {n for n in names if n and baseline.seconds[n] < LONGEST_TEST}
                 lines[line] = lines.get(line, set()) | quick - set(failed)
         ours = ("trioauth", "tests", "conftest", "_pytest", "pytest", "__")
-        baseline.modules = [name for name in sys.modules if not name.startswith(ours)]
+        others = {name for name in sys.modules if not name.startswith(ours)}
+        baseline.modules = sorted(others.union(baseline.modules))
         pipe.send((baseline, failed))
 
     collect(files, run)
+
+
+def batched(files: list[str], size: int) -> Iterator[list[str]]:
+    """Cut a list into lists of this size."""
+    for start in range(0, len(files), size):
+        yield files[start : start + size]
 
 
 def current_baseline() -> Baseline:
@@ -202,19 +230,31 @@ def current_baseline() -> Baseline:
         baseline, then = pickle.loads(KEPT.read_bytes()), KEPT.stat().st_mtime  # noqa: S301  # ours
     if any(path.stat().st_mtime > then for path in PACKAGE.rglob("*.py")):
         baseline, then = Baseline(), 0.0
+    measured = {name.partition("::")[0] for name in baseline.seconds}
     files = [
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / "tests").glob("test_*.py"))
-        if path.name not in LEFT_OUT and path.stat().st_mtime > then
+        if path.name not in LEFT_OUT
+        and (path.stat().st_mtime > then or str(path.relative_to(ROOT)) not in measured)
     ]
-    if files:
-        baseline.forget(files)
+    baseline.forget(files)
+    # A process for every few files. If one ends too early, each of its files gets one of its own.
+    waiting = list(batched(files, FILES_AT_ONCE))
+    while waiting:
+        some = waiting.pop(0)
         ours, theirs = fork.Pipe(duplex=False)
-        process = started(lambda: measure(baseline, files, theirs))
+        process = started(partial(measure, baseline, some, theirs))
         theirs.close()
-        baseline, failed = ours.recv()
-        process.join()
-        print(f"failing on the code as it is, and left out: {failed or 'none'}")
+        try:
+            baseline, failed = ours.recv()
+        except EOFError:
+            waiting += batched(some, 1) if len(some) > 1 else []
+            print(f"ended before its tests did: the process of {' '.join(some)}", flush=True)
+            continue
+        finally:
+            process.join()
+        if failed:
+            print(f"failing on the code as it is, and left out: {failed}")
         KEPT.parent.mkdir(exist_ok=True)
         KEPT.write_bytes(pickle.dumps(baseline))
     return baseline
@@ -417,8 +457,11 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     baseline = current_baseline()
     for name in baseline.modules:
-        with suppress(Exception):
-            importlib.import_module(name)
+        if not _is_ours(name):
+            with suppress(Exception):
+                importlib.import_module(name)
+    if "trioauth" in sys.modules:
+        return _broken("what was imported beforehand imports the package, so no mutant would be")
 
     fates: dict[str, dict[str, Fate]] = json.loads(FATES.read_text()) if FATES.exists() else {}
     wanted, known = options.files or FILES, _equivalent()
@@ -430,9 +473,11 @@ def main() -> int:
     try:
         for file, name, fate, test in results(work, baseline, options.seconds):
             missing -= 1
-            if name in CONTROLS:
-                if fate != "survived":
-                    return _broken(f"{test} fails on {name}")
+            if name == BROKEN and fate != "killed":
+                return _broken(f"no test fails on {name}")
+            if name in CONTROLS and fate != "survived":
+                return _broken(f"{test} fails on {name}")
+            if name in (BROKEN, *CONTROLS):
                 continue
             fates[file][name] = fate
             _tell(file, name, fate, test, known=name in known.get(file, {}), all_=options.only)
@@ -446,6 +491,16 @@ def main() -> int:
         _write(rows)
     alive = {(f, name) for f in wanted for name, fate in fates[f].items() if fate in ALIVE}
     return 1 if any(name not in known.get(file, {}) for file, name in alive) else 0
+
+
+def _is_ours(module: str) -> bool:
+    """Say whether a module is of this repository: its tests and tools may import the package."""
+    top = module.partition(".")[0]
+    return any(
+        (folder / each).exists()
+        for folder in (ROOT, ROOT / "scripts")
+        for each in (top, f"{top}.py")
+    )
 
 
 def _equivalent() -> dict[str, dict[str, str]]:
@@ -488,11 +543,13 @@ def _tell(file: str, name: str, fate: Fate, test: str, *, known: bool, all_: boo
 
 
 def _controls(file: str) -> Iterator[tuple[str, Mutant]]:
-    """Make "mutants" that must survive, or all the others die of something else."""
+    """Make "mutants" of which we know what must become of them."""
     path = PACKAGE / f"{file}.py"
     same = partial(compile, path.read_text(), str(path), "exec")
     for name, in_function in CONTROLS.items():
         yield file, Mutant(name, same, in_function, range(9999))
+    broken = partial(compile, "raise ImportError", str(path), "exec")
+    yield file, Mutant(BROKEN, broken, in_function=False, lines=range(0))
 
 
 def _broken(why: str) -> int:

@@ -67,6 +67,7 @@ def broken(counts: Counts) -> set[str]:
 # --- as a user starts it -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_demo_keeps_its_promises_and_says_so(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
     done = subprocess.run(
@@ -109,6 +110,7 @@ def test_without_arguments_it_prints_help(capsys: pytest.CaptureFixture[str]) ->
 # --- in a terminal -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_in_a_terminal_it_is_a_live_picture(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +137,7 @@ async def test_only_so_many_dots_are_drawn() -> None:
 # --- broken promises -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_server_that_forgives_nothing_makes_it_report_broken_promises(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +154,7 @@ async def _watch_nothing(show: Show) -> None:
     await trio.sleep_forever()
 
 
+@pytest.mark.slow
 async def test_a_login_that_does_not_end_is_reported_and_no_task_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

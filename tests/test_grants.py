@@ -111,6 +111,9 @@ ANSWERS: list[tuple[int, object, type[Exception], object]] = [
             ("invalid_scope", MISCONFIGURED),
             ("invalid_request", MISCONFIGURED),
             ("invalid_target", MISCONFIGURED),
+            ("incorrect_client_credentials", MISCONFIGURED),
+            ("bad_client_secret", MISCONFIGURED),
+            ("invalid_client_id", MISCONFIGURED),
         ]
     ),
     (400, error("temporarily_unavailable"), UNAVAILABLE, True),
@@ -235,6 +238,14 @@ def test_nothing_else_refuses_with_it(status: int, body: object, kind: type[Exce
     ("code", "advice"),
     [
         ("invalid_client", "; check client_id, and the secret or the key that proves it"),
+        (
+            "incorrect_client_credentials",
+            "; check client_id, and the secret or the key that proves it",
+        ),
+        ("bad_client_secret", "; check client_id, and the secret or the key that proves it"),
+        ("invalid_client_id", "; check client_id, and the secret or the key that proves it"),
+        ("unauthorized_client", "; the server's settings do not allow this client to do that"),
+        ("unsupported_grant_type", "; the server's settings do not allow this grant"),
         ("invalid_scope", "; check scope"),
         ("invalid_request", ""),
     ],

@@ -138,6 +138,15 @@ def _bundle() -> str:
     return certifi.where()
 
 
+async def test_a_pool_that_does_not_trust_the_environment_does_not_read_it(
+    tls: TLS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/bundle.pem")
+    await Pool(trust_env=False).open()
+    assert await default_tls(trust_env=False) in trioauth._network.pools._contexts.values()
+    assert len(tls.threads) == 1
+
+
 async def test_the_tls_context_is_made_even_if_all_threads_of_the_program_are_taken(
     tls: TLS,
 ) -> None:
@@ -573,3 +582,29 @@ async def test_what_else_a_pool_asks_of_its_backend_is_left_to_that(
     assert stream.get_extra_info("socket") is None
     await Connecting(backend).sleep(5)
     assert trio.current_time() == 5
+
+
+async def test_the_timeouts_of_a_request_reach_the_connection() -> None:
+    said: list[tuple[str, object]] = []
+
+    class Stream(httpcore.AsyncMockStream):
+        async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # the interface
+            said.append(("read", timeout))
+            return await super().read(max_bytes, timeout)
+
+        async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  # the interface
+            said.append(("write", timeout))
+            await super().write(buffer, timeout)
+
+    class Backend(SlowBackend):
+        async def connect_tcp(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+            await trio.lowlevel.checkpoint()
+            return Stream([b"HTTP/1.1 204 No Content\r\n\r\n"])
+
+    pool = Pool()
+    inside: Any = await pool.open()
+    inside._pool._network_backend._backend = Backend([])
+    timeout = httpx.Timeout(None, read=3, write=5)
+    async with httpx.AsyncClient(transport=pool, timeout=timeout) as client:
+        assert (await client.get("http://api.test/")).status_code == 204
+    assert set(said) == {("read", 3), ("write", 5)}

@@ -71,6 +71,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
         kernel.shut_down()
 
 
+@pytest.mark.slow
 def test_a_session_lives_in_a_kernel_until_its_end(kernel: Kernel, tmp_path: Path) -> None:
     assert kernel("%load_ext trioauth.notebook").startswith("ok")
     assert kernel(

@@ -68,6 +68,7 @@ def outcome_of(written: str) -> str:
     return re.sub(r" in [\d.]+s.*", "", written.strip().splitlines()[-1].strip("= "))
 
 
+@pytest.mark.slow
 @UNDER_EITHER
 def test_an_hour_passes_in_no_time(tmp_path: Path, head: str, options: tuple[str, ...]) -> None:
     module = f"""{head}
@@ -245,6 +246,7 @@ class TestOnes:
         assert "AssertionError" not in written
 
 
+@pytest.mark.slow
 def test_the_fixtures_are_listed_with_what_they_are(tmp_path: Path) -> None:
     written = run_pytest(tmp_path, "", "--fixtures")
     for line in (

@@ -16,6 +16,8 @@ from trioauth import (
     Record,
     RefreshPolicy,
     RefreshUnavailableError,
+    TokenEndpoint,
+    Tokens,
     events,
 )
 
@@ -218,6 +220,22 @@ async def test_keep_fresh_honours_the_cool_down_and_a_rejection_and_a_new_login(
         await session.log_in(first_tokens(100))
         await trio.sleep(99)
         assert len(grant.presented) == 5
+
+
+async def test_keep_fresh_doubles_its_pauses_while_the_server_is_down() -> None:
+    asked: list[float] = []
+
+    class Grant(FakeGrant):
+        async def __call__(self, tokens: Tokens | None, endpoint: TokenEndpoint) -> Tokens:
+            asked.append(trio.current_time())
+            return await super().__call__(tokens, endpoint)
+
+    grant = Grant(0, script=[down() for _ in range(3)])
+    policy = RefreshPolicy(keep_fresh=True, attempts=1, cooldown=7)
+    async with opened(grant, policy=policy) as session:
+        session.reject(1)
+        await trio.sleep(100)
+    assert asked == pytest.approx([0.5, 7.5, 21.5, 49.5], abs=0.6)
 
 
 async def test_keep_fresh_does_not_spin_on_tokens_that_are_born_old() -> None:

@@ -70,6 +70,7 @@ def test_those_fleets_have_met_everything_there_is_to_meet(
     assert sorted(expected - counts.keys()) == []
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_fleet_to_the_letter() -> None:
     for seed in range(10):
         world = draw(seed)
@@ -80,6 +81,7 @@ def test_the_same_seed_gives_the_same_fleet_to_the_letter() -> None:
         assert play(world).log == first
 
 
+@pytest.mark.slow
 def test_a_broken_promise_in_a_fleet_is_shown_with_the_command_that_repeats_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

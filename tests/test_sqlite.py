@@ -293,6 +293,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BAD)
 def test_what_is_not_ours_is_refused_and_left_as_it_is(path: Path, what: str) -> None:
     make, says = BAD[what]

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ import pytest
 import trio
 
 from trioauth import FileStore, Record, StoreConflictError, StoreError, Tokens
-from trioauth.stores import _disk, _file
+from trioauth.stores import _disk, _file, _place
+from trioauth.stores._hold import Hold
+from trioauth.stores._pin import Pin
 
 from .files import NEW, OLD, check_locked, check_unlocked, put
 
@@ -251,6 +254,23 @@ async def test_file_made_anew_counts_whatever_the_store_has_seen_before(path: Pa
     assert await store.load() == login
 
 
+async def test_a_file_is_closed_even_if_it_can_not_be_unlocked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system may have lost the lock."""
+    await put(FileStore(path), OLD)
+    pin = Pin.open(path, os.O_RDWR)
+    assert pin.try_lock()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", fail)
+        pin.close()
+    assert open_files(path) == []
+
+
 # --- what it waits for --------------------------------------------------------------------------
 
 
@@ -265,6 +285,53 @@ async def test_wait_for_another_process_says_whose_lock_it_waits_for(
         assert store.waits_for == f"another process to unlock {lock_path}"
     await check_unlocked(store)
     assert store.waits_for is None
+
+
+async def test_a_wait_for_a_lock_says_so_while_it_tries_again_too(
+    path: Path, lock_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, begun = FileStore(path), trio.Event()
+    go, hang = trio.lowlevel.current_trio_token(), threading.Event()
+
+    def wait() -> None:
+        go.run_sync_soon(begun.set)
+        hang.wait(10)
+
+    async def wait_for_the_lock() -> None:
+        async with store.lock():
+            raise AssertionError("the lock is taken")
+
+    async with FileStore(path).lock():
+        with monkeypatch.context() as patch:
+            patch.setattr(Hold, "try_acquire", before_call(2, Hold.try_acquire, wait))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait_for_the_lock)
+                with trio.fail_after(5):
+                    await begun.wait()
+                assert store.waits_for == f"another process to unlock {lock_path}"
+                nursery.cancel_scope.cancel()
+            hang.set()
+    await check_unlocked(store)
+
+
+async def test_the_pauses_between_two_tries_for_a_lock_double_up_to_a_tenth_of_a_second(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await trio.lowlevel.checkpoint()
+        if len(pauses) == 7:
+            scope.cancel()
+
+    async with FileStore(path).lock():
+        with monkeypatch.context() as patch, trio.CancelScope() as scope:
+            patch.setattr(_place.random, "uniform", lambda _, __: 1)
+            patch.setattr(trio, "sleep", sleep)
+            async with FileStore(path).lock():
+                raise AssertionError("the lock is taken")
+    assert pauses == [0.005, 0.01, 0.02, 0.04, 0.08, 0.1, 0.1]
 
 
 async def test_wait_for_a_disk_that_hangs_says_whose_disk_it_waits_for(

@@ -207,6 +207,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGSTOP")
 async def test_p20_an_answer_that_came_while_the_process_was_stopped_is_taken(
     tmp_path: Path,

@@ -272,6 +272,28 @@ async def test_p04_an_answer_after_a_redirect_speaks_for_the_place_that_it_led_t
         assert session._signer.evidence.accounts == {}
 
 
+async def test_p04_a_failure_after_a_redirect_shows_nothing_of_the_place_that_it_led_to(
+    library: ModuleType,
+) -> None:
+    def answer(request: Any) -> Any:
+        if mended and request.url.path == "/receipt":
+            return library.Response(500)
+        return None
+
+    mended: list[bool] = []
+    api = FakeApi(answer=answer, redirects={"/pay": (307, "/receipt")})
+    api.accepts = lambda token: api.seen[-1].path == "/pay" or token != "access-0"  # noqa: S105
+    async with open_api(library, FakeGrant(), api, follow_redirects=True) as (session, http):
+        with trio.move_on_after(0.5):
+            await http.get("/pay")
+        accounts = dict(session._signer.evidence.accounts)
+        assert len(accounts) == 1
+        await trio.sleep(70)
+        mended.append(True)
+        assert (await http.get("/pay")).status_code == 500
+        assert session._signer.evidence.accounts == accounts
+
+
 async def test_p04_an_answer_to_a_header_of_the_program_shows_nothing() -> None:
     theirs: list[str] = []
 
@@ -521,6 +543,8 @@ async def test_p10_a_compressed_refusal_is_never_inflated(library: ModuleType) -
                 tracemalloc.stop()
             assert response.status_code == 200
             assert [each.content for each in response.history] == [b""]
+            # What is kept is not in this coding.
+            assert "Content-Encoding" not in response.history[0].headers
             assert peak < 5_000_000
 
 
@@ -576,6 +600,22 @@ async def test_p10_a_stream_that_ignores_being_closed_is_not_read_without_end(
     await read_refusal(response, library)
     assert parts.read < 20
     assert len(await response.aread()) == LONGEST_REFUSAL
+
+
+async def test_p10_a_closed_stream_that_goes_on_byte_by_byte_is_not_read_without_end(
+    library: ModuleType,
+) -> None:
+    read = 0
+
+    async def parts() -> AsyncIterator[bytes]:
+        nonlocal read
+        yield bytes(LONGEST_REFUSAL + 1)
+        while read < 100_000:
+            read += 1
+            yield b"x"
+
+    await read_refusal(library.Response(401, stream=streaming(library, parts)), library)
+    assert read < 30_000
 
 
 @pytest.mark.parametrize("fault", ["hangs", "raises"])

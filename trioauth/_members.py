@@ -286,11 +286,25 @@ class Members:
     def _drop(self, member: Member) -> None:
         # No await in here, nor since the queue was read: no task can pin it in between.
         if member.is_busy:
-            self.rest(member, _SHORTEST_PAUSE)
+            running = next(iter(member.session._flights.running), None)
+            if running is None:
+                # Something is still to be saved, and the store fails.
+                self.rest(member, _SHORTEST_PAUSE)
+            else:
+                self.nursery.start_soon(self._drop_after, running, member)
             return
         del self.table[member.key.name]
         self.dropped += 1
         member.session._flights.mark_closed()
+
+    async def _drop_after(self, flight: Flight[Landing], member: Member) -> None:
+        # At once: with `keep_fresh` and short lifetimes, the next flight may be in the air when it
+        # has rested once more, and again and again.
+        await flight.done.wait()
+        name = member.key.name
+        used = member.pins > 0 or name in self.resting
+        if self.table.get(name) is member and not used and not self.closed:
+            self._drop(member)
 
     # --- closing ---------------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ async def put_three(store: SQLiteStore) -> None:
             await login.save(Record(1, **record), expected=0)
 
 
+@pytest.mark.slow
 async def test_the_transcripts_of_the_page_are_what_the_commands_say(
     shell: Shell, auth_server: AuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

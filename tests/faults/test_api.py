@@ -113,6 +113,7 @@ REFUSALS: dict[str, Say] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_whatever_the_body_of_a_401_the_request_is_sent_again_with_a_new_token(
     refusal: str, library: ModuleType

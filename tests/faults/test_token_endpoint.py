@@ -198,6 +198,7 @@ FAULTS: dict[str, tuple[Say, int, float]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_of_the_token_endpoint_ends_no_login_and_is_over_when_it_is_over(
     fault: str, clock: MockClock, caplog: pytest.LogCaptureFixture

@@ -104,6 +104,20 @@ async def test_a_session_with_a_refresh_in_the_air_is_not_dropped(idle: float) -
     assert grant.presented == ["refresh-ann-1"]
 
 
+async def test_p33_a_session_that_keeps_short_tokens_fresh_is_dropped_between_two_refreshes() -> (
+    None
+):
+    # A refresh is in the air nine tenths of the time, and whenever it has rested once more.
+    grant = KeyedGrant(latency=4.5, lifetime=0.1)
+    store = KeyedFakeStore.with_logins("ann")
+    policy = RefreshPolicy(keep_fresh=True)
+    async with many(grant, store=store, idle=8, policy=policy) as sessions:
+        async with sessions.use("ann") as session:
+            await session.refresh()
+        await trio.sleep(12)
+        assert in_memory(sessions) == 0
+
+
 async def test_a_session_is_not_dropped_before_everything_is_saved() -> None:
     store = KeyedFakeStore.with_logins("ann")
     async with many(store=store, idle=2) as sessions:
