@@ -97,5 +97,24 @@ async def test_the_test_for_users_passes(
     await names["test_checkout_survives_an_expired_token"](auth_server, auth_session)
 
 
+async def test_the_block_about_many_logins_uses_the_login_of_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = AuthServer()
+    client = trioauth.RefreshTokenGrant(server.token_url, client_id="client")
+    store = trioauth.SQLiteStore("logins.db")
+    async with server.serve():
+        async with trioauth.open_sessions(client, store=store, base_url=server.url) as sessions:
+            await sessions.log_in("user-17", server.log_in())
+        names: dict[str, Any] = {"trioauth": trioauth, "client": client}
+        body = "".join(
+            f"    {line}\n" for line in at(server, block_with("open_sessions(")).splitlines()
+        )
+        exec(f"async def run():\n{body}    return response", names)
+        response = await names["run"]()
+    assert response.status_code == 200
+
+
 def test_every_block_of_the_readme_is_run_here() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
