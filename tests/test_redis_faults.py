@@ -448,7 +448,7 @@ async def test_lease_that_a_server_grants_after_its_sender_has_gone_is_released(
         async with login.lock():
             pass  # the server knows the scripts
         with trio.fail_after(20):
-            while server.cli("EXISTS", "trioauth:{user}:lock") != "0":
+            while server.cli("EXISTS", "trioauth:{user}:lock") != "0":  # noqa: ASYNC110  # the server is another process
                 await trio.sleep(0.01)
         server.freeze()
         with pytest.raises(StoreError, match="gave no answer"):

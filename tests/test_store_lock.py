@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from trioauth import FileStore, Record, StoreConflictError, StoreError, Tokens
-from trioauth.stores import _disk, _file, _place
+from trioauth.stores import _disk, _file
 from trioauth.stores._hold import Hold
 from trioauth.stores._pin import Pin
 
@@ -327,7 +327,7 @@ async def test_the_pauses_between_two_tries_for_a_lock_double_up_to_a_tenth_of_a
 
     async with FileStore(path).lock():
         with monkeypatch.context() as patch, trio.CancelScope() as scope:
-            patch.setattr(_place.random, "uniform", lambda _, __: 1)
+            patch.setattr("trioauth.stores._place.random.uniform", lambda _, __: 1)
             patch.setattr(trio, "sleep", sleep)
             async with FileStore(path).lock():
                 raise AssertionError("the lock is taken")
