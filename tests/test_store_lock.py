@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import random
 import shutil
 import threading
 from pathlib import Path
@@ -327,7 +328,7 @@ async def test_the_pauses_between_two_tries_for_a_lock_double_up_to_a_tenth_of_a
 
     async with FileStore(path).lock():
         with monkeypatch.context() as patch, trio.CancelScope() as scope:
-            patch.setattr(_file.random, "uniform", lambda _, __: 1)
+            patch.setattr(random, "uniform", lambda _, __: 1)
             patch.setattr(trio, "sleep", sleep)
             async with FileStore(path).lock():
                 raise AssertionError("the lock is taken")
