@@ -45,7 +45,7 @@ class Seen:
     """When it was reported that a record could not be saved."""
     rejected: set[Issue] = attrs.field(factory=set)
     flights: set[int] = attrs.field(factory=set)
-    refused: list[tuple[float, Login]] = attrs.field(factory=list)
+    refused: list[tuple[float, Issue]] = attrs.field(factory=list)
     """The refusals that it was told, and when."""
 
 
@@ -103,7 +103,7 @@ class FleetJudge:
         seen = self.seen[stay, key]
         what = f"{stay.name} replaces {winner.name} with {issue.name if issue else 'a log-out'}"
         if issue is None:
-            refused = {login for _, login in seen.refused}
+            refused = {issue.login for _, issue in seen.refused}
             if winner.login not in seen.ended | seen.held | refused:
                 self.ledger.violate("P31", what)
         elif issue.login is winner.login:
@@ -185,16 +185,23 @@ class FleetJudge:
             self.ledger.count("leases that ended in mid-refresh")
 
     def delivered(self, shown: Presentation) -> None:
-        """P31: a login that is over is refused to each host once, and no more."""
+        """P31: a login that is over is refused to each host once, and no more.
+
+        Of a token that another host has spent, with a lease that had ended, the refusal comes
+        first; then the newer one, which is in the store, is refused if the server ended the login.
+        """
         if shown.fate != "refused":
             return
-        login, now = shown.issue.login, trio.current_time()
+        issue, now = shown.issue, trio.current_time()
+        login = issue.login
         seen = self.seen[shown.stay, login.key]
-        before = [at for at, each in seen.refused if each is login]
+        before = [
+            at for at, each in seen.refused if each.login is login and each.number >= issue.number
+        ]
         lost = [*self.redis.losses, *seen.not_saved]
         if before and not any(at >= before[-1] for at in lost):
             self.ledger.violate("P31", f"{shown.stay.name} was refused {login.name} again")
-        seen.refused.append((now, login))
+        seen.refused.append((now, issue))
 
     def reused(self, shown: Presentation) -> None:
         """Count it: whether it may be, `presented` has checked."""
