@@ -109,9 +109,18 @@ class FleetJudge:
         elif issue.login is winner.login:
             if issue.number < winner.number:
                 self.ledger.violate("P31", what)
-        elif issue.number > 1 and not seen.not_saved:
+        elif issue.number > 1 and not seen.not_saved and not self._was_lost(issue):
             # A new login always wins: it begins with the first tokens.
             self.ledger.violate("P31", what)
+
+    def _was_lost(self, issue: Issue) -> bool:
+        """Say whether the store had an earlier save of this login, and may have lost it since."""
+        return any(
+            loss >= at
+            for access, at in self.saved.items()
+            if access != issue.access and self.ledger.by_access[access].login is issue.login
+            for loss in self.redis.losses
+        )
 
     # --- the token endpoint --------------------------------------------------------------------
 
