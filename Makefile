@@ -28,8 +28,8 @@ PARALLEL := -n $(JOBS) --maxprocesses 8 --dist loadgroup
 # Python and would find the same on the others: what looks for rare things with thousands of examples,
 # what talks to node's server or lets clocks jump, and what tests the tests.
 ONCE := $(addprefix --ignore=tests/, interop test_broken.py test_challenge.py test_clock_sessions.py \
-	test_fuzz.py test_peers.py test_record.py test_run_notebooks.py test_schedules.py test_simulation.py test_soak.py \
-	test_state_machine.py)
+	test_fleet.py test_fleet_hosts.py test_fuzz.py test_mutate.py test_peers.py test_record.py test_run_notebooks.py \
+	test_schedules.py test_simulation.py test_simulation_fleet.py test_soak.py test_state_machine.py)
 # What the oldest versions can't do: the SDKs in examples/sdks want newer ones, and httpx2 2.0 loses
 # slots by itself, which the benchmarks count.
 NEWER := $(addprefix --ignore=tests/, examples/sdks test_benchmarks.py)
@@ -102,13 +102,17 @@ help: ## List the targets
 		--editable '.[testing]' --group test
 	touch $@
 
+# What the tests of the stores talk to, on each Python and with the oldest versions, too.
+.PHONY: servers
+servers:
+	@scripts/setup_keyring.sh
+	@scripts/setup_redis.sh
+
 .PHONY: interop
-interop: .venv/.made
+interop: .venv/.made servers
 	@scripts/setup_interop.sh
 	@scripts/setup_faketime.sh
 	@scripts/setup_chromium.sh
-	@scripts/setup_keyring.sh
-	@scripts/setup_redis.sh
 	@command -v kubectl >/dev/null || echo "LEFT OUT: the test with kubectl, which is not here." >&2
 
 # --- what to do with them ---------------------------------------------------------------------
@@ -125,7 +129,7 @@ test: .venv/.test interop ## Run the tests; every branch of the package must be 
 test-quick: .venv/.quick ## Run the tests but for those that are marked `slow`, in less than a minute
 	@scripts/run_tests.sh .venv $(PARALLEL) --ignore=tests/examples/sdks -m "not slow" $(ARGS)
 
-test-3.%: .venv-3.%/.test ## Run on that Python the tests whose outcome may depend on it: make test-3.12
+test-3.%: .venv-3.%/.test servers ## Run on that Python the tests whose outcome may depend on it: make test-3.12
 	@scripts/run_tests.sh .venv-3.$* $(PARALLEL) $(ONCE) $(ARGS)
 
 .PHONY: test-others
@@ -136,7 +140,7 @@ test-others: .venv/.made ## Run `test-3.x` on every supported Python that is fou
 test-all: test test-others ## Run `test` and `test-others`
 
 .PHONY: test-oldest
-test-oldest: .venv-oldest/.test ## Run most tests with the oldest trio, httpx, ... that pyproject.toml allows
+test-oldest: .venv-oldest/.test servers ## Run most tests with the oldest trio, httpx, ... that pyproject.toml allows
 	@scripts/run_tests.sh .venv-oldest $(PARALLEL) $(ONCE) $(NEWER) $(ARGS)
 
 # Two at a time, all of them even if one fails, and what each of them says in one piece.
