@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -27,6 +28,9 @@ from trioauth.testing import Victim, every_checkpoint
 
 from .fakes import FakeGrant, FakeStore, ProbedStore, RevokingGrant, ShieldedGrant, first_tokens
 from .sessions import only, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -62,6 +66,17 @@ async def test_of_ten_tasks_that_log_in_at_once_one_asks_and_the_others_wait_for
         assert session.token_nowait() == "person-1"
     assert person.asked == 1
     assert len(only(events.LoggedIn, told)) == 1
+
+
+async def test_what_obtains_the_tokens_may_return_anything_that_can_be_awaited() -> None:
+    class Answer:
+        def __await__(self) -> Generator[Any, Any, Tokens]:
+            yield from trio.lowlevel.checkpoint().__await__()
+            return first_tokens()
+
+    async with opened(tokens=None) as session:
+        await session.log_in(lambda _: Answer())
+        assert session.logged_in
 
 
 async def test_if_the_task_that_asks_is_cancelled_the_next_one_asks() -> None:

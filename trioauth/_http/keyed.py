@@ -165,7 +165,7 @@ def _pinning(library: ModuleType) -> Callable[[Any, Callable[[], None]], Any]:
     class PinningStream(base):  # type: ignore[misc]  # either library's
         def __init__(self, stream: Any, release: Callable[[], None]) -> None:
             self._stream = stream
-            self._release: Callable[[], None] | None = release
+            self._release = release
 
         # Not a generator: trio warns when one is left early, as programs do with streams.
         def __aiter__(self) -> AsyncIterator[bytes]:
@@ -173,11 +173,14 @@ def _pinning(library: ModuleType) -> Callable[[Any, Callable[[], None]], Any]:
 
         async def aclose(self) -> None:
             # A stream may be closed twice, but its pin must be released once.
-            release, self._release = self._release, None
+            release, self._release = self._release, _released
             try:
                 await self._stream.aclose()
             finally:
-                if release is not None:
-                    release()
+                release()
 
     return PinningStream
+
+
+def _released() -> None:
+    """Release nothing: it was done before."""
