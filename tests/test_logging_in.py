@@ -71,7 +71,7 @@ async def test_of_ten_tasks_that_log_in_at_once_one_asks_and_the_others_wait_for
 async def test_what_obtains_the_tokens_may_return_anything_that_can_be_awaited() -> None:
     class Answer:
         def __await__(self) -> Generator[Any, Any, Tokens]:
-            yield from trio.lowlevel.checkpoint().__await__()
+            yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105  # awaited here
             return first_tokens()
 
     async with opened(tokens=None) as session:
