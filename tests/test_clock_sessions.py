@@ -86,6 +86,22 @@ async def test_keep_fresh_is_exact_while_the_machine_is_awake() -> None:
         assert session.statistics().refreshes == 1
 
 
+async def test_keep_fresh_is_not_late_if_less_than_the_shortest_nap_is_left_after_the_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("random.random", lambda: 0.5)
+    for attempt in ("first", "second"):
+        began = trio.current_time()
+        async with Wall().opened(policy=RefreshPolicy(keep_fresh=True)) as session:
+            state = session._machine.state
+            assert isinstance(state, Current)
+            early_at = state.generation.early_at
+            await trio.sleep_until(early_at + 0.01)
+            assert session.statistics().refreshes == 1, attempt
+        # In the second, 0.3 seconds are left after the longest nap.
+        monkeypatch.setattr("trioauth._core.timers._LONGEST_NAP", early_at - began - 0.3)
+
+
 @pytest.mark.parametrize("attempt", range(8))
 async def test_keep_fresh_and_a_request_at_the_same_moment_make_one_refresh(
     attempt: int, mock_clock: trio.testing.MockClock

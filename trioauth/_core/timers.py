@@ -53,7 +53,10 @@ class Timers:
           Safe. A refresh that it has started goes on.
         """
         while not isinstance(self.machine.state, Closed):
-            nap = max(min(self.until_refresh(), _LONGEST_NAP), _SHORTEST_NAP)
+            until = self.until_refresh()
+            # Not the longest nap and then a rest shorter than the shortest: it would be late.
+            last = until <= _LONGEST_NAP + _SHORTEST_NAP
+            nap = max(until if last else _LONGEST_NAP, _SHORTEST_NAP)
             # Each change of the state starts the nap anew: the time of the next refresh may differ.
             with trio.move_on_after(nap):
                 await self.machine.changed.wait()
