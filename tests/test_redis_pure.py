@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import coredis.exceptions as refusals
 import pytest
@@ -11,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from trioauth import RedisStore
 from trioauth.stores._redis_hints import KEPT, Hints
+from trioauth.stores._redis_link import give_up
 from trioauth.stores._redis_url import Account, Address, Target, read_url
 from trioauth.stores._redis_words import code_of, meaning_of
 
@@ -277,3 +280,16 @@ async def test_waiting_for_a_hint_leaves_nothing_behind(autojump_clock: object) 
                 await wait("c")
             assert len(hints._waiting) == 1, "two of three still wait"
     assert not hints._waiting
+
+
+# --- connections ------------------------------------------------------------------------------
+
+
+def test_a_connection_whose_socket_is_closed_already_can_be_given_up() -> None:
+    raw, given_up = socket.socket(), list[str]()
+    raw.close()
+    connection: Any = SimpleNamespace(
+        stream=SimpleNamespace(extra=lambda _: raw), invalidate=lambda: given_up.append("yes")
+    )
+    give_up(connection)
+    assert given_up == ["yes"]

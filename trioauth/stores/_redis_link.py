@@ -228,7 +228,8 @@ def give_up(connection: BaseConnection) -> None:
     if stream is not None:
         # A socket that is closed with this option forgets what it has not delivered.
         raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  # not Django's
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):  # It may be closed already.
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.invalidate()
 
 
