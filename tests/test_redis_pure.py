@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import coredis.exceptions as refusals
 import pytest
@@ -16,9 +16,6 @@ from trioauth.stores._redis_hints import KEPT, Hints
 from trioauth.stores._redis_link import give_up
 from trioauth.stores._redis_url import Account, Address, Target, read_url
 from trioauth.stores._redis_words import code_of, meaning_of
-
-if TYPE_CHECKING:
-    from typing import Any
 
 # --- the URL ----------------------------------------------------------------------------------
 
