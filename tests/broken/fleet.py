@@ -20,7 +20,7 @@ VARIANTS: Final = (
         fleet=True,
     ),
     Variant(
-        "a save goes by the generation alone, whoever has the lock by then",
+        "a save goes by the generation alone, although another host has the lock by then",
         (
             Edit(
                 "redis_scripts",

@@ -112,7 +112,7 @@ def test_the_logins_of_two_folders_are_two_entries_of_the_one_keyring(
 # --- when it can't be used -----------------------------------------------------------------
 
 
-async def test_p23_nobody_is_asked_before_the_keyring_has_proven_that_it_keeps_them(
+async def test_p23_no_person_is_asked_before_the_keyring_has_proven_that_it_keeps_tokens(
     shell: Shell, auth_server: AuthServer, ring: Ring
 ) -> None:
     auth_server.approve()

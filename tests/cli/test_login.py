@@ -112,7 +112,7 @@ async def test_a_log_in_that_fails_leaves_the_one_before_as_it_was(
 
 
 @pytest.mark.parametrize("blocked", ["config", "state/logins", "state"])
-async def test_p23_nobody_is_asked_before_profile_and_tokens_can_be_written(
+async def test_p23_no_person_is_asked_before_profile_and_tokens_can_be_written(
     blocked: str, shell: Shell, auth_server: AuthServer
 ) -> None:
     auth_server.approve()

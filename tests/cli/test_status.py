@@ -85,7 +85,7 @@ async def test_status_says_who_has_logged_in_as_the_id_token_said_it(
         assert (await shell("token", "notes", "--refresh")).code == 0
     await shell("logout", "notes")
     assert (await one(shell))["account"] is None
-    # Nobody is logged in; who was to be is in the profile.
+    # There is no login; the profile says which person was to log in.
     assert "\n  account  bob@example.com\n" in (await shell("status", "notes")).err
 
 

@@ -71,7 +71,7 @@ class KeyringStore:
     in a chain of backends it is left out.
 
     A keyring that is locked asks the person to unlock it, and each call waits for that, up to
-    ``timeout`` seconds. The session goes on meanwhile, with the token it has.
+    ``timeout`` seconds. Until then the session goes on with the token that it has.
 
     What can be kept is limited: on Windows to 1,280 characters, which long access tokens exceed.
     `probe` finds that out before a refresh token is spent.

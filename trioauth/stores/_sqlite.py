@@ -135,7 +135,7 @@ class SQLiteStore:
     """Keep many logins in one file, a database of SQLite, that the processes of one machine share.
 
     ``store.at(key)`` is the store of one login. Each key has a lock of its own, so logins do not
-    wait for each other; and whatever is done for one login costs the same, however many there are.
+    wait for each other. Each operation on one login costs the same with ten logins and with many.
 
     The file holds the tokens in the clear. Its permissions (0600) are all that protects them. A
     save is flushed to the disk: after a crash or a power cut the file holds the old record or the
