@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -290,3 +291,30 @@ def test_a_connection_whose_socket_is_closed_already_can_be_given_up() -> None:
     )
     give_up(connection)
     assert given_up == ["yes"]
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+OPENED_AFTER_SIGTERM = """
+import trio
+from trioauth import RedisStore
+
+async def main():
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with RedisStore("redis://localhost"):
+            print("opened")
+            await trio.lowlevel.checkpoint()
+            print("went on")
+
+trio.run(main)
+"""
+
+
+async def test_redis_store_that_is_opened_when_the_program_was_told_to_end_ends_with_it() -> None:
+    # In a process of its own: a store that does not end could not be cancelled here, either.
+    with trio.fail_after(60):
+        done = await trio.run_process(
+            [sys.executable, "-c", OPENED_AFTER_SIGTERM], capture_stdout=True
+        )
+    assert done.stdout.split() == [b"opened"]

@@ -261,6 +261,8 @@ class _Fleet:
                 self.over = True
                 for worker in self._there():
                     worker.end()
+                await self._wait_ended()
+                nursery.cancel_scope.cancel(reason="some workers did not end")
 
     async def _wait_ready(self) -> None:
         """Wait until all work: on a busy machine that takes as long as the whole test elsewhere."""
@@ -268,6 +270,25 @@ class _Fleet:
             # An event for each worker would say no more.
             while not self.all or not all(each.notes for each in self.all):  # noqa: ASYNC110
                 await trio.sleep(0.05)
+
+    async def _wait_ended(self) -> None:
+        """Wait until all have ended. One that does not is a defect: it says where it is."""
+        with trio.move_on_after(_PATIENCE):
+            while self._there():  # noqa: ASYNC110  # see `_wait_ready`
+                await trio.sleep(0.05)
+            return
+        for worker in self._there():
+            if worker.notes:
+                worker.process.send_signal(signal.SIGUSR1)
+        await trio.sleep(1)
+        for worker in self._there():
+            self.problems.append(
+                f"worker {worker.number} did not end after SIGTERM:\n{self._said()}"
+            )
+
+    def _said(self) -> str:
+        """What the workers have written to standard error, the end of it."""
+        return (self.folder / "stderr").read_text(errors="replace")[-5000:]
 
     async def _place(self, number: int, errors: Any, nursery: trio.Nursery) -> None:
         """Fill one place with one worker after the other."""
@@ -317,8 +338,9 @@ class _Fleet:
         expected = {-signal.SIGKILL} if worker.killed else set[int]()
         expected |= {0, -signal.SIGTERM} if worker.told_to_end else set()
         if process.returncode not in expected:
-            text = (self.folder / "stderr").read_text(errors="replace")[-2000:]
-            self.problems.append(f"worker {worker.number}: status {process.returncode}\n{text}")
+            self.problems.append(
+                f"worker {worker.number}: status {process.returncode}\n{self._said()}"
+            )
 
     def _read(self, worker: Worker, note: Note, nursery: trio.Nursery) -> None:
         worker.notes.append(note)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import sys
+import traceback
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
@@ -19,7 +21,7 @@ from .notes import Note, NotingGrant, NotingStores, Token, write_note
 from .stores import Kind, open_store, policy_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
 # So many keys get half of the requests, so that processes meet at them.
@@ -95,8 +97,26 @@ async def ask(use: Any, options: Options, number: int) -> None:
         await trio.sleep(chance.uniform(0, 2 * options.pause))
 
 
+def _tasks(nurseries: list[trio.Nursery]) -> Iterator[trio.lowlevel.Task]:
+    for nursery in nurseries:
+        for task in nursery.child_tasks:
+            yield task
+            yield from _tasks(task.child_nurseries)
+
+
+def say_where(*_: object) -> None:
+    """Write to standard error where each task is: why does this process not end?"""
+    root = trio.lowlevel.current_root_task()
+    assert root is not None
+    for task in _tasks(root.child_nurseries):
+        stack = traceback.StackSummary.extract(task.iter_await_frames())
+        print(f"{task.name}\n{''.join(stack.format())}", file=sys.stderr, flush=True)
+
+
 async def main(options: Options) -> None:
     """Work until SIGTERM."""
+    token = trio.lowlevel.current_trio_token()
+    signal.signal(signal.SIGUSR1, lambda *_: token.run_sync_soon(say_where))
     with trioauth.cancel_on_sigterm():
         async with sessions_by_key(options) as use, trio.open_nursery() as nursery:
             write_note(Note("ready"))

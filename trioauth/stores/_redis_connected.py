@@ -92,7 +92,9 @@ async def connect(
     left = trio.Event()
     try:
         async with trio.open_nursery() as outer:
-            nursery: trio.Nursery = await outer.start(_shelter, left)
+            # Shielded: if it is cancelled, start() waits for a task that never ends. It is at once.
+            with trio.CancelScope(shield=True):
+                nursery: trio.Nursery = await outer.start(_shelter, left)
             routes = Routes(target, Dialer(target, nursery, timeout, tls), timeout)
             connected = Connected(routes, nursery, Listener(routes, hints, channel, timeout))
             try:
