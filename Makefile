@@ -105,15 +105,18 @@ help: ## List the targets
 # What the tests of the stores talk to, on each Python and with the oldest versions, too.
 .PHONY: servers
 servers:
-	@scripts/setup_keyring.sh
-	@scripts/setup_redis.sh
+	@scripts/setup_programs.sh "the tests with a real keyring" "gnome-keyring dbus" \
+		gnome-keyring-daemon dbus-run-session
+	@scripts/setup_programs.sh "the tests of RedisStore on real servers" "redis-server iproute2" \
+		redis-server redis-cli ip
+	@scripts/setup_programs.sh "the test with kubectl" kubernetes-client kubectl
 
 .PHONY: interop
 interop: .venv/.made servers
 	@scripts/setup_interop.sh
-	@scripts/setup_faketime.sh
-	@scripts/setup_chromium.sh
-	@command -v kubectl >/dev/null || echo "LEFT OUT: the test with kubectl, which is not here." >&2
+	@scripts/setup_programs.sh "the tests with clocks that jump" faketime faketime
+	@scripts/setup_programs.sh "the tests with a browser" chromium \
+		"chromium|chromium-browser|google-chrome"
 
 # --- what to do with them ---------------------------------------------------------------------
 

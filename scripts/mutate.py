@@ -71,8 +71,8 @@ FILES = [
     "oauth/grants/client_credentials_grant", "oauth/grants/refresh_token_grant",
     "oauth/revocation",
     "stores/_cipher", "stores/_disk", "stores/_encrypted", "stores/_entry", "stores/_file",
-    "stores/_hold", "stores/_keyring", "stores/_memory", "stores/_mounts", "stores/_pin",
-    "stores/_place",
+    "stores/_hold", "stores/_workers", "stores/_keyring", "stores/_memory", "stores/_mounts",
+    "stores/_pin", "stores/_place",
 ]
 
 # Whatever starts processes (they would not be mutated), opens sockets, takes long, or presses

@@ -27,7 +27,7 @@ def require_redis() -> str:
     if SERVER is None:
         if os.environ.get("CI") == "true":
             pytest.fail("redis-server is not installed")
-        pytest.skip("redis-server is not installed (scripts/setup_redis.sh says how to get it)")
+        pytest.skip("redis-server is not installed (make servers installs it)")
     return SERVER
 
 

@@ -30,7 +30,8 @@ LONGEST_BODY = 40
 # The modules beside the folders, by what they are called in "Imports from:".
 FLOORS = {
     "the base": (
-        "_version _secrets _outcomes _errors _codes _identity _tokens _origins _challenge events"
+        "_version _secrets _raising _outcomes _errors _codes _identity _tokens _origins "
+        "_challenge events"
     ).split(),
     "the session": (
         "_session _arguments _block _opening _members _following _sessions _opening_many _signals"

@@ -23,8 +23,8 @@ from trioauth import (
     Tokens,
     events,
 )
-from trioauth.stores import _redis_listener
-from trioauth.stores._redis_hints import Hints
+from trioauth.stores.redis import listener as redis_listener
+from trioauth.stores.redis.hints import Hints
 from trioauth.testing import check_store
 
 from .fakes import FakeGrant, first_tokens
@@ -392,7 +392,7 @@ async def test_redis_store_without_coredis_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in list(sys.modules):
-        if name.startswith("trioauth.stores._redis_"):
+        if name.startswith("trioauth.stores.redis."):
             monkeypatch.delitem(sys.modules, name)
         if name.partition(".")[0] == "coredis":
             monkeypatch.setitem(sys.modules, name, None)
@@ -502,7 +502,7 @@ async def test_hints_go_on_after_redis_was_gone(server: RedisServer) -> None:
 async def test_subscription_that_hangs_is_noticed_and_made_anew(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_listener, "_ALIVE_EVERY", 0.05)
+    monkeypatch.setattr(redis_listener, "_ALIVE_EVERY", 0.05)
     async with RedisStore(server.url, timeout=0.3) as store:
         with trio.fail_after(30):
             assert await store.changed() is None
@@ -516,7 +516,7 @@ async def test_subscription_that_hangs_is_noticed_and_made_anew(
 def test_other_messages_on_the_channel_are_no_hints() -> None:
     hints = Hints()
     routes: Any = None
-    listener = _redis_listener.Listener(routes, hints, "channel", 1)
+    listener = redis_listener.Listener(routes, hints, "channel", 1)
     listener._take([b"pmessage", b"x"], trio.Event())
     assert hints.number == 0
 

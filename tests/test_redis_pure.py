@@ -13,10 +13,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trioauth import RedisStore
-from trioauth.stores._redis_hints import KEPT, Hints
-from trioauth.stores._redis_link import give_up
-from trioauth.stores._redis_url import Account, Address, Target, read_url
-from trioauth.stores._redis_words import code_of, meaning_of
+from trioauth.stores.redis.hints import KEPT, Hints
+from trioauth.stores.redis.link import give_up
+from trioauth.stores.redis.url import Account, Address, Target, read_url
+from trioauth.stores.redis.words import code_of, meaning_of
 
 # --- the URL ----------------------------------------------------------------------------------
 

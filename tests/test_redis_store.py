@@ -20,7 +20,7 @@ from .redis_server import RedisServer, redis_server
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from trioauth.stores._redis_login import RedisLogin
+    from trioauth.stores.redis.login import RedisLogin
 
 pytestmark = pytest.mark.slow
 

@@ -670,6 +670,6 @@ async def test_key_stays_locked_until_an_abandoned_save_has_ended(
 
 async def test_thread_that_begins_after_its_task_has_left_does_nothing(store: SQLiteStore) -> None:
     hold = _sqlite._Hold(store.path, store._desk().locks, 5)
-    hold.leave()
+    hold.workers.leave()
     with pytest.raises(RuntimeError, match="has left"):
-        hold.run(lambda: None)
+        hold.workers.run(lambda: None)

@@ -7,6 +7,7 @@ The base:
 
 ``_version``    the version, for ``User-Agent``
 ``_secrets``    what keeps secrets out of texts, reprs and pickles
+``_raising``    raising an exception that a nursery has put into a group
 ``_outcomes``   why a refresh began, why a login ended
 ``_errors``     what can go wrong, by what to do next; what may be said of an exception
 ``_codes``      what the error codes of servers mean: data, with its sources

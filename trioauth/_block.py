@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar, cast, fi
 
 import trio
 
+from ._raising import reraise
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from types import TracebackType
@@ -133,7 +135,7 @@ async def _keep_open(
         if crash is None or (others and (_is_cancellation(crash) or _is_exit(others[0]))):
             crash = (others or group.exceptions)[0]
         # The block's own exception object, also if that is a group, which trio may have rebuilt.
-        _reraise(crash)
+        reraise(crash)
 
 
 def _is_cancellation(exc: BaseException) -> bool:
@@ -147,14 +149,3 @@ def _is_cancellation(exc: BaseException) -> bool:
 def _is_exit(exc: BaseException) -> bool:
     """Say whether this ends the program, such as Control-C: no other exception may hide it."""
     return not isinstance(exc, Exception | BaseExceptionGroup)
-
-
-def _reraise(exc: BaseException) -> NoReturn:
-    """Raise an exception without making the group around it its ``__context__``."""
-    context = exc.__context__
-    try:
-        raise exc
-    finally:
-        exc.__context__ = context
-        # Else traceback and frame keep each other alive.
-        del exc, context

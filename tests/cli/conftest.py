@@ -107,11 +107,15 @@ class Shell:
 
 
 @pytest.fixture
-def auth_server() -> Iterator[AuthServer]:
-    """A server without pushed requests: so the address that a person opens says what is asked."""
+def auth_server(request: pytest.FixtureRequest) -> Iterator[AuthServer]:
+    """A server without pushed requests: so the address that a person opens says what is asked.
+
+    What else its persona is to be is a parameter of the fixture.
+    """
     endpoints = dict(Persona().endpoints)
     del endpoints["par"]
-    server = AuthServer(persona=Persona(endpoints=endpoints))
+    more: dict[str, Any] = getattr(request, "param", {})
+    server = AuthServer(persona=Persona(endpoints=endpoints, **more))
     yield server
     server.check()
 

@@ -142,6 +142,16 @@ async def test_it_says_when_there_is_nothing_to_renew_the_login_with(
     assert "There is no refresh token" in done.err
 
 
+@pytest.mark.parametrize("auth_server", [{"offline_scope": "offline_access"}], indirect=True)
+async def test_it_says_what_the_server_wants_for_a_refresh_token(
+    shell: Shell, auth_server: AuthServer
+) -> None:
+    auth_server.approve()
+    done = await shell.log_in("--browser", "--scope", "notes")
+    assert done.code == 0
+    assert done.err.rstrip().endswith("want the scope offline_access.")
+
+
 async def test_an_account_is_hinted_at_and_has_a_login_of_its_own(
     shell: Shell, auth_server: AuthServer
 ) -> None:

@@ -262,8 +262,10 @@ async def test_a_reader_that_has_gone_is_no_traceback(machine: Machine) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl")
 async def test_kubectl_takes_the_token(machine: Machine, tmp_path: Path) -> None:
+    if shutil.which("kubectl") is None:
+        assert os.environ.get("CI") != "true", "kubectl is missing: make interop installs it"
+        pytest.skip("there is no kubectl: make interop installs it")
     await machine.take()
     ca, seen = trustme.CA(), list[bytes]()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -299,7 +301,8 @@ async def test_kubectl_takes_the_token(machine: Machine, tmp_path: Path) -> None
 def kubeconfig(url: str, authority: str) -> dict[str, Any]:
     user = {
         "exec": {
-            "apiVersion": "client.authentication.k8s.io/v1",
+            # That of Debian is 1.20, which knows no other.
+            "apiVersion": "client.authentication.k8s.io/v1beta1",
             "command": sys.executable,
             "args": ["-m", "trioauth", "token", "notes", "--format", "exec-credential"],
             "interactiveMode": "Never",

@@ -10,6 +10,7 @@ import trio
 from trioauth._profiles.client import client_of
 from trioauth._profiles.errors import ProfileError
 from trioauth._profiles.keeping import place_of, store_of
+from trioauth.oauth.logins.obtained import remedy
 from trioauth.oauth.logins.prompt import TerminalPrompt
 from trioauth.stores._contract import Record
 
@@ -75,9 +76,12 @@ async def run(options: argparse.Namespace) -> int:
     new.prove_writable()
     async with open_login(new.profile, client) as session:
         await session.log_in(partial(_obtain, new, obtain))
+        # A person was asked, so the client knows the server by now: this sends no request.
+        server = None if given.tokens else await client.server_of(session.back_channel)
     if before is not None and place_of(before) != place_of(new.profile):
         await _forget(before)
-    await _tell(new.profile)
+    wanted = None if server is None else remedy(server, scope=client.scope, parameters=client.more)
+    await _tell(new.profile, wanted)
     return DONE
 
 
@@ -154,8 +158,13 @@ async def _forget(before: Profile) -> None:
             await store.save(gone, expected=number)
 
 
-async def _tell(profile: Profile) -> None:
+async def _tell(profile: Profile, wanted: str | None) -> None:
     """Say that it is done, and what a person should know.
+
+    Args:
+      profile: What was logged in to.
+      wanted: What the server wants to be asked for, so that it gives a refresh token; None if it
+          was not asked for tokens.
 
     Cancellation:
       Safe.
@@ -164,3 +173,5 @@ async def _tell(profile: Profile) -> None:
     say(f"{profile.name}: logged in at {profile.server}")
     if record is not None and record.tokens is not None and record.tokens.refresh_token is None:
         say("There is no refresh token: when the access token has expired, log in again.")
+        if wanted is not None:
+            say(f"{wanted}.")

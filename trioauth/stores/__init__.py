@@ -13,7 +13,8 @@ many logins needs the method of `trioauth.KeyedStore`.
 ``_entry``     an entry of the system's keyring, through the package keyring
 ``_file``      `FileStore`; below it, and below `KeyringStore`:
 ``_place``     a lock file for tasks and processes, and a thread to work under it
-``_hold``      the locks of a file, kept until the last thread under them has ended
+``_hold``      the locks of a file
+``_workers``   who works under a lock: a task and its threads, the last of which unlocks
 ``_pin``       whether a lock file is still the one that was locked
 ``_disk``      reading and replacing a file, so that a crash leaves the old one or the new one
 ``_mounts``    whether a file is mounted by itself, so that it can't be replaced; on which file
@@ -21,18 +22,9 @@ many logins needs the method of `trioauth.KeyedStore`.
 ``_sqlite``    `SQLiteStore`; besides those above, below it:
 ``_key_locks`` a lock for each key, which dies with its holder
 ``_database``  rows in a file of SQLite
-``_redis``     `RedisStore`; below it:
-``_redis_login``      one login in it: its lease, its record, its hints
-``_redis_connected``  what an open one has: the nursery of its connections, and what follows
-``_redis_listener``   the subscription to hints
-``_redis_route``      which server a request goes to: one, Sentinel's, or a node of a Cluster
-``_redis_link``       connections, shared by all requests and made anew when lost
-``_redis_words``      what a server's refusals mean, and what to do (pure)
-``_redis_scripts``    what the server runs as one step
-``_redis_hints``      the hints that came, bounded
-``_redis_url``        reading the URL (pure)
+``redis``      `RedisStore`, in a folder of its own
 
-Imports from: the base.
+Imports from: the base, ``stores/redis``.
 """
 
 from __future__ import annotations
@@ -45,15 +37,15 @@ if TYPE_CHECKING:
     from ._file import FileStore
     from ._keyring import KeyringStore
     from ._memory import KeyedMemoryStore, MemoryStore
-    from ._redis import RedisStore
     from ._sqlite import SQLiteStore
+    from .redis.store import RedisStore
 else:
     _LATER = {
         "_encrypted": ("EncryptedStore", "KeyedEncryptedStore"),
         "_file": ("FileStore",),
         "_keyring": ("KeyringStore",),
         "_memory": ("KeyedMemoryStore", "MemoryStore"),
-        "_redis": ("RedisStore",),
+        "redis.store": ("RedisStore",),
         "_sqlite": ("SQLiteStore",),
     }
 

@@ -1,4 +1,4 @@
-"""Hold: the locks on a file of tokens, kept until the last thread that works under them has ended.
+"""Hold: the locks on a file of tokens.
 
 One lock alone does not keep other processes out, so there are two:
 
@@ -16,9 +16,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, final
 
 import attrs
 import filelock
@@ -27,12 +26,10 @@ from trioauth._errors import StoreError
 
 from ._disk import create, explained, make_folder
 from ._pin import Pin
+from ._workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-T = TypeVar("T")
 
 
 def lock_path_of(path: Path) -> Path:
@@ -43,23 +40,17 @@ def lock_path_of(path: Path) -> Path:
 @final
 @attrs.define(eq=False)
 class Hold:
-    """The locks, held together by one task and the threads that work for it.
-
-    The last of them unlocks. A cancelled task leaves at once. If its thread hangs in a system
-    call, the file stays locked until the call returns, so that the thread can't overwrite what
-    another process has written.
-    """
+    """The locks, and who works under them."""
 
     path: Path
+    workers: Workers = attrs.field(init=False)
     lock_path: Path = attrs.field(init=False)
     _lock: filelock.BaseFileLock = attrs.field(init=False)
     _pins: list[Pin] = attrs.field(factory=list[Pin], init=False)
     """What is locked: the lock file, and the file of tokens if there was one."""
-    _guard: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    _users: int = attrs.field(default=1, init=False)
-    """How many hold the locks: the task and its threads. At 0 it stays 0."""
 
     def __attrs_post_init__(self) -> None:
+        self.workers = Workers(self._release)
         self.lock_path = lock_path_of(self.path)
         self._lock = filelock.FileLock(
             self.lock_path,
@@ -70,33 +61,6 @@ class Hold:
             # file outlives a killed process, and keeps all others out for ever.
             fallback_to_soft=False,
         )
-
-    def run(self, work: Callable[[], T]) -> T:
-        """Do something in a thread, and keep the locks until it is done.
-
-        Raises:
-          RuntimeError: The task left before this thread began; nothing was done. No task sees this
-              error, because the task that started the thread no longer waits for it.
-        """
-        with self._guard:
-            if self._users == 0:
-                raise RuntimeError("the task that started this thread has left")
-            self._users += 1
-        try:
-            return work()
-        finally:
-            self.leave()
-
-    def leave(self) -> None:
-        """Stop holding the locks; unlock if no other thread holds them."""
-        with self._guard:
-            self._users -= 1
-            last = self._users == 0
-        if last:
-            # This may run in trio's thread: unlocking and closing a file does not wait for the disk
-            # unless the file was written.
-            with explained("unlock", self.lock_path, store=self.path):
-                self._unlock()
 
     def try_acquire(self) -> bool:
         """Lock the file; return False if another process has locked it. Make a missing folder.
@@ -169,6 +133,12 @@ class Hold:
             return True
         self._pins.append(pin)
         return locked
+
+    def _release(self) -> None:
+        # This may run in trio's thread: unlocking and closing a file does not wait for the disk
+        # unless the file was written.
+        with explained("unlock", self.lock_path, store=self.path):
+            self._unlock()
 
     def _unlock(self) -> None:
         try:

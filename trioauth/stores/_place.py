@@ -79,7 +79,7 @@ class Place:
         async with desk.turn:
             hold = Hold(self.path)
             try:
-                pause, attempt = _SHORTEST_PAUSE, partial(hold.run, hold.try_acquire)
+                pause, attempt = _SHORTEST_PAUSE, partial(hold.workers.run, hold.try_acquire)
                 while not await self.in_thread(attempt):
                     desk.waits_for = f"another process to unlock {self.lock_path}"
                     await trio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
@@ -88,7 +88,7 @@ class Place:
                 yield
             finally:
                 desk.hold = None
-                hold.leave()
+                hold.workers.leave()
 
     async def with_lock(self, name: str, work: Callable[[Hold], None]) -> None:
         """Work in a thread that keeps the lock until it has ended, also if the task leaves.
@@ -105,7 +105,7 @@ class Place:
             raise RuntimeError(
                 f"{name}() needs the lock: call it inside `async with store.lock():`"
             )
-        await self.in_thread(partial(hold.run, partial(work, hold)))
+        await self.in_thread(partial(hold.workers.run, partial(work, hold)))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Work in a thread, after the threads that earlier calls have left behind.

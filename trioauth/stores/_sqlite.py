@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, final
@@ -20,6 +19,7 @@ from ._disk import explained, make_folder
 from ._file import to_path
 from ._key_locks import KeyLocks, Locked, key_locks
 from ._turns import Turns
+from ._workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -40,40 +40,23 @@ _LONGEST_PAGE = 10_000
 @final
 @attrs.define(eq=False)
 class _Hold:
-    """The lock of one key, held together by one task and the threads that work for it.
-
-    The last of them unlocks, as with `trioauth.stores._hold.Hold`.
-    """
+    """The lock of one key, and who works under it."""
 
     path: Path
     locks: KeyLocks
     slot: int
+    workers: Workers = attrs.field(init=False)
     _locked: Locked | None = attrs.field(default=None, init=False)
-    _guard: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    _users: int = attrs.field(default=1, init=False)
-    """How many hold the lock: the task and its threads. At 0 it stays 0."""
+
+    def __attrs_post_init__(self) -> None:
+        self.workers = Workers(self._unlock)
 
     @property
     def lock_path(self) -> Path:
         return self.locks.path_of(self.slot)
 
-    def run(self, work: Callable[[], T]) -> T:
-        """Do something in a thread, and keep the lock until it is done."""
-        with self._guard:
-            if self._users == 0:
-                raise RuntimeError("the task that started this thread has left")
-            self._users += 1
-        try:
-            return work()
-        finally:
-            self.leave()
-
-    def leave(self) -> None:
-        """Stop holding the lock; unlock if no other thread holds it."""
-        with self._guard:
-            self._users -= 1
-            last = self._users == 0
-        if last and self._locked is not None:
+    def _unlock(self) -> None:
+        if self._locked is not None:
             with explained("unlock", self.lock_path, store=self.path):
                 self._locked.unlock()
 
@@ -218,7 +201,7 @@ class _SQLiteLogin:
         async with desk.turns.take(slot):
             hold = _Hold(self._store.path, desk.locks, slot)
             try:
-                pause, attempt = _SHORTEST_PAUSE, partial(hold.run, hold.try_acquire)
+                pause, attempt = _SHORTEST_PAUSE, partial(hold.workers.run, hold.try_acquire)
                 while not await self._in_thread(desk.locking, attempt):
                     self.waits_for = f"another process to unlock a login in {hold.lock_path}"
                     await trio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
@@ -227,7 +210,7 @@ class _SQLiteLogin:
                 yield
             finally:
                 desk.holds.pop(self._key, None)
-                hold.leave()
+                hold.workers.leave()
 
     async def load(self) -> Record | None:
         line = self._store._desk().reading
@@ -252,7 +235,7 @@ class _SQLiteLogin:
             hold.check()
             work(desk.writing.database)
 
-        await self._patiently(desk.writing, partial(hold.run, checked))
+        await self._patiently(desk.writing, partial(hold.workers.run, checked))
 
     async def _patiently(self, line: _Line, work: Callable[[], T]) -> T:
         """Do something in a thread, again and again while another program locks the database."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.simulation.ledger import Stay
     from tests.simulation.weather import Weather
-    from trioauth.stores._redis_scripts import Script
+    from trioauth.stores.redis.scripts import Script
 
     from .redis import Redis
     from .world import FleetWorld

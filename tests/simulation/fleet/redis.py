@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from trioauth import Record
-from trioauth.stores._redis_scripts import ACQUIRE, PROBE, RELEASE, SAVE, Script
+from trioauth.stores.redis.scripts import ACQUIRE, PROBE, RELEASE, SAVE, Script
 
 if TYPE_CHECKING:
     from tests.simulation.ledger import Ledger, Stay

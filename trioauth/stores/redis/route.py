@@ -29,15 +29,15 @@ from coredis.exceptions import (
 
 from trioauth._errors import StoreError, system_words
 
-from ._redis_link import Dialer, Link, Wire, give_up
-from ._redis_words import code_of, meaning_of
+from .link import Dialer, Link, Wire, give_up
+from .words import code_of, meaning_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from coredis.connection import BaseConnection
 
-    from ._redis_url import Address, Target
+    from .url import Address, Target
 
 T = TypeVar("T")
 

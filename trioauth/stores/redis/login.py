@@ -13,18 +13,19 @@ import attrs
 import trio
 
 from trioauth._errors import StoreConflictError, StoreError
+from trioauth.stores._contract import Record
 
-from ._contract import Record
-from ._redis_scripts import ACQUIRE, PROBE, RELEASE, SAVE, Script
+from .scripts import ACQUIRE, PROBE, RELEASE, SAVE, Script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from ._redis_connected import Connected
-    from ._redis_hints import Hints
-    from ._redis_link import Wire
-    from ._redis_url import Target
-    from ._turns import Turns
+    from trioauth.stores._turns import Turns
+
+    from .connected import Connected
+    from .hints import Hints
+    from .link import Wire
+    from .url import Target
 
 T = TypeVar("T")
 

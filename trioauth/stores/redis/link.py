@@ -30,8 +30,8 @@ from coredis.exceptions import NoScriptError, PrimaryNotFoundError, RedisError, 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from ._redis_scripts import Script
-    from ._redis_url import Account, Address, Target
+    from .scripts import Script
+    from .url import Account, Address, Target
 
 # How many connections wait at once for the replicas of one server to confirm a write.
 _MOST_ALONE = 16

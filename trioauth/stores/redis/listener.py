@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from coredis.connection import BaseConnection
 
-    from ._redis_hints import Hints
-    from ._redis_route import Routes
+    from .hints import Hints
+    from .route import Routes
 
 # How long to wait before the subscription is made anew, in seconds; it doubles.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0

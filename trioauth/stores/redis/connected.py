@@ -6,15 +6,17 @@ This is the module that imports coredis.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import TYPE_CHECKING, final
 
 import attrs
 import trio
 
+from trioauth._raising import reraise
+
 try:
-    from ._redis_link import Dialer
-    from ._redis_listener import Listener
-    from ._redis_route import Routes
+    from .link import Dialer
+    from .listener import Listener
+    from .route import Routes
 except ModuleNotFoundError as exc:
     raise ModuleNotFoundError(
         'RedisStore needs coredis: pip install "trioauth[redis]"', name=exc.name
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from ._redis_hints import Hints
-    from ._redis_url import Target
+    from .hints import Hints
+    from .url import Target
 
 # How long closing waits for leases that are just being released, in seconds.
 _LAST_RELEASES = 1.0
@@ -107,7 +109,7 @@ async def connect(
                 left.set()
     except BaseExceptionGroup as group:
         # The nursery made this group: of the block's exception, a cancellation, or Control-C.
-        _reraise(_interrupt_in(group) or crash or group)
+        reraise(_interrupt_in(group) or crash or group)
 
 
 async def _shelter(  # noqa: ASYNC114  # private
@@ -132,14 +134,3 @@ def _interrupt_in(exc: BaseException) -> BaseException | None:
         inner: tuple[BaseException, ...] = getattr(exc, "exceptions", ())
         return next(filter(None, map(_interrupt_in, inner)), None)
     return None if isinstance(exc, Exception | trio.Cancelled) else exc
-
-
-def _reraise(exc: BaseException) -> NoReturn:
-    """Raise an exception without making the group around it its ``__context__``."""
-    context = exc.__context__
-    try:
-        raise exc
-    finally:
-        exc.__context__ = context
-        # Else traceback and frame keep each other alive.
-        del exc, context

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any, Self, final
 import attrs
 import trio
 
-from ._contract import check_key
-from ._redis_hints import Hints
-from ._redis_login import RedisLogin, Terms
-from ._redis_url import Target, read_url
-from ._turns import Turns
+from trioauth.stores._contract import check_key
+from trioauth.stores._turns import Turns
+
+from .hints import Hints
+from .login import RedisLogin, Terms
+from .url import Target, read_url
 
 if TYPE_CHECKING:
     import ssl
     from types import TracebackType
 
-    from ._redis_connected import Connected
+    from .connected import Connected
 
 
 def _check_seconds(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -140,7 +141,7 @@ class RedisStore:
         if self._was_open:
             raise RuntimeError("a RedisStore can be opened once: make another one")
         # Only now: coredis takes a quarter of a second to import, and may not be installed.
-        from ._redis_connected import connect
+        from .connected import connect
 
         self._was_open = True
         self._open = await self._stack.enter_async_context(
