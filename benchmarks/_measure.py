@@ -6,13 +6,14 @@ import gc
 import random
 import statistics
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 
 Work: TypeAlias = "Callable[[], Awaitable[float]]"
 """Does something once, and returns how many seconds of it count."""
@@ -79,20 +80,27 @@ async def interleave(sides: Mapping[str, Work], rounds: int, *, warm: bool = Tru
     times: dict[str, list[float]] = {name: [] for name in order}
     for work in sides.values() if warm else ():
         await work()
-    gc.collect()
-    # What exists now stays: collecting looks at what the turns leave behind.
-    gc.freeze()
-    gc.disable()
-    try:
+    with collected():
         for _ in range(rounds):
             shuffle(order)
             for name in order:
                 gc.collect()
                 times[name].append(await sides[name]())
+    return Times(times)
+
+
+@contextmanager
+def collected() -> Generator[None, None, None]:
+    """Run the garbage collector before the block, and not in it."""
+    gc.collect()
+    # What exists now stays: collecting looks at what the block leaves behind.
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
     finally:
         gc.enable()
         gc.unfreeze()
-    return Times(times)
 
 
 def repeated(action: Callable[[], Awaitable[object]], times: int) -> Work:
