@@ -7,6 +7,7 @@ program on the person's machine, which listens on a port; ``device`` that of RFC
 
 from __future__ import annotations
 
+import math
 import webbrowser
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -114,13 +115,14 @@ class Ours(Side):
         self._run(world, main)
 
     def listen(self, world: World, browser: Browser, patience: float) -> None:
-        """Log in by the browser, and be cancelled after so many seconds."""
-
-        async def prompt(invitation: trioauth.Invitation) -> None:
-            browser(invitation.url)
+        """Log in by the browser, and be cancelled so many seconds after it was opened."""
 
         async def main(session: trioauth.Session, client: trioauth.OAuthClient) -> None:
-            with trio.fail_after(patience):
+            async def prompt(invitation: trioauth.Invitation) -> None:
+                browser(invitation.url)
+                scope.deadline = trio.current_time() + patience
+
+            with trio.fail_after(math.inf) as scope:
                 await session.log_in(client.browser(prompt=prompt))
 
         self._run(world, main)

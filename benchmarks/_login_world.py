@@ -12,7 +12,6 @@ import socket
 import ssl
 import tempfile
 import threading
-import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,10 +25,10 @@ import trustme
 from trioauth.testing import AuthServer, Endpoint, Persona
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
 # For so many seconds a browser keeps a connection that it does not use.
-AHEAD = 3.0
+_AHEAD = 10.0
 CALLBACK = "https://app.test/callback"
 # One of the web application, and those of loopback, whose port may be any.
 _REDIRECTS = (CALLBACK, "http://127.0.0.1/callback", "http://localhost", "http://localhost/")
@@ -94,11 +93,10 @@ class World:
         return f"{bare}?{urlencode({**members, **changes})}"
 
 
-def come_back(url: str, callbacks: list[str], *, after: float = 0) -> None:
+def come_back(url: str, callbacks: list[str]) -> None:
     """Bring the callbacks to the port that waits for them, as the address asks for."""
-    time.sleep(after)
     by_post = "form_post" in parse_qs(urlsplit(url).query).get("response_mode", [])
-    with httpx.Client(trust_env=False, timeout=5) as browser, suppress(httpx.HTTPError):
+    with httpx.Client(trust_env=False, timeout=2 * _AHEAD) as browser, suppress(httpx.HTTPError):
         for callback in callbacks:
             bare, _, query = callback.partition("?")
             if by_post:
@@ -122,13 +120,15 @@ def is_free(port: int) -> bool:
     return True
 
 
-def hold_open(port: int) -> None:
-    """Open a connection ahead, as browsers do, and close it after a while without a word."""
+def hold_open(port: int, closed: threading.Event, then: Callable[[], None]) -> None:
+    """Open a connection ahead, as browsers do, and close it after a while, or when told."""
     with socket.create_connection(("127.0.0.1", port)):
-        time.sleep(AHEAD)
+        in_background(then)
+        closed.wait(_AHEAD)
+    closed.set()
 
 
-def in_background(function: partial[None]) -> None:
+def in_background(function: Callable[[], None]) -> None:
     """Let the browser go on while the library waits for it."""
     threading.Thread(target=function, daemon=True).start()
 

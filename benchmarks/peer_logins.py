@@ -5,7 +5,7 @@
 
 Each side is asked the same questions in front of the same server, on a socket: `AuthServer` of
 `trioauth.testing`, which is ordered to say something wrong. The words are made from what it saw
-and from what the library raised or logged. It takes a minute, because devices poll.
+and from what the library raised or logged. It takes a minute and a half.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import importlib.metadata
 import logging
 import platform
 import sys
+import threading
 import time
 import warnings
 from contextlib import suppress
@@ -30,7 +31,6 @@ from trioauth.testing import Persona
 
 from ._login_sides import SIDES
 from ._login_world import (
-    AHEAD,
     Refused,
     come_back,
     hold_open,
@@ -58,8 +58,8 @@ _PACKAGES = (
     "msal",
     "mcp",
 )
-# Seconds: until a question counts as unanswered, and until a person is given up.
-_DEADLINE, _PATIENCE = 90.0, 2
+# Seconds: until a question counts as unanswered, and until a person is given up or not.
+_DEADLINE, _PATIENCE, _LONG = 90.0, 1, 30
 _INTERVAL, _SLOWER_BY = 1.0, 5.0
 # What a timer may be early by.
 _SLACK = 0.1
@@ -146,7 +146,7 @@ def another_first(side: Side, world: World) -> str:
 
     try:
         try:
-            side.listen(world, browser, 10)
+            side.listen(world, browser, _LONG)
         except NotImplementedError:
             side.log_in(world, both)
     except Exception as exc:  # noqa: BLE001  # that is the question
@@ -156,20 +156,20 @@ def another_first(side: Side, world: World) -> str:
 
 def connection_ahead(side: Side, world: World) -> str:
     """The browser has opened a connection to the port before, and comes back by another one."""
+    closed = threading.Event()
 
     def browser(url: str) -> None:
-        callback = world.browse(url)
-        in_background(partial(hold_open, port_of(url)))
-        in_background(partial(come_back, url, [callback], after=0.5))
+        then = partial(come_back, url, [world.browse(url)])
+        in_background(partial(hold_open, port_of(url), closed, then))
 
-    began = time.monotonic()
     try:
-        side.listen(world, browser, 10)
+        side.listen(world, browser, _LONG)
     except NotImplementedError:
         return "no port of its own"
     except Exception as exc:  # noqa: BLE001  # that is the question
         return f"`{type(exc).__name__}`: **the log-in is over**"
-    waited = time.monotonic() - began > AHEAD - _SLACK
+    waited = closed.is_set()
+    closed.set()
     return "logs in when that connection is closed" if waited else "logs in"
 
 
@@ -213,7 +213,7 @@ def _polls(side: Side, world: World, least: float) -> str:
     pauses = [after - before for before, after in zip(world.polls, world.polls[1:], strict=False)]
     if len(pauses) == 2 and min(pauses) > least - _SLACK:
         return "kept"
-    return f"**asks again after {min(pauses):.0f} s**"
+    return f"**asks again after {min(pauses):.1f} s**"
 
 
 # --- the table ------------------------------------------------------------------------------------
