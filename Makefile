@@ -80,7 +80,7 @@ help: ## List the targets
 	touch $@
 
 %/.bench: %/.made $(PROJECT)
-	$*/bin/python -m pip install -qq --editable '.[httpx2]' --group bench
+	$*/bin/python -m pip install -qq --editable '.[httpx2,jose,testing]' --group bench
 	touch $@
 
 %/.docs: %/.made $(PROJECT)
