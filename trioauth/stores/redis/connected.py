@@ -94,9 +94,7 @@ async def connect(
     left = trio.Event()
     try:
         async with trio.open_nursery() as outer:
-            # Shielded: if it is cancelled, start() waits for a task that never ends. It is at once.
-            with trio.CancelScope(shield=True):
-                nursery: trio.Nursery = await outer.start(_shelter, left)
+            nursery = await _sheltered(outer, left)
             routes = Routes(target, Dialer(target, nursery, timeout, tls), timeout)
             connected = Connected(routes, nursery, Listener(routes, hints, channel, timeout))
             try:
@@ -112,13 +110,23 @@ async def connect(
         reraise(_interrupt_in(group) or crash or group)
 
 
-async def _shelter(  # noqa: ASYNC114  # private
-    left: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
-) -> None:
-    """Give a nursery whose tasks go on when the program around the store is cancelled.
+async def _sheltered(outer: trio.Nursery, left: trio.Event) -> trio.Nursery:
+    """Return a nursery whose tasks go on when the program around the store is cancelled.
 
     By SIGTERM, say: then the sessions in it close, and still have tokens to save (P8).
     """
+    nurseries = list[trio.Nursery]()
+    # Shielded, though it takes no time: in a scope that is cancelled, start() would wait for the
+    # task to end, and this one does not.
+    with trio.CancelScope(shield=True):
+        nurseries.append(await outer.start(_shelter, left))
+    return nurseries.pop()
+
+
+async def _shelter(  # noqa: ASYNC114  # private
+    left: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
+) -> None:
+    """Keep that nursery open until the program has left the store."""
     with trio.CancelScope(shield=True):
         async with trio.open_nursery() as nursery:
             task_status.started(nursery)
