@@ -11,7 +11,7 @@ VARIANTS: Final = (
         "the lock of the store is one for all keys",
         (
             Edit(
-                "redis_login",
+                "login",
                 '(self._name, f"{self._name}:lock")',
                 '(self._name, f"{self._terms.prefix}lock")',
             ),
@@ -23,7 +23,7 @@ VARIANTS: Final = (
         "a save goes by the generation alone, although another host has the lock by then",
         (
             Edit(
-                "redis_scripts",
+                "scripts",
                 "{_LEASE_IS_OURS}\nredis.call('HSET', KEYS[1], 'record'",
                 "redis.call('HSET', KEYS[1], 'record'",
             ),
