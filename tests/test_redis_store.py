@@ -10,7 +10,17 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trioauth import Record, RedisStore, StoreConflictError, StoreError, Tokens, open_session
+from trioauth import (
+    EncryptedStore,
+    KeyedEncryptedStore,
+    Record,
+    RedisStore,
+    StoreConflictError,
+    StoreError,
+    Tokens,
+    open_session,
+    open_sessions,
+)
 from trioauth.testing import check_store
 
 from .both import API
@@ -152,14 +162,19 @@ async def test_redis_store_sends_its_scripts_again_after_they_were_flushed(
 async def test_redis_store_that_is_not_open_says_how_to_open_it(server: RedisServer) -> None:
     store = RedisStore(server.url)
     with pytest.raises(RuntimeError, match=r"async with RedisStore\(...\) as store"):
-        await store.at("user").load()
+        store.at("user")
+    encrypted = KeyedEncryptedStore(store, EncryptedStore.new_key())
+    for each in (store, encrypted):
+        with pytest.raises(RuntimeError, match=r"async with RedisStore\(...\) as store"):
+            async with open_sessions(FakeGrant(), store=each, base_url=API):
+                pass
     with pytest.raises(RuntimeError, match="is not open"):
         await store.changed()
     await store.aclose()
     async with store:
         assert await store.at("user").load() is None
     with pytest.raises(trio.ClosedResourceError, match="is closed"):
-        await store.at("user").load()
+        store.at("user")
     with pytest.raises(RuntimeError, match="opened once"):
         await store.__aenter__()
 
