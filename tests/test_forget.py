@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 import trioauth
 from trioauth import (
@@ -116,6 +117,24 @@ async def test_a_login_that_is_being_renewed_is_not_waited_for(store: Any) -> No
     async with store.at("user-17").lock():
         with trio.fail_after(10):
             assert not await store.forget("user-17")
+
+
+async def test_a_login_that_begins_while_forgetting_waits_for_the_lock_stays(store: Any) -> None:
+    login, answers = store.at("user-17"), list[bool]()
+    await put(login, ended(90_000, generation=1))
+
+    async def forget() -> None:
+        answers.append(await store.forget("user-17"))
+
+    async with trio.open_nursery() as nursery:
+        async with login.lock():
+            nursery.start_soon(forget)
+            await trio.testing.wait_all_tasks_blocked(0.3)
+            assert answers == []
+            await login.save(attrs.evolve(LASTS, generation=2, login="new"), expected=1)
+    assert answers == [False]
+    record = await login.load()
+    assert record.login == "new"
 
 
 async def test_delete_compares_generations_and_wants_the_lock(store: Any) -> None:
