@@ -162,7 +162,7 @@ async def test_redis_store_sends_its_scripts_again_after_they_were_flushed(
 async def test_redis_store_that_is_not_open_says_how_to_open_it(server: RedisServer) -> None:
     store = RedisStore(server.url)
     with pytest.raises(RuntimeError, match=r"async with RedisStore\(...\) as store"):
-        store.at("user")
+        await store.at("user").load()
     encrypted = KeyedEncryptedStore(store, EncryptedStore.new_key())
     for each in (store, encrypted):
         with pytest.raises(RuntimeError, match=r"async with RedisStore\(...\) as store"):
@@ -174,7 +174,7 @@ async def test_redis_store_that_is_not_open_says_how_to_open_it(server: RedisSer
     async with store:
         assert await store.at("user").load() is None
     with pytest.raises(trio.ClosedResourceError, match="is closed"):
-        store.at("user")
+        await store.at("user").load()
     with pytest.raises(RuntimeError, match="opened once"):
         await store.__aenter__()
 

@@ -150,10 +150,9 @@ class _Life:
 
     async def begin(self) -> Sessions:
         members = self._members
-        if hasattr(members.store, "aclose"):
-            # It holds a connection. If it is not open, it raises here, once, and not in each use.
-            # Any key will do: nothing is read.
-            members.store.at("key")
+        # A RedisStore that is not open raises here, once, and not in each use of a key.
+        check_open: Callable[[], None] = getattr(members.store, "_check_open", lambda: None)
+        check_open()
         members.nursery.start_soon(members.drop_idle)
         changed = changed_of(members.store) if members.shared else None
         if changed is not None:

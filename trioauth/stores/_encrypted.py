@@ -68,7 +68,7 @@ class _Sealed:
 
 def _optional(store: object, name: str) -> object:
     """Return an optional attribute of the inner store; where it has none, neither have we."""
-    if name in {"aclose", "changed", "delete", "keys", "waits_for"}:
+    if name in {"_check_open", "changed", "delete", "keys", "waits_for"}:
         return getattr(store, name)
     raise AttributeError(f"an EncryptedStore has no attribute {name!r}")
 

@@ -192,12 +192,9 @@ class RedisStore:
           key: Which login: 1 to 1,024 characters. It is a part of the names of two Redis keys.
 
         Raises:
-          RuntimeError: The store is not open yet.
-          trio.ClosedResourceError: It was closed.
           ValueError: The key is empty, too long, or has characters that can't be stored.
           TypeError: The key is no str.
         """
-        self._connected()
         return RedisLogin(self._terms, check_key(key), seen=self._hints.number)
 
     async def forget(self, key: str, *, ended_for: float = A_DAY) -> bool:
@@ -237,6 +234,10 @@ class RedisStore:
             await self._hints.wait(None)
         key, self._seen = found
         return key
+
+    def _check_open(self) -> None:
+        """Raise what each use of a store that is not open raises: `open_sessions` asks."""
+        self._connected()
 
     def _connected(self) -> Connected:
         opened = self._open
