@@ -235,10 +235,6 @@ class RedisStore:
         key, self._seen = found
         return key
 
-    def _check_open(self) -> None:
-        """Raise what each use of a store that is not open raises: `open_sessions` asks."""
-        self._connected()
-
     def _connected(self) -> Connected:
         opened = self._open
         if opened is None:
@@ -249,3 +245,7 @@ class RedisStore:
             )
         opened.check_run()
         return opened
+
+    def _check_open(self) -> None:
+        """Raise what each use of a store that is not open raises: `open_sessions` asks."""
+        self._connected()
