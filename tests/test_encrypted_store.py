@@ -21,6 +21,7 @@ from trioauth import (
     KeyedMemoryStore,
     MemoryStore,
     Record,
+    RedisStore,
     SQLiteStore,
     StoreConflictError,
     StoreError,
@@ -221,6 +222,14 @@ async def test_an_error_about_an_encrypted_login_names_the_file_and_not_the_key_
     assert f"the login in {logins.path} is encrypted: open it with" in str(caught.value)
     assert caught.value.path == str(logins.path)
     assert repr(logins.at("ann@example.com")) == f"<a login in {logins.path}>"
+
+
+async def test_sessions_with_a_redis_store_that_is_not_open_say_so_when_they_are_opened() -> None:
+    store = RedisStore("redis://127.0.0.1:1/0")
+    for each in (store, KeyedEncryptedStore(store, KEY)):
+        with pytest.raises(RuntimeError, match=r"async with RedisStore\(...\) as store"):
+            async with trioauth.open_sessions(FakeGrant(), store=each, base_url=API):
+                pass
 
 
 # --- what does not fit ------------------------------------------------------------------------

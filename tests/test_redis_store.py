@@ -10,17 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trioauth import (
-    EncryptedStore,
-    KeyedEncryptedStore,
-    Record,
-    RedisStore,
-    StoreConflictError,
-    StoreError,
-    Tokens,
-    open_session,
-    open_sessions,
-)
+from trioauth import Record, RedisStore, StoreConflictError, StoreError, Tokens, open_session
 from trioauth.testing import check_store
 
 from .both import API
@@ -163,11 +153,6 @@ async def test_redis_store_that_is_not_open_says_how_to_open_it(server: RedisSer
     store = RedisStore(server.url)
     with pytest.raises(RuntimeError, match=r"async with RedisStore\(...\) as store"):
         await store.at("user").load()
-    encrypted = KeyedEncryptedStore(store, EncryptedStore.new_key())
-    for each in (store, encrypted):
-        with pytest.raises(RuntimeError, match=r"async with RedisStore\(...\) as store"):
-            async with open_sessions(FakeGrant(), store=each, base_url=API):
-                pass
     with pytest.raises(RuntimeError, match="is not open"):
         await store.changed()
     await store.aclose()

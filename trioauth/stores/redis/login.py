@@ -168,7 +168,13 @@ class RedisLogin:
             self._unsaved = True
             raise
         self._unsaved = False
-        self._compare(status, more, expected)
+        if status == b"conflict":
+            found = int(more[0])
+            raise StoreConflictError(
+                f"{self._terms.target} holds generation {found}, not {expected}: another session "
+                "saved first; load again",
+                key=self._key,
+            )
         self._check(status)
         if replicas and more[0] < replicas:
             raise self._error(
@@ -207,7 +213,12 @@ class RedisLogin:
         lease = self._held("delete")
         arguments = [lease.holder, lease.fence, str(expected)]
         status, *more = await self._run(partial(self._evaluate, DELETE, arguments))
-        self._compare(status, more, expected)
+        if status == b"conflict":
+            raise StoreConflictError(
+                f"{self._terms.target} holds generation {int(more[0])}, not {expected}: another "
+                "session saved first; nothing was deleted",
+                key=self._key,
+            )
         self._check(status)
 
     async def changed(self) -> str | None:
@@ -302,14 +313,6 @@ class RedisLogin:
                 f"{name}() needs the lock: call it inside `async with store.lock():`"
             )
         return self._lease
-
-    def _compare(self, status: bytes, more: list[Any], expected: int) -> None:
-        if status == b"conflict":
-            raise StoreConflictError(
-                f"{self._terms.target} holds generation {int(more[0])}, not {expected}: another "
-                "session saved first; load again",
-                key=self._key,
-            )
 
     def _check(self, status: bytes) -> None:
         if status == b"foreign":
