@@ -13,6 +13,7 @@ import attrs
 import pytest
 import trio
 
+import trioauth
 from trioauth import (
     EncryptedStore,
     FileStore,
@@ -20,6 +21,7 @@ from trioauth import (
     KeyedMemoryStore,
     MemoryStore,
     Record,
+    RedisStore,
     SQLiteStore,
     StoreConflictError,
     StoreError,
@@ -29,6 +31,7 @@ from trioauth._identity import Identity
 from trioauth.stores._contract import changed_of
 from trioauth.testing import check_store
 
+from .both import API
 from .fakes import FakeGrant
 from .files import NEW, OLD, put
 from .oauth.world import frames
@@ -198,10 +201,35 @@ async def test_a_session_without_the_key_does_not_take_it_for_a_token() -> None:
     class Grant(FakeGrant):
         owner = "https://id.test as notes"
 
-    with pytest.raises(StoreError, match=r"encrypted: open it with trioauth\.EncryptedStore"):
-        async with opened(Grant(), store=inner, tokens=None):
-            pass
+    for grant in (Grant(), FakeGrant()):  # a plain function has no owner
+        with pytest.raises(StoreError, match=r"the login in the token store is encrypted: open it"):
+            async with opened(grant, store=inner, tokens=None):
+                pass
     assert await EncryptedStore(inner, KEY).load() == EVERYTHING
+
+
+async def test_an_error_about_an_encrypted_login_names_the_file_and_not_the_key_of_the_login(
+    tmp_path: Path,
+) -> None:
+    logins = SQLiteStore(tmp_path / "logins.db")
+    await put(KeyedEncryptedStore(logins, KEY).at("ann@example.com"), EVERYTHING)
+    said = await why_not(KeyedEncryptedStore(logins, OTHER).at("ann@example.com"))
+    assert said.startswith(f"the record in {logins.path} is left as it is: it was encrypted with")
+    async with trioauth.open_sessions(FakeGrant(), store=logins, base_url=API) as sessions:
+        with pytest.raises(StoreError) as caught:
+            async with sessions.use("ann@example.com"):
+                pass
+    assert f"the login in {logins.path} is encrypted: open it with" in str(caught.value)
+    assert caught.value.path == str(logins.path)
+    assert repr(logins.at("ann@example.com")) == f"<a login in {logins.path}>"
+
+
+async def test_sessions_with_a_redis_store_that_is_not_open_say_so_when_they_are_opened() -> None:
+    store = RedisStore("redis://127.0.0.1:1/0")
+    for each in (store, KeyedEncryptedStore(store, KEY)):
+        with pytest.raises(RuntimeError, match=r"async with RedisStore\(...\) as store"):
+            async with trioauth.open_sessions(FakeGrant(), store=each, base_url=API):
+                pass
 
 
 # --- what does not fit ------------------------------------------------------------------------

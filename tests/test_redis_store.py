@@ -272,6 +272,8 @@ async def test_p31_former_holder_can_not_save_while_another_session_has_the_lock
                 assert caught.value.key == "user"
                 with pytest.raises(StoreError, match="given the lock to another session"):
                     await login.probe()
+                with pytest.raises(StoreError, match="given the lock to another session"):
+                    await login.delete(expected=1)
                 await other.probe()
                 await other.save(record(2), expected=1)
         assert await login.load() == record(2)
@@ -306,6 +308,8 @@ async def test_p31_former_holder_can_not_save_after_another_session_had_the_lock
                 await login.save(record(2), expected=1)
             with pytest.raises(StoreError, match="given the lock to another session"):
                 await login.probe()
+            with pytest.raises(StoreError, match="given the lock to another session"):
+                await login.delete(expected=1)
 
 
 @pytest.mark.parametrize("stored", [0, 1])

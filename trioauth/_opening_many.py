@@ -92,7 +92,8 @@ def open_sessions(
     Raises:
       ValueError: As `open_session`; or ``idle`` is negative, or ``max_asking`` less than 1.
       TypeError: An argument is of the wrong kind; the message names it.
-      RuntimeError: This does not run in trio: start the program with ``trio.run``.
+      RuntimeError: This does not run in trio: start the program with ``trio.run``; or the store is
+          not open: a `RedisStore` needs an ``async with`` of its own, around this one.
     """
     told = read_observers(observers)
     check_kinds(grant, policy, told, is_rejected)
@@ -149,6 +150,9 @@ class _Life:
 
     async def begin(self) -> Sessions:
         members = self._members
+        # A RedisStore that is not open raises here, once, and not in each use of a key.
+        check_open: Callable[[], None] = getattr(members.store, "_check_open", lambda: None)
+        check_open()
         members.nursery.start_soon(members.drop_idle)
         changed = changed_of(members.store) if members.shared else None
         if changed is not None:

@@ -59,7 +59,7 @@ class RefreshPolicy:
 
     timeout: float = attrs.field(default=30, validator=_seconds)
     """The deadline of one refresh as a whole, with its retries and the store. It counts the time
-    that the process is awake."""
+    that the process is awake. The ``lease`` of a `RedisStore` must be longer."""
 
     attempts: int = attrs.field(default=4, validator=_at_least_one)
     """How often one refresh asks a server that is unavailable, the first time included. If an

@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import attrs
 
 from trioauth._errors import StoreConflictError, StoreError
-from trioauth.stores._contract import changed_of, probe_store
+from trioauth.stores._contract import ENCRYPTED, changed_of, probe_store
 
 from .machine import ask
 
@@ -98,6 +99,12 @@ class Vault:
         return waits_for if isinstance(waits_for, str) else None
 
     @property
+    def _path(self) -> Path | None:
+        """The file, if the store is one of ours on a disk, or keeps to the same name."""
+        path = getattr(self._store, "path", None)
+        return path if isinstance(path, Path) else None
+
+    @property
     def changed(self) -> Callable[[], Awaitable[str | None]] | None:
         """The method of a shared store that waits for a hint; None if there is none."""
         return changed_of(self._store) if self.shared else None
@@ -121,10 +128,17 @@ class Vault:
         if self.missing is not None:
             return None
         record = await ask(self._store.load)
+        if record is not None and record.owner == ENCRYPTED:
+            raise StoreError(
+                f"the login in {self._path or 'the token store'} is encrypted: open it with "
+                "trioauth.EncryptedStore, or KeyedEncryptedStore for many logins, and its key",
+                path=self._path,
+            )
         if record is not None and self.owner and record.owner not in ("", self.owner):
             raise StoreError(
                 f"the token store holds the login of another client ({record.owner}), and this "
-                f"session is for {self.owner}; give each client a store of its own"
+                f"session is for {self.owner}; give each client a store of its own",
+                path=self._path,
             )
         return record
 

@@ -13,7 +13,7 @@ import trio
 from trioauth._core.key import Key
 from trioauth._errors import StoreError, printable
 from trioauth.stores import KeyedEncryptedStore, SQLiteStore
-from trioauth.stores._cipher import OWNER
+from trioauth.stores._contract import ENCRYPTED
 
 from .exits import DONE, FAILED, NOT_LOGGED_IN, UsageError
 from .shown import Shown, expiry_words, state_words, with_record
@@ -126,7 +126,7 @@ async def _look_at(store: KeyedStore, key: str, options: argparse.Namespace) -> 
         record = await login.load()
     except StoreError as exc:
         return attrs.evolve(shown, error=str(exc))
-    if record is not None and record.owner == OWNER:
+    if record is not None and record.owner == ENCRYPTED:
         # Its tokens are not what they seem: it may have ended.
         return attrs.evolve(shown, error="it is encrypted; --store-key-env VARIABLE decrypts it")
     return with_record(shown, record)

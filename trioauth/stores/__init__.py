@@ -6,6 +6,7 @@ many logins needs the method of `trioauth.KeyedStore`.
 ``_contract``  `Record`, the protocols `TokenStore` and `KeyedStore`, their optional methods; what
                a key is
 ``_memory``    `MemoryStore`, `KeyedMemoryStore`
+``_forget``    deleting the record of a login that has ended
 ``_turns``     locks by key, for the tasks of one run
 ``_encrypted`` `EncryptedStore`, `KeyedEncryptedStore`; below them:
 ``_cipher``    records that only those can read who have a key

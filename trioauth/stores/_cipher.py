@@ -27,7 +27,7 @@ import attrs
 
 from trioauth._tokens import Tokens
 
-from ._contract import Record
+from ._contract import ENCRYPTED, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
-OWNER: Final = "encrypted: open it with trioauth.EncryptedStore and its key"
 
 # SP 800-38D 5.2.1.1: 96 bits. 8.3: chosen at random, one key is good for 2**32 records.
 _NONCE_BYTES: Final = 12
@@ -75,7 +74,7 @@ class Cipher:
         data = nonce + aes_gcm.encrypt(nonce, text, _context(record, place))
         encoded = base64.urlsafe_b64encode(data).decode().rstrip("=")
         sealed = Tokens(f"{_PREFIX}{_VERSION}.{mark}.{encoded}")
-        return Record(record.generation, sealed, login=record.login, owner=OWNER)
+        return Record(record.generation, sealed, login=record.login, owner=ENCRYPTED)
 
     def unseal(self, sealed: Record, place: str) -> Record:
         """Decrypt a record.

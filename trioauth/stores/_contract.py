@@ -24,6 +24,9 @@ _VERSION = 1
 _LAST_GENERATION = 2**63 - 1
 _LONGEST_KEY = 1024
 
+ENCRYPTED = "encrypted: open it with trioauth.EncryptedStore and its key"
+"""The owner of an encrypted record: no session takes its text for an access token."""
+
 
 def _check_generation(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
@@ -212,6 +215,11 @@ class TokenStore(Protocol):
     hint that comes while no task waits is kept for the next call; if several tasks wait, each gets
     it. After a lost connection it returns None, because something may have been missed.
     Cancellation: Safe, no hint is lost.
+
+    A sixth method is optional: ``async def delete(self, *, expected: int) -> None`` deletes the
+    record if the stored one is still generation ``expected``. If another one is stored, it raises
+    `StoreConflictError`; without a record it does nothing. It is called with the lock held, and
+    for a login that has ended: see `SQLiteStore.forget`. Cancellation: All or nothing.
     """
 
     def lock(self) -> AbstractAsyncContextManager[None]:

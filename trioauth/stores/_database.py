@@ -8,6 +8,7 @@
 4. Each save is one transaction, flushed to the disk (WAL, ``synchronous=FULL``). After a crash or a
    power cut the old record is there, or the new one.
 5. No row is read but by its key, the primary key.
+6. What is deleted or replaced is overwritten with zeros, so that no old token and no key stays.
 
 No descriptor of an existing database is ever opened and closed here: closing one would give up the
 locks that SQLite has on that file in this process (POSIX).
@@ -114,12 +115,16 @@ class Database:
                     (record.generation, record.to_text(), key, expected),
                 )
             if done.rowcount != 1:
-                found = 0 if stored is None else stored.generation
-                raise StoreConflictError(
-                    f"{self.path} holds generation {found}, not {expected}: "
-                    "another session saved first; load again",
-                    path=self.path,
-                )
+                self._conflict(0 if stored is None else stored.generation, expected)
+
+    def delete(self, key: str, expected: int) -> None:
+        """Delete the record of a key, if there is one, and it is generation ``expected``."""
+        with self._explained("write"), suppress(_EmptyError), self._writing(make=False) as writing:
+            # A row that can't be read is not deleted.
+            stored = self._read(writing, key)
+            if stored is not None and stored.generation != expected:
+                self._conflict(stored.generation, expected)
+            writing.execute("DELETE FROM logins WHERE key = ?", (key,))
 
     def probe(self, key: str) -> None:
         """Take all steps of `save` but the last, and undo them."""
@@ -179,10 +184,17 @@ class Database:
             f"the login in {self.path} is left as it is: {reason}; {_DAMAGED}", path=self.path
         )
 
+    def _conflict(self, found: int, expected: int) -> NoReturn:
+        raise StoreConflictError(
+            f"{self.path} holds generation {found}, not {expected}: "
+            "another session saved first; load again",
+            path=self.path,
+        )
+
     @contextmanager
-    def _writing(self) -> Generator[sqlite3.Connection, None, None]:
+    def _writing(self, *, make: bool = True) -> Generator[sqlite3.Connection, None, None]:
         """Run a block in a transaction; undo it if the block raises."""
-        connection = self._connect(make=True)
+        connection = self._connect(make=make)
         # Not "BEGIN": then two processes could both read, and one would fail to write.
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -266,6 +278,7 @@ class Database:
             "trusted_schema = OFF",
             "synchronous = FULL",
             "fullfsync = ON",  # for macOS, where fsync alone does not reach the disk
+            "secure_delete = ON",  # the default with Debian, and not with all others
         ):
             connection.execute(f"PRAGMA {pragma}")
         new = self._is_new(connection)

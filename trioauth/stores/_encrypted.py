@@ -12,6 +12,7 @@ from trioauth._errors import StoreError
 
 from ._cipher import KEY_BYTES, Cipher
 from ._contract import check_key, probe_store
+from ._forget import A_DAY, forget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,10 +53,11 @@ class _Sealed:
             return self._cipher.unseal(sealed, self._key)
         except ValueError as exc:
             reason = str(exc)
+        path = getattr(self._store, "path", None)
         raise StoreError(
-            f"the record in {self._store!r} is left as it is: {reason}; or log in anew, with a"
-            " store at another place",
-            path=getattr(self._store, "path", None),
+            f"the record in {self._store if path is None else path} is left as it is: {reason}; or"
+            " log in anew, with a store at another place",
+            path=path,
         )
 
     if not TYPE_CHECKING:  # pragma: no branch  # or a typo would type-check
@@ -66,7 +68,7 @@ class _Sealed:
 
 def _optional(store: object, name: str) -> object:
     """Return an optional attribute of the inner store; where it has none, neither have we."""
-    if name in {"changed", "keys", "waits_for"}:
+    if name in {"_check_open", "changed", "delete", "keys", "waits_for"}:
         return getattr(store, name)
     raise AttributeError(f"an EncryptedStore has no attribute {name!r}")
 
@@ -231,6 +233,29 @@ class KeyedEncryptedStore:
           TypeError: The key is no str.
         """
         return _Sealed(self.store.at(key), self._cipher, check_key(key))
+
+    async def forget(self, key: str, *, ended_for: float = A_DAY) -> bool:
+        """Delete the record of a login that has ended; say whether there is none any more.
+
+        A login that lasts is left alone, and so is one that has ended only now: False. Let it end
+        first, with `Sessions.log_out`, which removes the tokens at once.
+
+        Args:
+          key: Whose login.
+          ended_for: How many seconds ago it must have ended, at least. Default a day. It must be
+              longer than an access token lives: a session of another process that has not yet seen
+              that the login ended would save it anew.
+
+        Cancellation:
+          All or nothing.
+
+        Raises:
+          StoreError: The record can't be read, decrypted or deleted. It is left as it is.
+          ValueError: It is no key, or ``ended_for`` is negative or not finite.
+          TypeError: The key is no str, or ``ended_for`` is no number; or the logins of the other
+              store have no method ``delete``.
+        """
+        return await forget(self.at(key), ended_for)
 
     if not TYPE_CHECKING:  # pragma: no branch  # or a typo would type-check
 

@@ -10,6 +10,7 @@ import trio
 from trioauth._errors import StoreConflictError
 
 from ._contract import check_key
+from ._forget import A_DAY, forget
 from ._turns import Turns
 
 if TYPE_CHECKING:
@@ -97,6 +98,27 @@ class KeyedMemoryStore:
         """
         return _OneOfMany(check_key(key), self._records, self._turns)
 
+    async def forget(self, key: str, *, ended_for: float = A_DAY) -> bool:
+        """Delete the record of a login that has ended; say whether there is none any more.
+
+        A login that lasts is left alone, and so is one that has ended only now: False. Let it end
+        first, with `Sessions.log_out`, which removes the tokens at once.
+
+        Args:
+          key: Whose login.
+          ended_for: How many seconds ago it must have ended, at least. Default a day. It must be
+              longer than an access token lives: a session of another process that has not yet seen
+              that the login ended would save it anew.
+
+        Cancellation:
+          All or nothing.
+
+        Raises:
+          ValueError: It is no key, or ``ended_for`` is negative or not finite.
+          TypeError: The key is no str, or ``ended_for`` is no number.
+        """
+        return await forget(self.at(key), ended_for)
+
 
 @final
 @attrs.define(eq=False)
@@ -121,6 +143,12 @@ class _OneOfMany:
 
     async def probe(self) -> None:
         await _checkpoint_with_lock("probe", held=self._is_locked)
+
+    async def delete(self, *, expected: int) -> None:
+        await _checkpoint_with_lock("delete", held=self._is_locked)
+        if self._key in self._records:
+            _compare(self._records[self._key], expected)
+            del self._records[self._key]
 
     def _is_locked(self) -> bool:
         return self._turns.is_taken(self._key)

@@ -17,6 +17,7 @@ from ._contract import check_key
 from ._database import BusyError, Database
 from ._disk import explained, make_folder
 from ._file import to_path
+from ._forget import A_DAY, forget
 from ._key_locks import KeyLocks, Locked, key_locks
 from ._turns import Turns
 from ._workers import Workers
@@ -170,6 +171,28 @@ class SQLiteStore:
         line = self._desk().reading
         return await login._patiently(line, partial(line.database.keys, after, limit))
 
+    async def forget(self, key: str, *, ended_for: float = A_DAY) -> bool:
+        """Delete the record of a login that has ended; say whether there is none any more.
+
+        A login that lasts is left alone, and so is one that has ended only now: False. Let it end
+        first, with `Sessions.log_out`, which removes the tokens at once.
+
+        Args:
+          key: Whose login.
+          ended_for: How many seconds ago it must have ended, at least. Default a day. It must be
+              longer than an access token lives: a session of another process that has not yet seen
+              that the login ended would save it anew.
+
+        Cancellation:
+          All or nothing.
+
+        Raises:
+          StoreError: The record can't be read or deleted. A damaged one is left as it is.
+          ValueError: It is no key, or ``ended_for`` is negative or not finite.
+          TypeError: The key is no str, or ``ended_for`` is no number.
+        """
+        return await forget(self.at(key), ended_for)
+
     def _desk(self) -> _Desk:
         try:
             desks = _desks.get()
@@ -183,16 +206,24 @@ class SQLiteStore:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _SQLiteLogin:
     """The login of one key in a `SQLiteStore`: a `TokenStore`. It holds nothing to be closed."""
 
     _store: SQLiteStore
-    _key: str = attrs.field(repr=False)
+    _key: str
 
     waits_for: str | None = attrs.field(default=None, init=False)
     """What the last unfinished wait is for, in words for an error message; see
     `FileStore.waits_for`."""
+
+    def __repr__(self) -> str:
+        # Without the key, which may be personal.
+        return f"<a login in {self._store.path}>"
+
+    @property
+    def path(self) -> Path:
+        return self._store.path
 
     @asynccontextmanager
     async def lock(self) -> AsyncGenerator[None, None]:
@@ -221,6 +252,9 @@ class _SQLiteLogin:
 
     async def probe(self) -> None:
         await self._with_lock("probe", lambda database: database.probe(self._key))
+
+    async def delete(self, *, expected: int) -> None:
+        await self._with_lock("delete", lambda database: database.delete(self._key, expected))
 
     async def _with_lock(self, name: str, work: Callable[[Database], None]) -> None:
         desk = self._store._desk()

@@ -35,8 +35,8 @@ A map, in reading order:
 ``_scheduler``      trio's order of tasks, from a seed
 ``_checkpoints``    `every_checkpoint`
 ``_conformance``    what the three checks have in common
-``_check_store``    `check_store`; its parts about locks, hints and keys are ``_check_lock``,
-                    ``_check_changed`` and ``_check_keys``
+``_check_store``    `check_store`; its parts about locks, hints, keys and deleting are
+                    ``_check_lock``, ``_check_changed``, ``_check_keys`` and ``_check_delete``
 ``_grant_answers``  `GrantAnswers`; ``_grant_call`` calls a grant with them
 ``_check_grant``    `check_grant`
 ``_check_login``    `check_login`; ``_login_call`` calls a log-in, and counts what is left

@@ -94,6 +94,18 @@ class KeyCheck:
                         f" {what} one got the record of the other, or none: {_REMEDY}"
                     )
 
+    async def deletion(self) -> None:
+        """Delete the record of one of two keys that are alike, if the store can."""
+        one, other = (self.at(self.store, key, "that is plain") for key in ("user", "User"))
+        delete: Any = getattr(one, "delete", None)
+        if delete is None:
+            return
+        async with one.lock():
+            record = await one.load()
+            await delete(expected=0 if record is None else record.generation)
+        if await other.load() is None:
+            broken(f"delete() must delete the record of its key, and not of others: {_REMEDY}")
+
     async def exclusion(self) -> None:
         """Try to get past a lock by another store that `at` returns for the same key."""
         one, other = (self.at(self.store, KEY, "that is plain") for _ in range(2))

@@ -14,6 +14,7 @@ from trioauth._tokens import Tokens
 from trioauth.stores._contract import Record, changed_of, probe_store
 
 from ._check_changed import ChangedCheck
+from ._check_delete import DeleteCheck
 from ._check_keys import KEY, KeyCheck
 from ._check_lock import LockCheck
 from ._conformance import at_each_checkpoint, broken, ends_as_cancelled, kind, shows, yields
@@ -78,6 +79,7 @@ async def check_store(
     - Every method is a checkpoint.
     - No ``repr`` and no error shows a token.
     - ``probe``, if there is one, changes nothing.
+    - ``delete``, if there is one, compares as ``save`` does, and deletes all or nothing.
     - ``changed``, if there is one, returns after a save, also one that came between two calls.
     - ``at``, if there is one: keys have nothing in common, odd ones neither, and bad ones are
       refused.
@@ -114,6 +116,7 @@ async def check_store(
     if (changed := changed_of(store)) is not None:
         await check.changed(changed, KEY)
     await keys.isolation()
+    await keys.deletion()
     await check.last_generation()
 
 
@@ -131,6 +134,8 @@ async def _check_one(store: TokenStore, other: TokenStore, patience: float) -> _
     if hasattr(store, "probe"):
         await check.probe()
         await at_each_checkpoint(check.cancelled_probe)
+    if hasattr(store, "delete"):
+        await check.delete()
     if (changed := changed_of(store)) is not None:
         await check.changed(changed, "")
     return check
@@ -299,6 +304,19 @@ class _Check:
         # Once the other store has the lock, a thread that was left behind has ended.
         async with self.locks.locked(self.other, "after a probe() that was cancelled"):
             await self.unchanged("after a probe() that was cancelled")
+
+    async def delete(self) -> None:
+        """Delete records, and save others where they were."""
+        check = DeleteCheck(self.store, self.other, self.locks, self._put_next)
+        await check.conflict()
+        await check.deletion()
+        await at_each_checkpoint(check.cancelled)
+        await self._put_next()
+
+    async def _put_next(self) -> int:
+        self.stored = await self.load(self.store, "after a delete()")
+        await self.put(self.next(), "where one was deleted")
+        return self.generation
 
     async def changed(self, changed: Callable[[], Awaitable[str | None]], key: str) -> None:
         """Wait for hints of what the other store saves."""

@@ -15,7 +15,7 @@ import trio
 from trioauth._errors import StoreConflictError, StoreError
 from trioauth.stores._contract import Record
 
-from .scripts import ACQUIRE, PROBE, RELEASE, SAVE, Script
+from .scripts import ACQUIRE, DELETE, PROBE, RELEASE, SAVE, Script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -195,6 +195,30 @@ class RedisLogin:
         lease = self._held("probe")
         arguments = [lease.holder, lease.fence, self._milliseconds]
         (status,) = await self._run(partial(self._evaluate, PROBE, arguments))
+        self._check(status)
+
+    async def delete(self, *, expected: int) -> None:
+        """Delete the record if the stored one is generation ``expected``; without one do nothing.
+
+        No session is told: let the login end first, see `RedisStore.forget`.
+
+        Cancellation:
+          All or nothing. A cancelled call leaves at once; the server may delete all the same.
+
+        Raises:
+          StoreConflictError: Another generation is stored. Nothing was deleted.
+          StoreError: As `save`. Nothing was deleted.
+          RuntimeError: The lock is not held.
+        """
+        lease = self._held("delete")
+        arguments = [lease.holder, lease.fence, str(expected)]
+        status, *more = await self._run(partial(self._evaluate, DELETE, arguments))
+        if status == b"conflict":
+            raise StoreConflictError(
+                f"{self._terms.target} holds generation {int(more[0])}, not {expected}: another "
+                "session saved first; nothing was deleted",
+                key=self._key,
+            )
         self._check(status)
 
     async def changed(self) -> str | None:

@@ -91,6 +91,16 @@ if stored[1] then redis.call('HSET', KEYS[1], 'fence', ARGV[2]) end
 return {{'ok'}}
 """)
 
+# ARGV: holder, fence, expected generation. Compare-and-delete; the lease is in the other key, and
+# stays. Without a record there is nothing to do.
+DELETE = Script(f"""{_GUARD}
+if not stored[1] then return {{'ok'}} end
+if stored[1] ~= ARGV[3] then return {{'conflict', stored[1]}} end
+{_LEASE_IS_OURS}
+redis.call('DEL', KEYS[1])
+return {{'ok'}}
+""")
+
 # ARGV: holder, fence, expected generation, generation, record, channel, key. Compare-and-swap.
 # The hint is best effort: it must not make an error of what was saved.
 SAVE = Script(f"""{_GUARD}

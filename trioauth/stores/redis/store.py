@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from trioauth.stores._contract import check_key
+from trioauth.stores._forget import A_DAY, forget
 from trioauth.stores._turns import Turns
 
 from .hints import Hints
@@ -196,6 +197,28 @@ class RedisStore:
         """
         return RedisLogin(self._terms, check_key(key), seen=self._hints.number)
 
+    async def forget(self, key: str, *, ended_for: float = A_DAY) -> bool:
+        """Delete the record of a login that has ended; say whether there is none any more.
+
+        A login that lasts is left alone, and so is one that has ended only now: False. Let it end
+        first, with `Sessions.log_out`, which removes the tokens at once.
+
+        Args:
+          key: Whose login.
+          ended_for: How many seconds ago it must have ended, at least. Default a day. It must be
+              longer than an access token lives: a session of another process that has not yet seen
+              that the login ended would save it anew.
+
+        Cancellation:
+          All or nothing.
+
+        Raises:
+          StoreError: The record can't be read or deleted. A damaged one is left as it is.
+          ValueError: It is no key, or ``ended_for`` is negative or not finite.
+          TypeError: The key is no str, or ``ended_for`` is no number.
+        """
+        return await forget(self.at(key), ended_for)
+
     async def changed(self) -> str | None:
         """Wait for a hint that a record may have changed, and return its key; None: any may have.
 
@@ -222,3 +245,7 @@ class RedisStore:
             )
         opened.check_run()
         return opened
+
+    def _check_open(self) -> None:
+        """Raise what each use of a store that is not open raises: `open_sessions` asks."""
+        self._connected()
