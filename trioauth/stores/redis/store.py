@@ -128,6 +128,8 @@ class RedisStore:
             self._connected,
         )
 
+    # Control-C is held back while the store opens and closes; the next checkpoint raises it.
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         """Open the store. It connects when it is first used.
 
@@ -155,6 +157,7 @@ class RedisStore:
         )
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
