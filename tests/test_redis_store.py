@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from .fakes import FakeGrant
 from .redis_server import RedisServer, redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from trioauth.stores.redis.login import RedisLogin
 
@@ -35,9 +36,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[RedisServer, 
 
 
 @pytest.fixture
-def server(running: RedisServer) -> RedisServer:
+def server(running: RedisServer) -> Generator[RedisServer, None, None]:
     running.flush()
-    return running
+    yield running
+    running.thaw()
 
 
 @asynccontextmanager
@@ -183,6 +185,85 @@ async def test_p22_redis_store_of_another_run_is_one_clear_error(server: RedisSe
             await trio.to_thread.run_sync(trio.run, elsewhere)
         with pytest.raises(RuntimeError, match="opened in another run of trio"):
             await trio.to_thread.run_sync(store._connected)
+
+
+@pytest.mark.parametrize("way", ["left", "aclose"])
+@pytest.mark.parametrize("frozen", [False, True])
+async def test_what_still_uses_a_redis_store_that_is_closed_is_told_at_once(
+    server: RedisServer, way: str, *, frozen: bool
+) -> None:
+    told: dict[str, str] = {}
+    server.cli("SET", "trioauth:{other}:lock", "other:1", "PX", "60000")
+
+    async def tell(name: str, function: Callable[[], Awaitable[object]]) -> None:
+        try:
+            told[name] = "nothing"
+            await function()
+        except trio.ClosedResourceError as exc:
+            told[name] = str(exc)
+
+    async def hold(login: Any, function: Callable[[], Awaitable[object]]) -> None:
+        async with login.lock():
+            await function()
+
+    async def wait_twice(login: Any) -> None:
+        await login.changed()
+        await login.changed()
+
+    async def load(login: Any) -> None:
+        while True:
+            await login.load()
+
+    async with trio.open_nursery() as nursery:
+        async with RedisStore(server.url, timeout=60) as store:
+            login, left = store.at("user"), trio.Event()
+            users: dict[str, Callable[[], Awaitable[object]]] = {
+                "leaves the lock": partial(hold, login, left.wait),
+                "waits for a lock": partial(hold, login, left.wait),
+                "waits for a lease": partial(hold, store.at("other"), left.wait),
+                "waits for a hint": partial(wait_twice, store),
+                "waits for a hint of a key": partial(wait_twice, login),
+                "loads": partial(load, login),
+            }
+            for name, function in users.items():
+                nursery.start_soon(tell, name, function)
+                await trio.sleep(0.05)
+            if frozen:
+                server.freeze()
+            await trio.sleep(0.05)
+            began = trio.current_time()
+            if way == "aclose":
+                await store.aclose()
+                # A task that uses it now must not keep the block open.
+                await wait_all_tasks_blocked()
+        assert trio.current_time() - began < 2, "closing is delayed by a second at most"
+        if frozen:
+            server.thaw()
+        left.set()
+        with trio.fail_after(10):
+            while nursery.child_tasks:  # noqa: ASYNC110  # they see it when they ask next
+                await trio.sleep(0.01)
+    assert told.pop("leaves the lock") == "nothing", "its lease ends by itself"
+    assert set(told.values()) == {"this RedisStore is closed"}, told
+    assert len(told) == 5
+
+
+async def test_a_hint_is_for_each_of_the_tasks_that_wait(server: RedisServer) -> None:
+    told: list[str | None] = []
+
+    async with RedisStore(server.url) as store, RedisStore(server.url) as other:
+
+        async def wait() -> None:
+            told.append(await store.changed())
+
+        with trio.fail_after(10):
+            assert await store.changed() is None, "it listens"
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                nursery.start_soon(wait)
+                await wait_all_tasks_blocked()
+                await put(other.at("user"), 1)
+    assert told == ["user", "user"]
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, ExceptionGroup])

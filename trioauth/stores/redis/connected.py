@@ -60,7 +60,12 @@ class Connected:
             self._nursery.start_soon(self._listener.run)
 
     def start(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Run something that raises nothing in the background. Not a checkpoint."""
+        """Run something that raises nothing in the background, unless the store is closed.
+
+        Not a checkpoint.
+        """
+        if self._nursery.cancel_scope.cancel_called:
+            return
         self._running += 1
         self._nursery.start_soon(self._do, work)
 

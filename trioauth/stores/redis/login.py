@@ -211,6 +211,8 @@ class RedisLogin:
         seen, hints = self._seen, self._terms.hints
         while not hints.of(self._key, seen):
             await hints.wait(self._key)
+            # Closing wakes the tasks that wait.
+            self._terms.connected()
         self._seen = hints.number
         return ""
 
@@ -277,6 +279,8 @@ class RedisLogin:
         try:
             return await routes.run(self._tag, talk, alone=alone)
         except StoreError as exc:
+            # Raised instead if the store was closed meanwhile: what else would it say?
+            self._terms.connected()
             exc.key = self._key
             raise
 
