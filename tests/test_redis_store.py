@@ -11,7 +11,15 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trioauth import Record, RedisStore, StoreConflictError, StoreError, Tokens, open_session
+from trioauth import (
+    Identity,
+    Record,
+    RedisStore,
+    StoreConflictError,
+    StoreError,
+    Tokens,
+    open_session,
+)
 from trioauth.testing import check_store
 
 from .both import API
@@ -603,3 +611,55 @@ async def test_p01_sessions_on_two_hosts_refresh_once_for_each_generation(
                 assert first.generation >= number + 2
         assert grant.spent_twice == []
         assert grant.most_in_flight == 1
+
+
+# --- records that a person has edited, and odd ones ---------------------------------------------
+
+
+@pytest.mark.parametrize("generation", ["2", "canary", "", "1.5", "nan", "-1"])
+async def test_record_whose_generation_is_not_the_one_beside_it_is_left_as_it_is(
+    server: RedisServer, generation: str
+) -> None:
+    async with RedisStore(server.url) as store:
+        login = store.at("user")
+        await put(login, 1)
+        server.cli("HSET", "trioauth:{user}", "generation", generation)
+        with pytest.raises(StoreError, match="its generation is not the one beside it") as caught:
+            await login.load()
+        assert "canary" not in str(caught.value)
+        async with login.lock():
+            for call in (login.probe, partial(login.save, record(2), expected=1)):
+                with pytest.raises(StoreError, match="not a record") as caught:
+                    await call()
+                assert not isinstance(caught.value, StoreConflictError)
+    assert server.cli("HGET", "trioauth:{user}", "generation") == generation
+
+
+@pytest.mark.parametrize("name", ["\ud83d", "a\udc00b", "\\ud83d", "\\\ud83d", '\\"', "\U0001f600"])
+async def test_login_of_a_person_whose_name_was_cut_in_an_emoji_can_be_renewed(
+    server: RedisServer, name: str
+) -> None:
+    claims = {"iss": "https://id.test", "sub": "7", "name": name, name: [name]}
+    tokens = Tokens("access", "refresh", identity=Identity(claims))
+    async with RedisStore(server.url) as store:
+        login = store.at("user")
+        for generation in (1, 2, 3):
+            async with login.lock():
+                await login.probe()
+                saved = Record(generation, tokens, login="a login")
+                await login.save(saved, expected=generation - 1)
+            assert await login.load() == saved
+
+
+@pytest.mark.parametrize("generation", [2**53 + 1, 2**63 - 2])
+async def test_generations_of_a_redis_store_are_compared_exactly(
+    server: RedisServer, generation: int
+) -> None:
+    async with RedisStore(server.url) as store:
+        login = store.at("user")
+        async with login.lock():
+            await login.save(record(generation), expected=0)
+            with pytest.raises(StoreConflictError):
+                await login.save(record(generation + 1), expected=generation - 1)
+            await login.save(record(generation + 1), expected=generation)
+        assert await login.load() == record(generation + 1)
