@@ -1,4 +1,4 @@
-"""RedisStore at a server that answers garbage: one `StoreError`, and the store goes on."""
+"""RedisStore at a server that answers garbage, or late: one `StoreError`, and the store goes on."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ class Server:
     answers: dict[bytes, bytes]
     """By a word of the command. Without one, a command gets no answer."""
     asked: list[bytes] = attrs.field(factory=list)
+    turn: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(10**6))
+    """How many commands it may still answer."""
 
     async def talk(self, stream: trio.SocketStream) -> None:
         answers = {b"HELLO": HELLO} | self.answers
@@ -63,12 +65,13 @@ class Server:
                     # It may be several commands.
                     for word in words.findall(data):
                         self.asked.append(word)
+                        await self.turn.acquire()
                         await stream.send_all((answers | self.answers)[word])
 
 
 @asynccontextmanager
 async def opened(
-    answers: dict[bytes, bytes],
+    answers: dict[bytes, bytes], timeout: float = 10
 ) -> AsyncGenerator[tuple[RedisStore, Server], None]:
     server = Server(answers)
     with trio.fail_after(30):
@@ -76,7 +79,7 @@ async def opened(
             serve = partial(trio.serve_tcp, server.talk, 0, host="127.0.0.1")
             listeners: list[trio.SocketListener] = await nursery.start(serve)
             port = listeners[0].socket.getsockname()[1]
-            async with RedisStore(f"redis://127.0.0.1:{port}", timeout=10) as store:
+            async with RedisStore(f"redis://127.0.0.1:{port}", timeout=timeout) as store:
                 yield store, server
             nursery.cancel_scope.cancel()
 
@@ -128,3 +131,32 @@ async def test_garbage_instead_of_a_sign_of_life_lets_the_listener_subscribe_ane
             # After each subscription something may have been missed.
             assert await store.changed() is None
         assert server.asked.count(b"SUBSCRIBE") >= 3
+
+
+async def test_one_late_answer_does_not_take_the_connection_from_the_other_requests() -> None:
+    told: list[str] = []
+
+    async with opened({b"HMGET": b"*2\r\n_\r\n_\r\n"}, timeout=2) as (store, server):
+
+        async def load(name: str) -> None:
+            try:
+                await store.at(name).load()
+            except StoreError as exc:
+                told.append(f"{name}{' was late' * ('no answer within 2 seconds' in str(exc))}")
+            else:
+                told.append(name)
+
+        await load("first")
+        server.turn = trio.Semaphore(0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(load, "second")
+            await trio.sleep(0.1)
+            nursery.start_soon(load, "third")
+            await trio.sleep(1)
+            server.turn.release()
+            nursery.start_soon(load, "fourth")
+            await trio.sleep(1.2)
+            for _ in range(3):
+                server.turn.release()
+    assert told == ["first", "second", "third was late", "fourth"]
+    assert server.asked.count(b"HELLO") == 1

@@ -153,6 +153,7 @@ class Routes:
         asking: bool,
     ) -> T:
         connection = await link.connection()
+        heard = connection.statistics.bytes_read
         try:
             return await talk(Wire(connection, asking))
         except Exception as exc:
@@ -162,8 +163,10 @@ class Routes:
                 give_up(connection)
             raise
         except trio.Cancelled:
-            if trio.current_time() >= trip.deadline:
-                # It hangs. Whatever it answers later, the next request gets a new connection.
+            late = trio.current_time() >= trip.deadline
+            if late and connection.statistics.bytes_read == heard:
+                # It hangs. Whatever it answers later, the next request gets a new connection. (If
+                # it only is slow, the other requests on it would have to be sent again: slower.)
                 give_up(connection)
             raise
 
