@@ -359,6 +359,26 @@ async def test_p21_control_c_on_any_line_of_opening_or_closing_a_redis_store_end
     assert said.count(b"connected.py") > 30
 
 
+async def test_p21_control_c_in_a_task_of_a_redis_store_ends_its_block_at_once(
+    autojump_clock: object,
+) -> None:
+    async def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    began = trio.current_time()
+    with trio.move_on_after(60), pytest.raises(KeyboardInterrupt):
+        async with RedisStore("redis://localhost") as store:
+            connected = store._connected()
+            connected.start(interrupt)
+            try:
+                await trio.sleep_forever()
+            finally:
+                # Nothing begins any more.
+                connected.listen()
+                connected.start(interrupt)
+    assert trio.current_time() == began
+
+
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError])
 async def test_p19_group_from_the_block_of_a_redis_store_comes_out_as_itself(
     kind: type[BaseException],

@@ -55,7 +55,7 @@ class Connected:
 
     def listen(self) -> None:
         """Start the listener, unless it runs. Not a checkpoint."""
-        if not self._listens:
+        if not (self._listens or self._nursery.cancel_scope.cancel_called):
             self._listens = True
             self._nursery.start_soon(self._listener.run)
 
@@ -85,6 +85,8 @@ class Connected:
             # Also if Control-C is pressed while this waits.
             self._nursery.cancel_scope.cancel(reason="trioauth: the store is closed")
 
+    # Control-C is for the program: a lease whose release it ended would last until it lapses.
+    @trio.lowlevel.enable_ki_protection
     async def _do(self, work: Callable[[], Awaitable[object]]) -> None:  # noqa: ASYNC910
         try:
             await work()
@@ -154,9 +156,8 @@ class _Shelter:
             async with trio.open_nursery() as nursery:
                 self.nursery = nursery
                 self.is_open.set()
-                # Shielded from the nursery, too: `Connected.close` cancels it, and it stays open.
-                with trio.CancelScope(shield=True):
-                    await self.left.wait()
+                # Or until Control-C ends one of the tasks: then it must end the program, too.
+                await self.left.wait()
                 nursery.cancel_scope.cancel(reason="trioauth: the store is closed")
 
 

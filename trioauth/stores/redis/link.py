@@ -277,7 +277,7 @@ class _Made:
             raise self._problem
         return self._connection
 
-    def started(self, _: object = None) -> None:
+    def started(self, value: None = None) -> None:  # noqa: ARG002  # the interface
         """Let the request go on that waits for the connection: coredis calls this."""
         self._settled.set()
 

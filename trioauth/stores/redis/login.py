@@ -133,6 +133,7 @@ class RedisLogin:
         if found is None:
             return None
         text, generation = found
+        record: Record | None = None
         try:
             record = Record.from_text(text)
         except ValueError as exc:
@@ -142,7 +143,8 @@ class RedisLogin:
                 return record
             reason = "not a token record: its generation is not the one beside it"
         # Raised outside `except`, and without the text in the frame: both hold the record.
-        found = text = record = None
+        del found, text
+        record = None
         raise self._error(
             f"holds what is {reason}. It was not touched: mend it, or delete that key"
         )
