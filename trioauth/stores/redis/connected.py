@@ -143,7 +143,7 @@ class _Shelter:
     nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     is_open: trio.Event = attrs.field(factory=trio.Event, init=False)
     left: trio.Event = attrs.field(factory=trio.Event, init=False)
-    """Set when the block of the store was left: then all tasks are cancelled."""
+    """Set when the block of the store was left, or not entered."""
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -158,7 +158,6 @@ class _Shelter:
                 self.is_open.set()
                 # Or until Control-C ends one of the tasks: then it must end the program, too.
                 await self.left.wait()
-                nursery.cancel_scope.cancel(reason="trioauth: the store is closed")
 
 
 def _interrupt_in(exc: BaseException) -> BaseException | None:
