@@ -86,6 +86,24 @@ async def test_redis_store_finds_the_primary_by_the_sentinels(tmp_path: Path) ->
                 await store.at("user").load()
 
 
+async def test_redis_store_that_may_not_ask_a_primary_for_its_role_leaves_no_connection_open(
+    tmp_path: Path,
+) -> None:
+    with watched(tmp_path) as (url, primary, _, _):
+        primary.cli("ACL", "SETUSER", "default", "-role")
+        async with RedisStore(url) as store:
+            for _ in range(3):
+                with pytest.raises(StoreError, match="must allow .* for .* a Sentinel .*role"):
+                    await store.at("user").load()
+
+            def left() -> int:
+                clients = primary.cli("CLIENT", "LIST", "TYPE", "normal").splitlines()
+                # Not those of the Sentinel, nor of redis-cli.
+                return len([each for each in clients if "cmd=role" in each])
+
+            await in_thread(partial(primary.wait_for, lambda: not left(), "connection is closed"))
+
+
 async def test_p31_session_lives_through_a_failover_that_loses_its_last_write(
     tmp_path: Path,
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import sys
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,8 @@ from trioauth.stores.redis.hints import KEPT, Hints
 from trioauth.stores.redis.link import give_up
 from trioauth.stores.redis.url import Account, Address, Target, read_url
 from trioauth.stores.redis.words import code_of, meaning_of
+
+from .test_interrupts import PACKAGE, Interruption
 
 # --- the URL ----------------------------------------------------------------------------------
 
@@ -318,3 +322,69 @@ async def test_redis_store_that_is_opened_when_the_program_was_told_to_end_ends_
             [sys.executable, "-c", OPENED_AFTER_SIGTERM], capture_stdout=True
         )
     assert done.stdout.split() == [b"opened"]
+
+
+async def open_and_close() -> None:
+    async with RedisStore("redis://localhost") as store:
+        # Something that closing waits for.
+        store._connected().start(partial(trio.sleep, 0.5))
+
+
+def press_control_c_before_each_line() -> None:
+    """For a process of its own: a store that does not end could not be cancelled here, either."""
+    files = frozenset(str(PACKAGE / "stores/redis" / name) for name in ("connected.py", "store.py"))
+    Interruption(frozenset()).run(open_and_close)  # it imports coredis
+    quiet = Interruption(files)
+    quiet.run(open_and_close)
+    for at, where in enumerate(quiet.lines):
+        print(where, flush=True)
+        with pytest.raises(KeyboardInterrupt):
+            Interruption(files, at).run(open_and_close)
+    print("done")
+
+
+async def test_p21_control_c_on_any_line_of_opening_or_closing_a_redis_store_ends_it() -> None:
+    code = f"from {__name__} import *; press_control_c_before_each_line()"
+    said = b""
+    with trio.move_on_after(60):
+        done = await trio.run_process(
+            [sys.executable, "-W", "error", "-c", code],
+            cwd=Path(__file__).parents[1],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+    assert said.endswith(b"done\n"), said.decode()
+    assert said.count(b"connected.py") > 30
+
+
+async def test_p21_control_c_in_a_task_of_a_redis_store_ends_its_block_at_once(
+    autojump_clock: object,
+) -> None:
+    async def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    began = trio.current_time()
+    with trio.move_on_after(60), pytest.raises(KeyboardInterrupt):
+        async with RedisStore("redis://localhost") as store:
+            connected = store._connected()
+            connected.start(interrupt)
+            try:
+                await trio.sleep_forever()
+            finally:
+                # Nothing begins any more.
+                connected.listen()
+                connected.start(interrupt)
+    assert trio.current_time() == began
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError])
+async def test_p19_group_from_the_block_of_a_redis_store_comes_out_as_itself(
+    kind: type[BaseException],
+) -> None:
+    crash = BaseExceptionGroup("mine", [kind(), ValueError("another")])
+    with pytest.raises(type(crash)) as caught:
+        async with RedisStore("redis://localhost"):
+            raise crash
+    assert caught.value is crash

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trioauth import Record, RedisStore, StoreConflictError, StoreError, Tokens, open_session
+from trioauth import (
+    Identity,
+    Record,
+    RedisStore,
+    StoreConflictError,
+    StoreError,
+    Tokens,
+    open_session,
+)
 from trioauth.testing import check_store
 
 from .both import API
@@ -18,7 +27,7 @@ from .fakes import FakeGrant
 from .redis_server import RedisServer, redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from trioauth.stores.redis.login import RedisLogin
 
@@ -35,9 +44,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[RedisServer, 
 
 
 @pytest.fixture
-def server(running: RedisServer) -> RedisServer:
+def server(running: RedisServer) -> Generator[RedisServer, None, None]:
     running.flush()
-    return running
+    yield running
+    running.thaw()
 
 
 @asynccontextmanager
@@ -183,6 +193,85 @@ async def test_p22_redis_store_of_another_run_is_one_clear_error(server: RedisSe
             await trio.to_thread.run_sync(trio.run, elsewhere)
         with pytest.raises(RuntimeError, match="opened in another run of trio"):
             await trio.to_thread.run_sync(store._connected)
+
+
+@pytest.mark.parametrize("way", ["left", "aclose"])
+@pytest.mark.parametrize("frozen", [False, True])
+async def test_what_still_uses_a_redis_store_that_is_closed_is_told_at_once(
+    server: RedisServer, way: str, *, frozen: bool
+) -> None:
+    told: dict[str, str] = {}
+    server.cli("SET", "trioauth:{other}:lock", "other:1", "PX", "60000")
+
+    async def tell(name: str, function: Callable[[], Awaitable[object]]) -> None:
+        try:
+            told[name] = "nothing"
+            await function()
+        except trio.ClosedResourceError as exc:
+            told[name] = str(exc)
+
+    async def hold(login: Any, function: Callable[[], Awaitable[object]]) -> None:
+        async with login.lock():
+            await function()
+
+    async def wait_twice(login: Any) -> None:
+        await login.changed()
+        await login.changed()
+
+    async def load(login: Any) -> None:
+        while True:
+            await login.load()
+
+    async with trio.open_nursery() as nursery:
+        async with RedisStore(server.url, timeout=60) as store:
+            login, left = store.at("user"), trio.Event()
+            users: dict[str, Callable[[], Awaitable[object]]] = {
+                "leaves the lock": partial(hold, login, left.wait),
+                "waits for a lock": partial(hold, login, left.wait),
+                "waits for a lease": partial(hold, store.at("other"), left.wait),
+                "waits for a hint": partial(wait_twice, store),
+                "waits for a hint of a key": partial(wait_twice, login),
+                "loads": partial(load, login),
+            }
+            for name, function in users.items():
+                nursery.start_soon(tell, name, function)
+                await trio.sleep(0.05)
+            if frozen:
+                server.freeze()
+            await trio.sleep(0.05)
+            began = trio.current_time()
+            if way == "aclose":
+                await store.aclose()
+                # A task that uses it now must not keep the block open.
+                await wait_all_tasks_blocked()
+        assert trio.current_time() - began < 2, "closing is delayed by a second at most"
+        if frozen:
+            server.thaw()
+        left.set()
+        with trio.fail_after(10):
+            while nursery.child_tasks:  # noqa: ASYNC110  # they see it when they ask next
+                await trio.sleep(0.01)
+    assert told.pop("leaves the lock") == "nothing", "its lease ends by itself"
+    assert set(told.values()) == {"this RedisStore is closed"}, told
+    assert len(told) == 5
+
+
+async def test_a_hint_is_for_each_of_the_tasks_that_wait(server: RedisServer) -> None:
+    told: list[str | None] = []
+
+    async with RedisStore(server.url) as store, RedisStore(server.url) as other:
+
+        async def wait() -> None:
+            told.append(await store.changed())
+
+        with trio.fail_after(10):
+            assert await store.changed() is None, "it listens"
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                nursery.start_soon(wait)
+                await wait_all_tasks_blocked()
+                await put(other.at("user"), 1)
+    assert told == ["user", "user"]
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, ExceptionGroup])
@@ -526,3 +615,55 @@ async def test_p01_sessions_on_two_hosts_refresh_once_for_each_generation(
                 assert first.generation >= number + 2
         assert grant.spent_twice == []
         assert grant.most_in_flight == 1
+
+
+# --- records that a person has edited, and odd ones ---------------------------------------------
+
+
+@pytest.mark.parametrize("generation", ["2", "canary", "", "1.5", "nan", "-1"])
+async def test_record_whose_generation_is_not_the_one_beside_it_is_left_as_it_is(
+    server: RedisServer, generation: str
+) -> None:
+    async with RedisStore(server.url) as store:
+        login = store.at("user")
+        await put(login, 1)
+        server.cli("HSET", "trioauth:{user}", "generation", generation)
+        with pytest.raises(StoreError, match="its generation is not the one beside it") as caught:
+            await login.load()
+        assert "canary" not in str(caught.value)
+        async with login.lock():
+            for call in (login.probe, partial(login.save, record(2), expected=1)):
+                with pytest.raises(StoreError, match="not a record") as caught:
+                    await call()
+                assert not isinstance(caught.value, StoreConflictError)
+    assert server.cli("HGET", "trioauth:{user}", "generation") == generation
+
+
+@pytest.mark.parametrize("name", ["\ud83d", "a\udc00b", "\\ud83d", "\\\ud83d", '\\"', "\U0001f600"])
+async def test_login_of_a_person_whose_name_was_cut_in_an_emoji_can_be_renewed(
+    server: RedisServer, name: str
+) -> None:
+    claims = {"iss": "https://id.test", "sub": "7", "name": name, name: [name]}
+    tokens = Tokens("access", "refresh", identity=Identity(claims))
+    async with RedisStore(server.url) as store:
+        login = store.at("user")
+        for generation in (1, 2, 3):
+            async with login.lock():
+                await login.probe()
+                saved = Record(generation, tokens, login="a login")
+                await login.save(saved, expected=generation - 1)
+            assert await login.load() == saved
+
+
+@pytest.mark.parametrize("generation", [2**53 + 1, 2**63 - 2])
+async def test_generations_of_a_redis_store_are_compared_exactly(
+    server: RedisServer, generation: int
+) -> None:
+    async with RedisStore(server.url) as store:
+        login = store.at("user")
+        async with login.lock():
+            await login.save(record(generation), expected=0)
+            with pytest.raises(StoreConflictError):
+                await login.save(record(generation + 1), expected=generation - 1)
+            await login.save(record(generation + 1), expected=generation)
+        assert await login.load() == record(generation + 1)

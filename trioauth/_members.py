@@ -53,7 +53,8 @@ class _Opening:
     """The opening of one member: tasks wait for it."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    # Shielded: a task that cleans up after the program was cancelled may use a key, too.
+    scope: trio.CancelScope = attrs.field(factory=lambda: trio.CancelScope(shield=True))
     error: Exception | None = None
 
 

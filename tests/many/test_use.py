@@ -135,6 +135,17 @@ async def test_an_opening_that_no_task_waits_for_ends_in_an_idle_session() -> No
         assert sessions.statistics().in_memory == 0
 
 
+async def test_a_task_that_cleans_up_in_a_cancelled_program_can_open_the_session_of_a_key() -> None:
+    store, grant = KeyedFakeStore.with_logins("ann"), KeyedGrant()
+    with trio.CancelScope() as program:
+        async with many(grant, store=store) as sessions:
+            program.cancel()
+            with trio.CancelScope(shield=True):
+                await sessions.log_out("ann")
+    assert store.of("ann").tokens is None
+    assert grant.revoked == ["refresh-ann-1"]
+
+
 async def test_a_store_that_hangs_fails_the_opening_at_the_deadline() -> None:
     store = KeyedFakeStore.with_logins("ann")
     store.of("ann").latency = 1000

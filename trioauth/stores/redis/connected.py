@@ -55,12 +55,17 @@ class Connected:
 
     def listen(self) -> None:
         """Start the listener, unless it runs. Not a checkpoint."""
-        if not self._listens:
+        if not (self._listens or self._nursery.cancel_scope.cancel_called):
             self._listens = True
             self._nursery.start_soon(self._listener.run)
 
     def start(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Run something that raises nothing in the background. Not a checkpoint."""
+        """Run something that raises nothing in the background, unless the store is closed.
+
+        Not a checkpoint.
+        """
+        if self._nursery.cancel_scope.cancel_called:
+            return
         self._running += 1
         self._nursery.start_soon(self._do, work)
 
@@ -70,13 +75,18 @@ class Connected:
         Cancellation:
           Delayed, by a second at most.
         """
-        with trio.CancelScope(deadline=trio.current_time() + _LAST_RELEASES, shield=True):
-            await trio.lowlevel.checkpoint()
-            while self._running:
-                self._idle = trio.Event()
-                await self._idle.wait()
-        self._nursery.cancel_scope.cancel(reason="trioauth: the store is closed")
+        try:
+            with trio.CancelScope(deadline=trio.current_time() + _LAST_RELEASES, shield=True):
+                await trio.lowlevel.checkpoint()
+                while self._running:
+                    self._idle = trio.Event()
+                    await self._idle.wait()
+        finally:
+            # Also if Control-C is pressed while this waits.
+            self._nursery.cancel_scope.cancel(reason="trioauth: the store is closed")
 
+    # Control-C is for the program: a lease whose release it ended would last until it lapses.
+    @trio.lowlevel.enable_ki_protection
     async def _do(self, work: Callable[[], Awaitable[object]]) -> None:  # noqa: ASYNC910
         try:
             await work()
@@ -91,48 +101,63 @@ async def connect(
 ) -> AsyncGenerator[Connected, None]:
     """Open a store while the block runs. The block's exception comes out as itself."""
     crash: BaseException | None = None
-    left = trio.Event()
+    shelter = _Shelter()
     try:
         async with trio.open_nursery() as outer:
-            nursery = await _sheltered(outer, left)
-            routes = Routes(target, Dialer(target, nursery, timeout, tls), timeout)
-            connected = Connected(routes, nursery, Listener(routes, hints, channel, timeout))
+            outer.start_soon(shelter.run)
             try:
-                yield connected
-            except BaseException as exc:
-                crash = exc
-                raise
+                # Shielded: in a program that was cancelled before, the store opens all the same.
+                with trio.CancelScope(shield=True):
+                    await shelter.is_open.wait()
+                nursery = shelter.nursery
+                assert nursery is not None  # noqa: S101  # it is open
+                routes = Routes(target, Dialer(target, nursery, timeout, tls), timeout)
+                connected = Connected(routes, nursery, Listener(routes, hints, channel, timeout))
+                try:
+                    yield connected
+                except BaseException as exc:
+                    crash = exc
+                    raise
+                finally:
+                    await connected.close()  # noqa: ASYNC102  # shielded, and bounded, inside
             finally:
-                await connected.close()  # noqa: ASYNC102  # shielded, and bounded, inside
-                left.set()
+                # Also after Control-C, wherever it came: the shelter ends for nothing else.
+                shelter.left.set()
     except BaseExceptionGroup as group:
         # The nursery made this group: of the block's exception, a cancellation, or Control-C.
-        reraise(_interrupt_in(group) or crash or group)
+        if crash is None or _interrupt_in(crash) is None:
+            crash = _interrupt_in(group) or crash or group
+        reraise(crash)
 
 
-async def _sheltered(outer: trio.Nursery, left: trio.Event) -> trio.Nursery:
-    """Return a nursery whose tasks go on when the program around the store is cancelled.
+@final
+@attrs.define(eq=False)
+class _Shelter:
+    """A nursery whose tasks go on when the program around the store is cancelled.
 
-    By SIGTERM, say: then the sessions in it close, and still have tokens to save (P8).
+    By SIGTERM, say: then the sessions in it close, and still have tokens to save (P8). Not started
+    with ``start``: if that is cancelled, by Control-C even in spite of a shield, it waits for a
+    task that never ends.
     """
-    nurseries = list[trio.Nursery]()
-    # Shielded, though it takes no time: in a scope that is cancelled, start() would wait for the
-    # task to end, and this one does not.
-    with trio.CancelScope(shield=True):
-        nurseries.append(await outer.start(_shelter, left))
-    return nurseries.pop()
 
+    nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    is_open: trio.Event = attrs.field(factory=trio.Event, init=False)
+    left: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set when the block of the store was left, or not entered."""
 
-async def _shelter(  # noqa: ASYNC114  # private
-    left: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
-) -> None:
-    """Keep that nursery open until the program has left the store."""
-    with trio.CancelScope(shield=True):
-        async with trio.open_nursery() as nursery:
-            task_status.started(nursery)
-            # Shielded from the nursery, too: it is cancelled by `Connected.close`, and closed here.
-            with trio.CancelScope(shield=True):
-                await left.wait()
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Keep the nursery open until the block is left.
+
+        Cancellation:
+          Delayed, until the block is left.
+        """
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                self.nursery = nursery
+                self.is_open.set()
+                # Or until Control-C ends one of the tasks: then it must end the program, too.
+                await self.left.wait()
 
 
 def _interrupt_in(exc: BaseException) -> BaseException | None:

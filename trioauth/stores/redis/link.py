@@ -25,7 +25,13 @@ from coredis.connection import (
     UnixDomainSocketConnection,
     UnixDomainSocketLocation,
 )
-from coredis.exceptions import NoScriptError, PrimaryNotFoundError, RedisError, StalePrimaryError
+from coredis.exceptions import (
+    ConnectionError,  # noqa: A004  # the name that coredis gives it
+    NoScriptError,
+    PrimaryNotFoundError,
+    RedisError,
+    StalePrimaryError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -181,11 +187,15 @@ class Dialer:
     @staticmethod
     async def _check_role(connection: BaseConnection) -> BaseConnection:
         # After a failover a Sentinel may name the former primary for a while.
-        reply = await connection.create_request(b"ROLE")
-        if isinstance(reply, list) and reply and reply[0] == b"master":
-            return connection
-        connection.invalidate()
-        raise StalePrimaryError
+        try:
+            reply = await connection.create_request(b"ROLE")
+            if isinstance(reply, list) and reply and reply[0] == b"master":
+                return connection
+            raise StalePrimaryError
+        except BaseException:
+            # It may not be asked (NOPERM), it hangs, or the request was cancelled, too.
+            connection.invalidate()
+            raise
 
     async def _start(
         self, address: Address, account: Account, *, patience: float, db: int = 0
@@ -193,6 +203,9 @@ class Dialer:
         if self._target.tls and self._tls is None:
             # In a thread: it reads all certificates of the system. coredis' own checks no names.
             self._tls = await trio.to_thread.run_sync(ssl.create_default_context)
+        if self._nursery.cancel_scope.cancel_called:
+            await trio.lowlevel.checkpoint()
+            raise ConnectionError("the store is closed")
         connection = self._make(
             address,
             {
@@ -204,10 +217,7 @@ class Dialer:
                 "ssl_context": self._tls if self._target.tls else None,
             },
         )
-        problem: RedisError | None = await self._nursery.start(_keep, connection)
-        if problem is not None:
-            raise problem
-        return connection
+        return await _Made(connection).start(self._nursery)
 
     @staticmethod
     def _make(address: Address, params: BaseConnectionParams) -> BaseConnection:
@@ -233,19 +243,55 @@ def give_up(connection: BaseConnection) -> None:
     connection.invalidate()
 
 
-# ASYNC910: when connecting fails there is nothing to wait for any more. ASYNC114: private.
-async def _keep(  # noqa: ASYNC910, ASYNC114
-    connection: BaseConnection, *, task_status: trio.TaskStatus[RedisError | None]
-) -> None:
-    """Run a connection until it is lost, and hand over what went wrong when it was made."""
-    try:
-        await connection.run(task_status=task_status)
-    except RedisError as exc:
-        # RuntimeError: it had been made. Then its requests have been told.
-        with suppress(RuntimeError):
-            task_status.started(exc)
-    finally:
-        # coredis leaves its queues open if it could not connect: a ResourceWarning each.
-        for each in vars(connection).values():
-            if isinstance(each, MemoryObjectSendStream | MemoryObjectReceiveStream):
-                each.close()
+@final
+@attrs.define(eq=False)
+class _Made:
+    """A connection, from the moment that it is made until it is lost.
+
+    Its task is not started with ``start``: until it is connected, it would not be cancelled with
+    the store's nursery, and closing the store would wait for a server that hangs.
+    """
+
+    _connection: BaseConnection
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _settled: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set when it is connected, or can't be."""
+    _problem: RedisError | None = attrs.field(default=None, init=False)
+
+    async def start(self, nursery: trio.Nursery) -> BaseConnection:
+        """Connect, and return the connection.
+
+        Raises:
+          RedisError: It can't be made.
+
+        Cancellation:
+          Safe. Nothing is left open.
+        """
+        nursery.start_soon(self._keep)
+        try:
+            await self._settled.wait()
+        except BaseException:
+            self._scope.cancel(reason="trioauth: no request waits for it")
+            raise
+        if self._problem is not None:
+            raise self._problem
+        return self._connection
+
+    def started(self, value: None = None) -> None:  # noqa: ARG002  # the interface
+        """Let the request go on that waits for the connection: coredis calls this."""
+        self._settled.set()
+
+    async def _keep(self) -> None:  # noqa: ASYNC910  # connecting may have failed
+        connection = self._connection
+        try:
+            with self._scope:
+                await connection.run(task_status=self)
+        except RedisError as exc:
+            # If it had been made, its requests have been told.
+            self._problem = exc
+        finally:
+            self._settled.set()
+            # coredis leaves its queues open if it could not connect: a ResourceWarning each.
+            for each in vars(connection).values():
+                if isinstance(each, MemoryObjectSendStream | MemoryObjectReceiveStream):
+                    each.close()

@@ -129,16 +129,22 @@ class RedisLogin:
         Raises:
           StoreError: The server can't be reached or refuses, or what is there is not a record.
         """
-        reply: Any = await self._run(lambda wire: wire.send(b"HMGET", self._name, "record"))
-        text: bytes | None = reply[0]
-        if text is None:
+        found = await self._run(self._load)
+        if found is None:
             return None
+        text, generation = found
+        record: Record | None = None
         try:
-            return Record.from_text(text)
+            record = Record.from_text(text)
         except ValueError as exc:
             reason = str(exc)
+        else:
+            if b"%d" % record.generation == generation:
+                return record
+            reason = "not a token record: its generation is not the one beside it"
         # Raised outside `except`, and without the text in the frame: both hold the record.
-        del text, reply
+        del found, text
+        record = None
         raise self._error(
             f"holds what is {reason}. It was not touched: mend it, or delete that key"
         )
@@ -161,7 +167,7 @@ class RedisLogin:
         arguments += [record.to_text(), f"{self._terms.prefix}changed", self._key]
         replicas = self._terms.replicas
         try:
-            status, *more = await self._run(
+            status, number = await self._run(
                 partial(self._save, arguments=arguments, replicas=replicas), alone=replicas > 0
             )
         except StoreError:
@@ -169,16 +175,15 @@ class RedisLogin:
             raise
         self._unsaved = False
         if status == b"conflict":
-            found = int(more[0])
             raise StoreConflictError(
-                f"{self._terms.target} holds generation {found}, not {expected}: another session "
+                f"{self._terms.target} holds generation {number}, not {expected}: another session "
                 "saved first; load again",
                 key=self._key,
             )
         self._check(status)
-        if replicas and more[0] < replicas:
+        if number < replicas:
             raise self._error(
-                f"has saved the record, but {more[0]} replicas of {replicas} have confirmed it: a "
+                f"has saved the record, but {number} replicas of {replicas} have confirmed it: a "
                 "failover now could lose it; look at the replicas"
             )
 
@@ -194,7 +199,7 @@ class RedisLogin:
         """
         lease = self._held("probe")
         arguments = [lease.holder, lease.fence, self._milliseconds]
-        (status,) = await self._run(partial(self._evaluate, PROBE, arguments))
+        status, _ = await self._run(partial(self._judge, PROBE, arguments))
         self._check(status)
 
     async def delete(self, *, expected: int) -> None:
@@ -235,6 +240,8 @@ class RedisLogin:
         seen, hints = self._seen, self._terms.hints
         while not hints.of(self._key, seen):
             await hints.wait(self._key)
+            # Closing wakes the tasks that wait.
+            self._terms.connected()
         self._seen = hints.number
         return ""
 
@@ -261,19 +268,22 @@ class RedisLogin:
     async def _acquire(self, asked: _Asked) -> _Lease:
         pause, arguments = _SHORTEST_PAUSE, [asked.holder, self._milliseconds]
 
-        async def ask(wire: Wire) -> Any:
+        async def ask(wire: Wire) -> _Lease | float:
             # From here on the server may grant it, also if its answer is never seen.
             asked.until = trio.current_time() + self._terms.lease + self._terms.timeout
-            return await self._evaluate(ACQUIRE, arguments, wire)
+            granted, more = await self._evaluate(ACQUIRE, arguments, wire)
+            if granted not in (0, 1):
+                raise ValueError("neither yes nor no")  # `Routes.run` makes it a `StoreError`
+            return _Lease(asked.holder, more.decode()) if granted else max(0, more) / 1000
 
         while True:
-            granted, more = await self._run(ask)
-            if granted:
+            answer = await self._run(ask)
+            if isinstance(answer, _Lease):
                 self._waits_for = None
-                return _Lease(asked.holder, more.decode())
+                return answer
             self._waits_for = (
                 f"another session to unlock the login on {self._terms.target} (its lease ends in "
-                f"{max(0, more) / 1000:.0f} seconds)"
+                f"{answer:.0f} seconds)"
             )
             await trio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -301,6 +311,8 @@ class RedisLogin:
         try:
             return await routes.run(self._tag, talk, alone=alone)
         except StoreError as exc:
+            # Raised instead if the store was closed meanwhile: what else would it say?
+            self._terms.connected()
             exc.key = self._key
             raise
 
@@ -330,9 +342,26 @@ class RedisLogin:
     def _error(self, problem: str) -> StoreError:
         return StoreError(f"{self._terms.target} {problem}", key=self._key)
 
-    async def _save(self, wire: Wire, *, arguments: list[str], replicas: int) -> list[Any]:
-        reply: list[Any] = await self._evaluate(SAVE, arguments, wire)
-        if replicas and reply[0] == b"ok":
+    async def _load(self, wire: Wire) -> tuple[bytes, bytes | None] | None:
+        reply: Any = await wire.send(b"HMGET", self._name, "record", "generation")
+        text, generation = reply
+        if text is None:
+            return None
+        if not isinstance(text, bytes):
+            raise TypeError("not a record")  # as in `_acquire`
+        return text, generation
+
+    async def _save(self, wire: Wire, *, arguments: list[str], replicas: int) -> tuple[bytes, int]:
+        status, number = await self._judge(SAVE, arguments, wire)
+        if replicas and status == b"ok":
             wait = math.ceil(1000 * min(1, self._terms.timeout / 2))
-            reply.append(await wire.send(b"WAIT", replicas, wait))
-        return reply
+            reply: Any = await wire.send(b"WAIT", replicas, wait)
+            number = int(reply)
+        return status, number
+
+    async def _judge(self, script: Script, arguments: list[str], wire: Wire) -> tuple[bytes, int]:
+        """Return what a script says, and the generation if that is "conflict"."""
+        status, *more = await self._evaluate(script, arguments, wire)
+        if status not in (b"ok", b"conflict", b"foreign", b"taken"):
+            raise ValueError("no such status")  # as above
+        return status, int(more[0]) if more else 0

@@ -82,7 +82,7 @@ class Routes:
 
         Args:
           tag: The part of the keys that decides about their slot.
-          talk: Sends a request and returns what was answered; it may be called again.
+          talk: Sends a request, and reads and returns what was answered; it may be called again.
           alone: Whether to use a connection on which no other request waits meanwhile.
 
         Raises:
@@ -103,6 +103,11 @@ class Routes:
             # coredis turns a cancellation while it connects into a lost connection.
             late = trio.current_time() >= trip.deadline and not code_of(exc)
             problem = self._too_slow() if late else self._words(exc)
+        except Exception as exc:  # noqa: BLE001  # of coredis, or of what reads an answer
+            problem = (
+                f"answered what no Redis server does ({type(exc).__name__}): is there one, of "
+                "version 6 or newer, or a proxy in between that changes answers?"
+            )
         # Raised outside `except`, and without a cause: the frames of coredis hold the password and
         # what was to be saved.
         raise StoreError(f"{self.target} {problem}")
@@ -148,15 +153,20 @@ class Routes:
         asking: bool,
     ) -> T:
         connection = await link.connection()
+        heard = connection.statistics.bytes_read
         try:
             return await talk(Wire(connection, asking))
-        except (ConnectionError, ReadOnlyError, TimeoutError):
-            # A primary that has become a replica: the next connection asks the Sentinels again.
-            give_up(connection)
+        except Exception as exc:
+            # ReadOnlyError: a primary that has become a replica, so the next connection asks the
+            # Sentinels again. Not a refusal: it is lost, late, or answers what can't be read.
+            if not isinstance(exc, RedisError) or isinstance(exc, ConnectionError | ReadOnlyError):
+                give_up(connection)
             raise
         except trio.Cancelled:
-            if trio.current_time() >= trip.deadline:
-                # It hangs. Whatever it answers later, the next request gets a new connection.
+            late = trio.current_time() >= trip.deadline
+            if late and connection.statistics.bytes_read == heard:
+                # It hangs. Whatever it answers later, the next request gets a new connection. (If
+                # it only is slow, the other requests on it would have to be sent again: slower.)
                 give_up(connection)
             raise
 

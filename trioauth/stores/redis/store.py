@@ -129,6 +129,8 @@ class RedisStore:
             self._connected,
         )
 
+    # Control-C is held back while the store opens and closes; the next checkpoint raises it.
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         """Open the store. It connects when it is first used.
 
@@ -156,6 +158,7 @@ class RedisStore:
         )
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
@@ -167,7 +170,7 @@ class RedisStore:
         Cancellation:
           Delayed, by a second at most: leases that were just given back are released.
         """
-        self._open = None
+        self._mark_closed()
         # Shielded, and bounded, inside.
         await self._stack.__aexit__(kind, value, traceback)  # noqa: ASYNC102
 
@@ -179,7 +182,7 @@ class RedisStore:
         Cancellation:
           Delayed, by a second at most: leases that were just given back are released.
         """
-        opened, self._open = self._open, None
+        opened = self._mark_closed()
         if opened is None:
             await trio.lowlevel.checkpoint()
         else:
@@ -229,11 +232,22 @@ class RedisStore:
           Safe. No hint is lost.
         """
         self._connected().listen()
+        # Of this call: a hint that another task has got since is for this one, too.
+        seen = self._seen
         await trio.lowlevel.checkpoint()
-        while (found := self._hints.after(self._seen)) is None:
+        while (found := self._hints.after(seen)) is None:
             await self._hints.wait(None)
-        key, self._seen = found
+            # Closing wakes the tasks that wait.
+            self._connected()
+        key, seen = found
+        self._seen = max(self._seen, seen)
         return key
+
+    def _mark_closed(self) -> Connected | None:
+        opened, self._open = self._open, None
+        # So that the tasks that wait for a hint see it.
+        self._hints.give(None)
+        return opened
 
     def _connected(self) -> Connected:
         opened = self._open
