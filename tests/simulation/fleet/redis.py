@@ -116,9 +116,10 @@ class Redis:
     # --- what it is asked ----------------------------------------------------------------------
 
     def get(self, name: str) -> list[bytes | None]:
-        """HMGET, of the record."""
+        """HMGET, of the record and its generation."""
         row = self.state.rows.get(name)
-        return [None if row is None or row.text is None else row.text.encode()]
+        texts = (None, None) if row is None else (row.text, row.generation)
+        return [None if text is None else text.encode() for text in texts]
 
     def run(self, stay: Stay, script: Script, keys: tuple[str, ...], arguments: list[str]) -> Any:
         """Run a script."""

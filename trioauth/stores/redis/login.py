@@ -174,12 +174,7 @@ class RedisLogin:
             self._unsaved = True
             raise
         self._unsaved = False
-        if status == b"conflict":
-            raise StoreConflictError(
-                f"{self._terms.target} holds generation {number}, not {expected}: another session "
-                "saved first; load again",
-                key=self._key,
-            )
+        self._compare(status, number, expected, "load again")
         self._check(status)
         if number < replicas:
             raise self._error(
@@ -217,13 +212,8 @@ class RedisLogin:
         """
         lease = self._held("delete")
         arguments = [lease.holder, lease.fence, str(expected)]
-        status, *more = await self._run(partial(self._evaluate, DELETE, arguments))
-        if status == b"conflict":
-            raise StoreConflictError(
-                f"{self._terms.target} holds generation {int(more[0])}, not {expected}: another "
-                "session saved first; nothing was deleted",
-                key=self._key,
-            )
+        status, number = await self._run(partial(self._judge, DELETE, arguments))
+        self._compare(status, number, expected, "nothing was deleted")
         self._check(status)
 
     async def changed(self) -> str | None:
@@ -325,6 +315,14 @@ class RedisLogin:
                 f"{name}() needs the lock: call it inside `async with store.lock():`"
             )
         return self._lease
+
+    def _compare(self, status: bytes, number: int, expected: int, then: str) -> None:
+        if status == b"conflict":
+            raise StoreConflictError(
+                f"{self._terms.target} holds generation {number}, not {expected}: another session "
+                f"saved first; {then}",
+                key=self._key,
+            )
 
     def _check(self, status: bytes) -> None:
         if status == b"foreign":
