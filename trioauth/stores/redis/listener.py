@@ -45,7 +45,7 @@ class Listener:
                 with trio.fail_after(self._timeout):
                     connection = await self._routes.subscribe()
                 await self._listen(connection)
-            except Exception:  # noqa: BLE001, S110  # whatever a server answers, the store goes on
+            except Exception:  # noqa: BLE001, S110  # no answer of a server ends the store
                 pass
             await trio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)

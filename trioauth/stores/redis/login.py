@@ -301,7 +301,7 @@ class RedisLogin:
         try:
             return await routes.run(self._tag, talk, alone=alone)
         except StoreError as exc:
-            # Raised instead if the store was closed meanwhile: what else would it say?
+            # If the store was closed, this raises that instead.
             self._terms.connected()
             exc.key = self._key
             raise

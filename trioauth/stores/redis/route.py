@@ -165,8 +165,8 @@ class Routes:
         except trio.Cancelled:
             late = trio.current_time() >= trip.deadline
             if late and connection.statistics.bytes_read == heard:
-                # It hangs. Whatever it answers later, the next request gets a new connection. (If
-                # it only is slow, the other requests on it would have to be sent again: slower.)
+                # It hangs: the next request gets a new connection, and no late answer of this one.
+                # (If it is only slow, the other requests on it would have to be sent again.)
                 give_up(connection)
             raise
 
