@@ -172,7 +172,10 @@ class _Stage:
                 await guest.works()
             except Exception as exc:
                 self.ledger.violate("P32", f"{guest.id}: a final request raised {exc!r}")
-        await self._spread(guests)
+        try:
+            await self._spread(guests)
+        except trio.ClosedResourceError:
+            self.ledger.violate("P20", "the sessions of a host were closed, and not by the host")
         await self._rest()
 
     async def _spread(self, guests: list[Guest]) -> None:

@@ -13,14 +13,9 @@ import trio
 
 from trioauth._raising import reraise
 
-try:
-    from .link import Dialer
-    from .listener import Listener
-    from .route import Routes
-except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        'RedisStore needs coredis: pip install "trioauth[redis]"', name=exc.name
-    ) from exc
+from .link import Dialer
+from .listener import Listener
+from .route import Routes
 
 if TYPE_CHECKING:
     import ssl

@@ -144,7 +144,12 @@ class RedisStore:
         if self._was_open:
             raise RuntimeError("a RedisStore can be opened once: make another one")
         # Only now: coredis takes a quarter of a second to import, and may not be installed.
-        from .connected import connect
+        try:
+            from .connected import connect
+        except ModuleNotFoundError as exc:
+            raise ModuleNotFoundError(
+                'RedisStore needs coredis: pip install "trioauth[redis]"', name=exc.name
+            ) from exc
 
         self._was_open = True
         self._open = await self._stack.enter_async_context(
