@@ -35,14 +35,15 @@ async def forget(login: TokenStore, ended_for: float) -> bool:
         raise TypeError("this store has no method delete(), so it can't forget a login")
     # First without the lock: it would wait for a refresh of a login that is to stay.
     record = await login.load()
-    if record is not None and _has_ended(record, ended_for):
-        async with login.lock():
-            # A new login may have begun since.
-            record = await login.load()
-            if record is not None and _has_ended(record, ended_for):
-                await delete(expected=record.generation)
-                record = None
-    return record is None
+    if record is None or not _has_ended(record, ended_for):
+        return record is None
+    async with login.lock():
+        # A new login may have begun since.
+        record = await login.load()
+        if record is None or not _has_ended(record, ended_for):
+            return record is None
+        await delete(expected=record.generation)
+    return True
 
 
 def _has_ended(record: Record, ended_for: float) -> bool:
