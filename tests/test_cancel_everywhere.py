@@ -293,6 +293,7 @@ def test_cancelling_any_call_anywhere_loses_nothing(
     explore(scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_the_air", [False, True])
 def test_cancelling_log_out_anywhere_logs_out_all_the_same(in_the_air: bool) -> None:
     async def scenario(victim: Victim) -> None:
@@ -375,6 +376,7 @@ def real_time() -> trio.abc.Clock:
     return trio.testing.MockClock(rate=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [MemoryStore, FileStore])
 def test_cancelling_a_store_anywhere_leaves_the_old_record_or_the_new_and_nothing_locked(
     kind: type, tmp_path: Path

@@ -351,6 +351,7 @@ def _written(draw: st.DrawFn) -> tuple[str, list[tuple[str, dict[str, str] | str
     return text, meant
 
 
+@pytest.mark.slow
 @given(_written())
 def test_what_was_written_is_what_is_read(written: tuple[str, object]) -> None:
     line, meant = written

@@ -733,6 +733,7 @@ class BreaksDown(Store):
         await super().save(record, expected=expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "hangs"), [("lock", True), ("lock", False), ("load", False), ("save", False)]
 )

@@ -156,6 +156,7 @@ async def test_thousand_concurrent_requests_end_without_a_pool_timeout() -> None
     assert answers == {200: 1000}
 
 
+@pytest.mark.slow
 async def test_thousand_requests_cancelled_while_they_connect_leave_the_next_one_working() -> None:
     limits = httpx.Limits(max_connections=20, max_keepalive_connections=20)
     async with open_api() as url, open_client(url, limits=limits) as session:

@@ -654,6 +654,7 @@ async def test_p16_a_large_body_over_a_socket_is_cut_off_early(chunked: bool) ->
     assert peak < 6_000_000
 
 
+@pytest.mark.slow
 async def test_many_small_chunks_that_are_too_many_leave_nothing_to_collect() -> None:
     async def say(stream: trio.SocketStream) -> None:
         await stream.send_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")

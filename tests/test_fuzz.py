@@ -314,6 +314,7 @@ def header_lines(draw: st.DrawFn) -> tuple[list[str], Meant]:
     return lines, meant
 
 
+@pytest.mark.slow
 @examples(250)
 @given(header_lines())
 def test_challenges_are_read_as_they_were_written(written: tuple[list[str], Meant]) -> None:
@@ -443,6 +444,7 @@ TRUSTED = Origins.of("", KNOWN)
 TRUSTED_ORIGINS = {origin_of(url) for url in KNOWN}
 
 
+@pytest.mark.slow
 @examples(1000)
 @given(text=_urls | damaged(_urls.map(str.encode)).map(lambda each: each.decode("latin-1")))
 @example("https://api.example.com:443/")
@@ -534,6 +536,7 @@ def test_a_file_store_loads_any_record_as_it_was_saved(record: Record) -> None:
         trio.run(main, Path(folder) / "tokens.json")
 
 
+@pytest.mark.slow
 @examples(100)
 @given(data=st.binary() | damaged(_files))
 @example(b"")

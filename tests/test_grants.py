@@ -521,6 +521,7 @@ OF_THE_PROTOCOL = {
 }
 
 
+@pytest.mark.slow
 @given(
     st.text(min_size=1).filter(str.isprintable),
     st.none() | st.text(min_size=1).filter(str.isprintable),

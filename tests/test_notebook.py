@@ -570,6 +570,7 @@ HELD = """
     """
 
 
+@pytest.mark.slow
 def test_load_ext_lets_a_session_live_across_cells(cells: Notebook) -> None:
     cells(SETTING)
     cells(HELD)
@@ -578,6 +579,7 @@ def test_load_ext_lets_a_session_live_across_cells(cells: Notebook) -> None:
     cells("await release(session)")
 
 
+@pytest.mark.slow
 def test_autoawait_alone_runs_the_cells(cells: Notebook) -> None:
     cells("%autoawait trioauth.notebook.runner")
     cells("from trioauth.notebook import hold, release")
@@ -588,6 +590,7 @@ def test_autoawait_alone_runs_the_cells(cells: Notebook) -> None:
     notebook.runner.close()
 
 
+@pytest.mark.slow
 def test_names_that_are_taken_stay_what_they_are(cells: Notebook) -> None:
     cells("hold = 'mine'")
     cells(SETTING)
@@ -598,6 +601,7 @@ def test_names_that_are_taken_stay_what_they_are(cells: Notebook) -> None:
     assert "release" not in cells.shell.user_ns
 
 
+@pytest.mark.slow
 def test_loading_twice_changes_nothing_and_unloading_puts_everything_back(cells: Notebook) -> None:
     shell: Any = cells.shell
     before = shell.loop_runner
@@ -613,6 +617,7 @@ def test_loading_twice_changes_nothing_and_unloading_puts_everything_back(cells:
     assert trioauth.Tokens not in html
 
 
+@pytest.mark.slow
 def test_unloading_leaves_what_is_held(cells: Notebook) -> None:
     cells(SETTING)
     cells(HELD)
@@ -629,6 +634,7 @@ def test_outside_of_ipython_the_extension_says_what_to_do() -> None:
         notebook.load_ipython_extension(None)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wait",
     [
@@ -657,6 +663,7 @@ def test_an_interrupted_cell_shows_an_interrupt_and_the_session_lives(
     assert cells("(await session.get('/notes')).status_code") == 200
 
 
+@pytest.mark.slow
 def test_a_group_of_exceptions_is_shown_as_ever(
     cells: Notebook, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -668,6 +675,7 @@ def test_a_group_of_exceptions_is_shown_as_ever(
     assert "KeyboardInterrupt" not in captured.out + captured.err
 
 
+@pytest.mark.slow
 def test_the_cells_of_the_how_to_page_run(cells: Notebook) -> None:
     page = Path(__file__).parent.parent / "docs" / "examples" / "notebook.ipy"
     _, *typed = page.read_text("utf-8").split("# %%\n")
@@ -677,6 +685,7 @@ def test_the_cells_of_the_how_to_page_run(cells: Notebook) -> None:
     assert set(values[5]) == {200}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["trio.current_time()", "nursery.start_soon(trio.sleep, 1)"])
 def test_what_needs_trio_in_a_cell_without_await_says_what_to_do(
     cells: Notebook, capsys: pytest.CaptureFixture[str], call: str
@@ -692,6 +701,7 @@ def test_what_needs_trio_in_a_cell_without_await_says_what_to_do(
     cells("nursery.cancel_scope.cancel(); await release(nursery)")
 
 
+@pytest.mark.slow
 def test_another_handler_of_exceptions_stays(cells: Notebook) -> None:
     shell: Any = cells.shell
     shell.set_custom_exc((KeyError,), lambda *_, **__: None)
@@ -701,6 +711,7 @@ def test_another_handler_of_exceptions_stays(cells: Notebook) -> None:
     assert shell.custom_exceptions == (KeyError,)
 
 
+@pytest.mark.slow
 def test_sessions_states_and_tokens_show_themselves_as_tables(cells: Notebook) -> None:
     cells(SETTING)
     cells(HELD)

@@ -456,6 +456,7 @@ async def test_p04_an_api_that_refuses_every_token_causes_a_bounded_number_of_re
     assert len(api.seen) == 50 + max_futile + 3
 
 
+@pytest.mark.slow
 async def test_p04_a_storm_on_an_api_that_refuses_every_token_is_bounded_too(
     library: ModuleType,
 ) -> None:

@@ -107,6 +107,7 @@ def test_text_is_ascii_json_without_nan(record: Record) -> None:
     json.loads(record.to_text(), parse_constant=refuse)
 
 
+@pytest.mark.slow
 @given(record_values, st.data())
 def test_truncated_text_is_refused(record: Record, data: st.DataObject) -> None:
     text = record.to_text()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +81,7 @@ def run(seed: int, main: Callable[[], Awaitable[None]]) -> None:
         trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
+@pytest.mark.slow
 @examples(150)
 @given(seed=_seeds, plans=_plans)
 def test_one_expired_token_is_refreshed_once_whatever_the_order(
@@ -123,6 +125,7 @@ def check_one_flight(session: Session, grant: FakeGrant, told: list[events.Event
     assert session.statistics().tasks_waiting == 0
 
 
+@pytest.mark.slow
 @examples(100)
 @given(seed=_seeds, plans=_plans, library=st.sampled_from(LIBRARIES), latency=_moments)
 def test_one_refused_token_is_refreshed_once_whatever_the_order(
@@ -154,6 +157,7 @@ def test_one_refused_token_is_refreshed_once_whatever_the_order(
     run(seed, main)
 
 
+@pytest.mark.slow
 @examples(100)
 @given(seed=_seeds, plans=_plans)
 def test_a_refusal_is_told_to_each_in_an_exception_of_its_own_whatever_the_order(
@@ -187,6 +191,7 @@ def test_a_refusal_is_told_to_each_in_an_exception_of_its_own_whatever_the_order
     run(seed, main)
 
 
+@pytest.mark.slow
 @examples(100)
 @given(seed=_seeds, plans=_plans, leaves=_moments)
 def test_leaving_in_the_middle_loses_no_rotated_token_whatever_the_order(

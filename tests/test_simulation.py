@@ -95,6 +95,7 @@ def test_those_worlds_have_met_everything_there_is_to_meet(
     assert sorted(expected - counts.keys()) == []
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_world_to_the_letter() -> None:
     for seed in range(20):
         world = draw(seed)

@@ -194,6 +194,7 @@ async def test_two_that_make_the_file_at_once_make_one(
     assert await store.keys() == ["a", "b"]
 
 
+@pytest.mark.slow
 async def test_nothing_is_open_after_a_store_was_dropped(tmp_path: Path) -> None:
     for number in range(5):
         await put(SQLiteStore(tmp_path / f"{number}.db").at("a"), OLD)
@@ -201,6 +202,7 @@ async def test_nothing_is_open_after_a_store_was_dropped(tmp_path: Path) -> None
     assert open_files(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_nothing_is_open_after_the_run_and_the_store_works_in_the_next(store: SQLiteStore) -> None:
     trio.run(put, store.at("a"), OLD)
     gc.collect()
@@ -391,6 +393,7 @@ def small_disk(tmp_path: Path) -> Generator[Path, None, None]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 async def test_a_full_disk_is_found_by_probe_and_a_save_leaves_the_old_record(
     small_disk: Path,
 ) -> None:
@@ -411,6 +414,7 @@ async def test_a_full_disk_is_found_by_probe_and_a_save_leaves_the_old_record(
     assert await login.load() == NEW
 
 
+@pytest.mark.slow
 async def test_a_read_only_disk_is_empty_to_load_and_one_clear_error_otherwise(
     small_disk: Path,
 ) -> None:
@@ -430,6 +434,7 @@ async def test_a_read_only_disk_is_empty_to_load_and_one_clear_error_otherwise(
             await put(SQLiteStore(small_disk / name).at("a"), OLD)
 
 
+@pytest.mark.slow
 async def test_a_file_that_is_mounted_by_itself_is_refused(tmp_path: Path) -> None:
     source, target = tmp_path / "outside.db", tmp_path / "a container" / "logins.db"
     target.parent.mkdir()

@@ -205,6 +205,7 @@ async def test_p04_a_day_of_401s_never_ends_in_an_overflow() -> None:
         assert session.statistics().refreshes < 300
 
 
+@pytest.mark.slow
 async def test_p04_one_capped_pause_after_the_api_is_mended_all_is_well(
     library: ModuleType,
 ) -> None:

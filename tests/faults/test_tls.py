@@ -144,6 +144,7 @@ async def test_a_server_that_speaks_no_tls_hears_nothing(clock: MockClock) -> No
         assert (server.connections, server.heard) == (ATTEMPTS, [])
 
 
+@pytest.mark.slow
 async def test_a_handshake_without_end_is_bounded_by_the_deadline() -> None:
     # A handshake that is cancelled leaves its socket to the garbage collector, in httpcore.
     with pytest.warns(ResourceWarning, match="unclosed <socket"):  # noqa: PT031

@@ -70,6 +70,7 @@ async def test_keys_get_their_turns_in_the_order_in_which_they_came_so_that_none
     assert served[:6] == ["greedy", *keys, "greedy"]
 
 
+@pytest.mark.slow
 async def test_a_thousand_keys_that_expire_at_once_cost_a_refresh_each_and_wait_for_none() -> None:
     keys = keys_of(1000)
     store = KeyedFakeStore({key: FakeStore(record_of(key)) for key in keys})

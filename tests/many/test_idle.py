@@ -150,6 +150,7 @@ def tasks() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
 
+@pytest.mark.slow
 async def test_p33_an_idle_login_has_no_task_no_client_no_timer_and_no_object_left() -> None:
     keys = [f"user{n}" for n in range(100)]
     store = KeyedFakeStore.with_logins(*keys)

@@ -494,6 +494,7 @@ async def test_without_a_prompt_of_the_programs_the_default_is_used() -> None:
 # --- what is left ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_p24_cancelled_anywhere_a_log_in_leaves_no_port_no_task_and_no_half_a_login() -> None:
     runs = itertools.count()
 
