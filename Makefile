@@ -26,8 +26,8 @@ JOBS ?= logical
 PARALLEL := -n $(JOBS) --maxprocesses 8 --dist loadgroup
 # What `make test-oldest` and `make test-3.12` leave out, because `make test` has found it on one
 # Python and would find the same on the others: what looks for rare things with thousands of examples,
-# what talks to node's server or lets clocks jump, and what tests the tests.
-ONCE := $(addprefix --ignore=tests/, interop test_broken.py test_challenge.py test_clock_sessions.py \
+# what talks to node's server, kills a web application or lets clocks jump, and what tests the tests.
+ONCE := $(addprefix --ignore=tests/, interop examples/sdks/test_web_app_killed.py test_broken.py test_challenge.py test_clock_sessions.py \
 	test_fleet.py test_fleet_hosts.py test_fuzz.py test_mutate.py test_peers.py test_record.py test_run_notebooks.py \
 	test_schedules.py test_simulation.py test_simulation_fleet.py test_soak.py test_state_machine.py)
 # What the oldest versions can't do: the SDKs in examples/sdks want newer ones, and httpx2 2.0 loses

@@ -133,6 +133,7 @@ def said(text: str) -> tuple[int, int]:
     found = re.search(r"\{.*\}", text)
     assert found is not None, text
     answer = json.loads(found[0].replace("&quot;", '"'))
+    assert "login" in answer, text
     return answer["login"], answer["generation"]
 
 
