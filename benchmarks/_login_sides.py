@@ -46,7 +46,7 @@ def _until_taken(finish: Callable[[str], object], callbacks: list[str]) -> None:
 
 
 def _trusting(world: World, session: Any) -> Any:
-    """Let a session of requests trust the server, in spite of the environment."""
+    """Let a `requests.Session` trust the server; no setting of the environment changes that."""
     session.verify, session.trust_env = world.authority, False
     return session
 

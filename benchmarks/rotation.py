@@ -140,7 +140,7 @@ def _say(report: Report, name: str, load: Load) -> None:
     ours = name == OURS["httpx2"]
     if name != FLOOR["httpx2"]:
         aim = 0 if ours else None
-        note = "" if ours else "each rotation keeps whoever comes meanwhile waiting"
+        note = "" if ours else "a request that comes during a rotation waits for it"
         what = "requests that waited for a refresh"
         report.add("rotation", name, what, load.waited, aim=aim, guard=ours, note=note)
     assert load.rotations, "nothing was rotated"

@@ -130,9 +130,9 @@ async def connect(
 class _Shelter:
     """A nursery whose tasks go on when the program around the store is cancelled.
 
-    By SIGTERM, say: then the sessions in it close, and still have tokens to save (P8). Not started
-    with ``start``: if that is cancelled, by Control-C even in spite of a shield, it waits for a
-    task that never ends.
+    By SIGTERM, say: then the sessions in it close, and still have tokens to save (P8). Its task is
+    not started with `trio.Nursery.start`. A cancelled ``start`` waits until the task ends, and this
+    one would not; a shield does not help, because Control-C gets through it.
     """
 
     nursery: trio.Nursery | None = attrs.field(default=None, init=False)
